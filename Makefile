@@ -1,0 +1,56 @@
+# Every way into this project. Each verb does the set-up that it needs.
+.PHONY: setup demo test check slim build docs help
+.DEFAULT_GOAL := help
+
+UV_VERSION := 0.13.9
+PYTHON ?= python3
+UV := .tools/bin/uv
+RUN := $(UV) run --no-sync
+# An environment that the caller has activated is not ours to change.
+unexport VIRTUAL_ENV
+unexport PYTHONPATH
+export UV_PYTHON ?= $(shell $(PYTHON) -c 'import sys; print(sys.executable)')
+export UV_LINK_MODE ?= copy
+export UV_NO_PROGRESS ?= 1
+
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(UV): Makefile scripts/bring_uv.py
+	@echo "Bringing uv $(UV_VERSION) into .tools/"
+	@$(PYTHON) scripts/bring_uv.py .tools $(UV_VERSION)
+	@touch $(UV)
+
+PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml examples/*/pyproject.toml) tests-integration/pyproject.toml
+
+.venv/.synced: $(UV) $(PROJECTS)
+	@echo "Installing every package of the workspace, editable, into .venv/"
+	@$(UV) sync --quiet --all-packages --all-extras --all-groups
+	@touch $@
+
+setup: .venv/.synced ## Bring uv and install everything into .venv/
+
+demo: .venv/.synced ## Compute the tutorial's first asset on a real Ray cluster on this machine
+	@$(RUN) python examples/tutorial/demo.py
+
+test: .venv/.synced ## Run every test of every package, and every code block of the documents
+	$(RUN) pytest -n 2 --dist worksteal
+
+check: .venv/.synced ## Formatting, lint, types, import contracts, versions and file sizes
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) pyright
+	$(RUN) lint-imports
+	$(RUN) python scripts/versions.py
+	$(RUN) python scripts/sizes.py
+
+slim: build ## Install each wheel alone into an empty environment: what it brings, its import, its own tests
+	$(RUN) python scripts/slim.py dist
+
+build: .venv/.synced ## Build the five wheels into dist/ and check what they hold
+	rm -rf dist
+	$(UV) build --quiet --all-packages
+	$(RUN) python scripts/wheels.py dist
+
+docs: .venv/.synced ## Build the documentation into site/; a broken link or reference fails
+	$(RUN) zensical build --clean --strict

@@ -1,0 +1,43 @@
+"""One interface to Ray clusters from Dagster steps.
+
+A step takes `ray_cluster: RayResource`; which backend stands behind it is the deployment's choice.
+Importing this package imports neither ray nor kubernetes.
+"""
+
+from importlib.metadata import version
+
+from dagster_shared.libraries import DagsterLibraryRegistry
+
+from dagster_ray.core._backends import installed_backends, load_backend
+from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, StrictConfig
+from dagster_ray.core._dagster_context import DagsterContext
+from dagster_ray.core._deadline import Deadline
+from dagster_ray.core._phases import CleanupPolicy, StepOutcome
+from dagster_ray.core._protocol import RayResource, require_ray_resource
+from dagster_ray.core._resource import BaseRayResource
+from dagster_ray.core._run_phases import run_phases
+from dagster_ray.core._startup_event import startup_metadata
+from dagster_ray.core._wiring import check_ray_resources
+from dagster_ray.core.errors import DagsterRayError
+
+__all__ = [
+    "BaseRayResource",
+    "CleanupPolicy",
+    "DagsterContext",
+    "DagsterRayError",
+    "Deadline",
+    "Lifecycle",
+    "RayDataExecutionOptions",
+    "RayResource",
+    "StepOutcome",
+    "StrictConfig",
+    "check_ray_resources",
+    "installed_backends",
+    "load_backend",
+    "require_ray_resource",
+    "run_phases",
+    "startup_metadata",
+]
+
+__version__ = version("dagster-ray-core")
+DagsterLibraryRegistry.register("dagster-ray-core", __version__, is_dagster_package=False)

@@ -1,0 +1,43 @@
+"""Backends by name, found through the entry points that installed distributions declare."""
+
+from importlib.metadata import EntryPoint, entry_points
+
+from dagster_ray.core._protocol import RayResource, missing_members
+from dagster_ray.core.errors import BackendBrokenError, BackendNotFoundError
+
+GROUP = "dagster_ray.backends"
+_INSTALLS = {"local": "dagster-ray[local]"}
+
+
+def installed_backends() -> tuple[str, ...]:
+    """Return the names of all installed backends, sorted. Imports none of them."""
+    return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+
+
+def load_backend(name: str) -> type[RayResource]:
+    """Return the resource class of an installed backend.
+
+    Args:
+        name: The name under which a distribution declares it in the entry point group
+            `dagster_ray.backends`: `local`, `kuberay`, or that of a third party.
+
+    Raises:
+        BackendNotFoundError: Nothing installed has that name; the error says what to install.
+        BackendBrokenError: The entry point cannot be imported, or is not a Ray backend.
+    """
+    for point in entry_points(group=GROUP, name=name):
+        return _load(point)
+    raise BackendNotFoundError(name, installed_backends(), _INSTALLS.get(name))
+
+
+def _load(point: EntryPoint) -> type[RayResource]:
+    distribution = point.dist.name if point.dist is not None else "its package"
+    try:
+        backend: object = point.load()
+    except (ImportError, AttributeError) as error:
+        raise BackendBrokenError(point.name, point.value, distribution, f"{type(error).__name__}: {error}") from error
+    if not isinstance(backend, type):
+        raise BackendBrokenError(point.name, point.value, distribution, "it is not a class")
+    if missing := missing_members(backend):
+        raise BackendBrokenError(point.name, point.value, distribution, f"it lacks {', '.join(missing)}")
+    return backend

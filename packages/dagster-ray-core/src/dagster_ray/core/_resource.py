@@ -1,0 +1,332 @@
+"""`BaseRayResource`: the phases in order, under one deadline, for backends that inherit."""
+
+from abc import abstractmethod
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, cast, final
+
+import dagster as dg
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from typing_extensions import override
+
+from dagster_ray.core import _connection
+from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, refuse_unknown_fields
+from dagster_ray.core._dagster_context import DagsterContext, log_of
+from dagster_ray.core._deadline import Deadline
+from dagster_ray.core._phases import Phase, StepOutcome, deletes
+from dagster_ray.core._run_phases import run_phases
+from dagster_ray.core._startup_event import report_startup
+from dagster_ray.core.errors import NotConnectedError, NotCreatedError
+
+if TYPE_CHECKING:
+    from ray._private.worker import BaseContext
+
+# Kubernetes gives a pod 30 s between SIGTERM and SIGKILL; logs and the delete call must fit.
+_DRAIN_SECONDS = 5.0
+_DRAIN_INTERRUPTED_SECONDS = 2.0
+_CLEANUP_SECONDS = 20.0
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far one execution of a resource has come."""
+
+    deadline: Deadline | None = None
+    create_begun: bool = False
+    created: bool = False
+    ready: bool = False
+    deleted: bool = False
+    connection: _connection.Connection | None = None
+    seconds: dict[Phase, float] = field(default_factory=dict[Phase, float])
+
+
+class BaseRayResource(dg.ConfigurableResource[Any]):
+    """Most of a Ray backend.
+
+    A backend says how a cluster is asked for, awaited and deleted (`create_cluster`, `wait_for_cluster`,
+    `delete_cluster`) and where it is (`address`, `display_name`). This class runs the phases around the
+    step under one deadline, connects the driver, reports what happened to Dagster's event log and
+    decides at the end whether the cluster is deleted.
+
+    Users who subclass a backend can override the hooks `on_create`, `on_ready`, `on_connect` and
+    `on_cleanup`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    lifecycle: Lifecycle = Field(
+        default_factory=Lifecycle, description="Which phases run around the step, and when the cluster is deleted."
+    )
+    timeout: float = Field(
+        default=600.0,
+        gt=0,
+        description="Seconds that creating, waiting and connecting may take together.",
+    )
+    runtime_env: dict[str, Any] = Field(
+        default_factory=dict, description="Ray's runtime_env for this driver: env_vars, pip, working_dir and so on."
+    )
+    ray_init_options: dict[str, Any] = Field(
+        default_factory=dict, description="More keyword arguments of ray.init, for example namespace or log_to_driver."
+    )
+    data_execution_options: RayDataExecutionOptions | None = Field(
+        default=None, description="Limits for Ray Data. Unset: Ray Data is not touched, and need not be installed."
+    )
+
+    install: ClassVar[str] = "ray[client]"
+    """The requirement that brings ray for this backend, named when it is missing."""
+
+    _progress: _Progress = PrivateAttr(default_factory=_Progress)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_only_known_fields(cls, data: object) -> object:
+        return refuse_unknown_fields(cls, data)
+
+    @field_validator("lifecycle", mode="before")
+    @classmethod
+    def _lifecycle_keeps_this_backends_defaults(cls, value: object) -> object:
+        """Give a plain `Lifecycle` the defaults that a backend's own subclass of it declares.
+
+        Dagster fills a nested config from the defaults of its class and ignores a `default_factory`, so a
+        backend with other defaults annotates the field with a subclass.
+        """
+        wanted = cast("type[Lifecycle]", cls.model_fields["lifecycle"].annotation)
+        if isinstance(value, Lifecycle) and not isinstance(value, wanted):
+            return wanted(**{name: getattr(value, name) for name in value.model_fields_set})
+        return value
+
+    # What a backend provides
+
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """Where drivers connect: `ray://host:port`, or the `host:port` of the cluster's GCS."""
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def display_name(self) -> str:
+        """The cluster's name for logs, with its kind first: `RayJob namespace/name`. Always available."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
+        """Ask for the cluster. May be interrupted or fail at any point; `delete_cluster` is called then."""
+        raise NotImplementedError
+
+    def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
+        """Return when drivers can connect; raise `NotReadyError` at the deadline. The default returns at once."""
+
+    @abstractmethod
+    def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
+        """Delete what `create_cluster` made, and nothing else.
+
+        Called at most once, also after a `create_cluster` that did not finish. SIGINT and SIGTERM wait
+        until it returns, so it must not take longer than the deadline (20 s).
+        """
+        raise NotImplementedError
+
+    @property
+    def ends_with_driver(self) -> bool:
+        """Whether `ray.init` itself starts the cluster, so that disconnecting the driver ends it.
+
+        The driver then stays connected when the lifecycle keeps the cluster.
+        """
+        return False
+
+    def init_options(self) -> Mapping[str, Any]:
+        """Keyword arguments of `ray.init` beside the address."""
+        runtime_env = {"runtime_env": self.runtime_env} if self.runtime_env else {}
+        return {**runtime_env, **self.ray_init_options}
+
+    def driver_environment(self) -> Mapping[str, str]:
+        """Environment variables that `ray.init` needs, for example RAY_AUTH_MODE; set while connected."""
+        return {}
+
+    def drain_output(self, budget_seconds: float) -> bool:
+        """Wait until what remote tasks printed has reached this process; return whether it did."""
+        if self.ray_init_options.get("log_to_driver") is False:
+            return True
+        return _connection.drain_task_output(budget_seconds)
+
+    # What users read
+
+    @property
+    def context(self) -> "BaseContext":
+        """What `ray.init` returned."""
+        return self._connected("context").context
+
+    @property
+    def job_id(self) -> str:
+        """Ray's id of this step's driver, in hexadecimal digits."""
+        return self._connected("job_id").job_id
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether this resource's driver is connected, so that `context` and `job_id` can be read."""
+        return self._progress.connection is not None
+
+    @property
+    def dashboard_url(self) -> str | None:
+        """The dashboard's URL, or None while it is not known or if the cluster has none."""
+        if self._progress.connection is None:
+            return None
+        location: str | None = self._progress.connection.context.dashboard_url
+        if not location:
+            return None
+        return location if "://" in location else f"http://{location}"
+
+    @property
+    def startup_seconds(self) -> Mapping[str, float]:
+        """Seconds that each finished phase took, by the phase's name."""
+        return {phase.value: seconds for phase, seconds in self._progress.seconds.items()}
+
+    # Hooks
+
+    def on_create(self, context: DagsterContext) -> None:
+        """Run after the cluster was asked for. For users who subclass; does nothing."""
+
+    def on_ready(self, context: DagsterContext) -> None:
+        """Run when drivers can connect. For users who subclass; does nothing."""
+
+    def on_connect(self, context: DagsterContext) -> None:
+        """Run when the driver is connected. For users who subclass; does nothing."""
+
+    def on_cleanup(self, context: DagsterContext, outcome: StepOutcome) -> None:
+        """Run after cleanup, whatever the lifecycle decided. For users who subclass; does nothing."""
+
+    # The phases
+
+    @final
+    def create(self, context: DagsterContext) -> None:
+        """Ask for the cluster. Does nothing if it was asked for already.
+
+        Raises:
+            RayNotInstalledError: The driver will be connected from here, and this Python has no ray.
+        """
+        if self._progress.created:
+            return
+        if self._plan.connect:
+            _connection.require_ray(self.display_name, self.install)
+        self._progress.create_begun = True
+        with self._phase(Phase.CREATE) as deadline:
+            self.create_cluster(context, deadline)
+        self._progress.created = True
+        self.on_create(context)
+
+    @final
+    def wait(self, context: DagsterContext) -> None:
+        """Wait until drivers can connect. Does nothing if that was so already.
+
+        Raises:
+            NotCreatedError: `create` was not called.
+            NotReadyError: The deadline passed.
+        """
+        if self._progress.ready:
+            return
+        self._require_created(Phase.WAIT)
+        with self._phase(Phase.WAIT) as deadline:
+            self.wait_for_cluster(context, deadline)
+        self._progress.ready = True
+        self.on_ready(context)
+
+    @final
+    def connect(self, context: DagsterContext) -> None:
+        """Connect this process with `ray.init`. Does nothing if it is connected already.
+
+        Raises:
+            NotCreatedError: `create` was not called.
+            ConnectFailedError: Ray refused, or the deadline ended the attempts.
+        """
+        if self._progress.connection is not None:
+            return
+        self._require_created(Phase.CONNECT)
+        _connection.require_ray(self.display_name, self.install)
+        with self._phase(Phase.CONNECT) as deadline:
+            self._progress.connection = _connection.connect(
+                self.display_name, self.address, self.init_options(), deadline, self.driver_environment()
+            )
+        if (limits := self._ray_data_limits) is not None:
+            _connection.limit_ray_data(limits)
+        report_startup(self, self.startup_seconds, context)
+        self.on_connect(context)
+
+    @final
+    def cleanup(self, context: DagsterContext, outcome: StepOutcome) -> None:
+        """Disconnect, then delete the cluster if the lifecycle says so for this outcome.
+
+        A failure to disconnect does not keep the cluster from being deleted.
+        """
+        delete = deletes(self._plan.cleanup, outcome)
+        try:
+            if delete or not self.ends_with_driver:
+                self._disconnect(context, outcome)
+        finally:
+            if delete and self._progress.create_begun and not self._progress.deleted:
+                self._progress.deleted = True
+                self.delete_cluster(context, outcome, Deadline(_CLEANUP_SECONDS))
+        self.on_cleanup(context, outcome)
+
+    @override
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Any]:
+        """Run the phases around a step. Dagster calls it."""
+        with run_phases(self, context) as resource:
+            yield resource
+
+    # Inside
+
+    # Type checkers see no type in a nested config of Dagster's, so it is stated here once.
+    @property
+    def _plan(self) -> Lifecycle:
+        return self.lifecycle  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+    @property
+    def _ray_data_limits(self) -> RayDataExecutionOptions | None:
+        return self.data_execution_options  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+    def _disconnect(self, context: DagsterContext, outcome: StepOutcome) -> None:
+        connection = self._progress.connection
+        if connection is None:
+            return
+        try:  # drain_output may read whatever a connected resource has
+            interrupted = outcome is StepOutcome.INTERRUPTED
+            budget_seconds = _DRAIN_INTERRUPTED_SECONDS if interrupted else _DRAIN_SECONDS
+            # A driver that goes on loses nothing: what its tasks printed still arrives.
+            if connection.ours and not self.drain_output(budget_seconds):
+                log_of(context).warning(
+                    "Output of remote tasks may be missing: not all came within %g s.", budget_seconds
+                )
+        finally:
+            self._progress.connection = None
+            _connection.disconnect(connection)
+
+    @contextmanager
+    def _phase(self, phase: Phase) -> Generator[Deadline]:
+        """Let the one deadline run during a phase, and note how long the phase took."""
+        if self._progress.deadline is None:
+            self._progress.deadline = Deadline(self.timeout)
+        deadline = self._progress.deadline
+        deadline.resume()
+        before = deadline.spent_seconds()
+        try:
+            yield deadline
+        finally:
+            deadline.pause()
+            self._progress.seconds[phase] = deadline.spent_seconds() - before
+
+    def _require_created(self, phase: Phase) -> None:
+        if not self._progress.created:
+            raise NotCreatedError(self.display_name, phase.value)
+
+    def _connected(self, member: str) -> _connection.Connection:
+        if self._progress.connection is None:
+            if not self._progress.create_begun:
+                why = "its phases did not run; Dagster runs them for a step unless the lifecycle switches them off"
+            elif not self._progress.ready:
+                why = "the cluster was asked for but nothing waited for it"
+            else:
+                why = "the cluster is ready but `connect` did not run, or the resource was cleaned up already"
+            raise NotConnectedError(self.display_name, member, why)
+        return self._progress.connection

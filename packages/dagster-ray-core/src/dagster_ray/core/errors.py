@@ -1,0 +1,281 @@
+"""What can go wrong, as types.
+
+    DagsterRayError
+      NotARayResourceError      a resource lacks members of `RayResource`
+      UnknownFieldError         a config has a misspelt or unknown field (also a ValueError)
+      BackendNotFoundError      no installed package offers the backend
+      BackendBrokenError        an installed backend cannot be imported
+      RayNotInstalledError      this Python has no ray
+      NotCreatedError           a phase was called before `create`
+      NotConnectedError         `context` was read before `connect`
+      NotReadyError             the deadline passed before the cluster accepted drivers
+      ConnectFailedError        ray.init gave up
+      CleanupFailedError        what the resource made could not be deleted
+
+Each error carries its fields, says what is wrong (`problem`) and what to do (`remedy`), and has a
+stable `code` with a page in the documentation (`errors/<code>`). The error of a library underneath
+is the `__cause__`. All of them pickle: Dagster and Ray move exceptions between processes.
+"""
+
+from abc import abstractmethod
+
+from typing_extensions import override
+
+__all__ = [
+    "BackendBrokenError",
+    "BackendNotFoundError",
+    "CleanupFailedError",
+    "ConnectFailedError",
+    "DagsterRayError",
+    "NotARayResourceError",
+    "NotConnectedError",
+    "NotCreatedError",
+    "NotReadyError",
+    "RayNotInstalledError",
+    "UnknownFieldError",
+]
+
+
+class DagsterRayError(Exception):
+    """Root of every error that dagster-ray raises on its own account.
+
+    A subclass passes its fields to `super().__init__` in order, so that it unpickles, and says what is
+    wrong and what to do in `problem` and `remedy`.
+    """
+
+    code: str
+    """Stable identifier of the kind of error; the documentation has a page `errors/<code>`."""
+
+    @property
+    @abstractmethod
+    def problem(self) -> str:
+        """One sentence: what is wrong, with the values that matter."""
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def remedy(self) -> str:
+        """What the reader can do about it, as an instruction."""
+        raise NotImplementedError
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.problem} To fix: {self.remedy} [dagster-ray: {self.code}]"
+
+
+class NotARayResourceError(DagsterRayError):
+    """An object stands where a `RayResource` is needed but lacks some of its members."""
+
+    code = "not-a-ray-resource"
+
+    def __init__(self, where: str, type_name: str, missing: tuple[str, ...]) -> None:
+        """Take the place that needs the resource, the type found there and the members it lacks."""
+        super().__init__(where, type_name, missing)
+        self.where, self.type_name, self.missing = where, type_name, missing
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"{self.where} needs a RayResource but got {self.type_name}, which lacks: {', '.join(self.missing)}."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return "put a Ray backend under that resource key, for example dagster_ray.local.LocalRay()."
+
+
+class UnknownFieldError(DagsterRayError, ValueError):
+    """A config was given a field that it does not have. Pydantic wraps it in its ValidationError."""
+
+    code = "unknown-field"
+
+    def __init__(self, model: str, field: str, suggestion: str | None, known: tuple[str, ...]) -> None:
+        """Take the config's class name, the unknown field, the nearest known field and all known ones."""
+        super().__init__(model, field, suggestion, known)
+        self.model, self.field, self.suggestion, self.known = model, field, suggestion, known
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"{self.model} has no field `{self.field}`."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        if self.suggestion is not None:
+            return f"write `{self.suggestion}`."
+        return f"use one of: {', '.join(self.known)}."
+
+
+class BackendNotFoundError(DagsterRayError):
+    """No installed package offers a backend of this name."""
+
+    code = "backend-not-found"
+
+    def __init__(self, name: str, installed: tuple[str, ...], install: str | None) -> None:
+        """Take the name asked for, the names that are installed, and what to install if it is known."""
+        super().__init__(name, installed, install)
+        self.name, self.installed, self.install = name, installed, install
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"No backend {self.name!r} is installed (installed: {', '.join(self.installed) or 'none'})."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        if self.install is not None:
+            return f"pip install '{self.install}'."
+        return "install the package that declares it under the entry point group dagster_ray.backends."
+
+
+class BackendBrokenError(DagsterRayError):
+    """The entry point of a backend exists but cannot be loaded, or is not a class with the protocol's members."""
+
+    code = "backend-broken"
+
+    def __init__(self, name: str, entry_point: str, distribution: str, reason: str) -> None:
+        """Take the backend's name, its entry point, the distribution that declares it and what went wrong."""
+        super().__init__(name, entry_point, distribution, reason)
+        self.name, self.entry_point, self.distribution, self.reason = name, entry_point, distribution, reason
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"The backend {self.name!r} ({self.entry_point}) cannot be used: {self.reason}."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return f"reinstall {self.distribution} with its dependencies, or correct the entry point if it is yours."
+
+
+class RayNotInstalledError(DagsterRayError):
+    """A step needs to connect to Ray, and this Python environment has no ray."""
+
+    code = "ray-not-installed"
+
+    def __init__(self, target: str, install: str) -> None:
+        """Take what was to be connected to and what to install."""
+        super().__init__(target, install)
+        self.target, self.install = target, install
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"{self.target} needs ray in the environment of the Dagster step, and ray is not installed there."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return f"pip install '{self.install}', in the version that the cluster runs."
+
+
+class NotCreatedError(DagsterRayError):
+    """A phase was called on a resource whose cluster was not asked for yet."""
+
+    code = "not-created"
+
+    def __init__(self, target: str, phase: str) -> None:
+        """Take the resource's display name and the phase that was called."""
+        super().__init__(target, phase)
+        self.target, self.phase = target, phase
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"`{self.phase}` was called on {self.target}, whose cluster was not created yet."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return "call `create(context)` first, or leave `Lifecycle(create=True)` so that it is called for you."
+
+
+class NotConnectedError(DagsterRayError):
+    """Something that only a connected driver has was read before `connect`."""
+
+    code = "not-connected"
+
+    def __init__(self, target: str, member: str, why: str) -> None:
+        """Take the resource's display name, the member that was read and why there is no connection."""
+        super().__init__(target, member, why)
+        self.target, self.member, self.why = target, member, why
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"`{self.member}` of {self.target} was read, but no driver is connected: {self.why}."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return "call `create`, `wait` and `connect` in the step, or leave them on in `Lifecycle`."
+
+
+class NotReadyError(DagsterRayError):
+    """The cluster did not accept drivers before the deadline. It may still come up."""
+
+    code = "not-ready"
+
+    def __init__(self, target: str, budget_seconds: float, last_seen: str) -> None:
+        """Take the resource's display name, the whole budget in seconds and the last thing that was seen."""
+        super().__init__(target, budget_seconds, last_seen)
+        self.target, self.budget_seconds, self.last_seen = target, budget_seconds, last_seen
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"{self.target} was not ready within {self.budget_seconds:g} s (last seen: {self.last_seen})."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return "raise `timeout` if the cluster needs longer to start; otherwise look at what it was last seen doing."
+
+
+class ConnectFailedError(DagsterRayError):
+    """`ray.init` failed in a way that trying again does not cure, or the deadline ended the attempts."""
+
+    code = "connect-failed"
+
+    def __init__(self, target: str, address: str, attempts: int, reason: str) -> None:
+        """Take the resource's display name, the address, how often it was tried and Ray's own words."""
+        super().__init__(target, address, attempts, reason)
+        self.target, self.address, self.attempts, self.reason = target, address, attempts, reason
+
+    @property
+    @override
+    def problem(self) -> str:
+        times = "once" if self.attempts == 1 else f"{self.attempts} times"
+        return f"ray.init({self.address!r}) for {self.target} was tried {times} and failed: {self.reason.rstrip('.')}."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return (
+            "compare the Ray and Python versions of the step and the cluster, and check that the address is "
+            "reachable from the step."
+        )
+
+
+class CleanupFailedError(DagsterRayError):
+    """What the resource had made could not be deleted; it may go on costing money."""
+
+    code = "cleanup-failed"
+
+    def __init__(self, target: str, reason: str) -> None:
+        """Take the resource's display name and what went wrong."""
+        super().__init__(target, reason)
+        self.target, self.reason = target, reason
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"{self.target} could not be cleaned up: {self.reason.rstrip('.')}."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return "delete it by hand if it still exists."

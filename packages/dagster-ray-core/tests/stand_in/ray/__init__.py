@@ -1,0 +1,50 @@
+"""What of Ray a driver uses, without a cluster: a run with this folder on its path needs no head, and no ray.
+
+It keeps to two of Ray's habits that matter for the phases: `init` takes over SIGTERM in the main thread with a
+handler that exits (ray/_private/worker.py), and leaves its variables in the environment.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+
+_connected = False
+
+
+def init(
+    address: str, *, reach: Callable[[], None] = lambda: None, before_shutdown: Callable[[], None] = lambda: None
+) -> SimpleNamespace:
+    """Connect; `reach` runs in the middle of it, `before_shutdown` at the start of the next `shutdown`."""
+    global _before_shutdown, _connected  # noqa: PLW0603 - a process has one driver
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda signum, _frame: sys.exit(signum))
+    os.environ["RAY_STAND_IN"] = address
+    _before_shutdown = before_shutdown
+    reach()
+    _connected = True
+    return SimpleNamespace(dashboard_url="127.0.0.1:8265")
+
+
+def _nothing() -> None:
+    pass
+
+
+_before_shutdown: Callable[[], None] = _nothing
+
+
+def shutdown() -> None:
+    global _before_shutdown, _connected  # noqa: PLW0603
+    before, _before_shutdown = _before_shutdown, _nothing
+    before()
+    _connected = False
+
+
+def is_initialized() -> bool:
+    return _connected
+
+
+def get_runtime_context() -> SimpleNamespace:
+    return SimpleNamespace(get_job_id=lambda: "0a000000")

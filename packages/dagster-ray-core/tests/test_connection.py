@@ -1,0 +1,148 @@
+"""The parts of the connection that need no Ray: real sockets, an own clock and the process's environment."""
+
+# The public way to these functions leads through Ray.
+# pyright: reportPrivateUsage=false
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Generator
+
+import pytest
+
+from dagster_ray.core import Deadline
+from dagster_ray.core._connection import _changes, _dial, _host_and_port, _restore, is_transient, require_ray
+from dagster_ray.core.errors import NotReadyError, RayNotInstalledError
+
+
+class AuthenticationError(Exception):
+    """It has the name of the one in `ray.exceptions`."""
+
+
+def caused_by(cause: Exception) -> ConnectionError:
+    error = ConnectionError("no")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        pytest.param("ray://head:10001", ("head", 10001), id="a client address"),
+        pytest.param("ray://head:10001/namespace", ("head", 10001), id="a client address with a path"),
+        pytest.param("ray://[::1]:10001", ("::1", 10001), id="a client address of IPv6"),
+        pytest.param("10.0.0.1:6379", ("10.0.0.1", 6379), id="the address of a GCS"),
+        pytest.param("ray://head", None, id="an address without a port"),
+        pytest.param("local", None, id="a word"),
+        pytest.param("auto", None, id="another word"),
+    ],
+)
+def test_where_an_address_listens(address: str, expected: tuple[str, int] | None) -> None:
+    assert _host_and_port(address) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        pytest.param(ConnectionError("no"), True, id="what Ray Client raises for a port that is not open yet"),
+        pytest.param(ConnectionAbortedError("no"), True, id="what it raises when its server died at the start"),
+        pytest.param(ConnectionRefusedError("no"), True, id="a refused connection"),
+        pytest.param(RuntimeError("version mismatch"), False, id="versions that do not fit"),
+        pytest.param(ValueError("num_cpus"), False, id="wrong arguments"),
+        pytest.param(TimeoutError("no"), False, id="a timeout of Ray's own, which has waited long already"),
+        pytest.param(KeyboardInterrupt(), False, id="an interrupt"),
+        pytest.param(caused_by(AuthenticationError()), False, id="a connection that failed for a wrong token"),
+        pytest.param(caused_by(OSError()), True, id="a connection that failed for another cause"),
+    ],
+)
+def test_is_transient(error: BaseException, expected: bool) -> None:
+    assert is_transient(error) is expected
+
+
+class Clock:
+    """Seconds that pass when somebody sleeps; then something may happen."""
+
+    def __init__(self, when_slept: Callable[[int], None]) -> None:
+        self.now, self.sleeps, self.when_slept = 0.0, 0, when_slept
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.sleeps += 1
+        self.when_slept(self.sleeps)
+
+
+@pytest.fixture
+def closed() -> Generator[socket.socket]:
+    """A port that is ours and refuses connections, until `listen`."""
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        yield port
+
+
+def place_of(port: socket.socket) -> tuple[str, int]:
+    return "127.0.0.1", port.getsockname()[1]
+
+
+def test_dial_returns_when_the_port_opens(closed: socket.socket) -> None:
+    clock = Clock(lambda sleeps: closed.listen() if sleeps == 3 else None)
+    deadline = Deadline(1000, clock, clock.sleep)
+    _dial("Plain cluster", place_of(closed), deadline)
+    assert clock.sleeps == 3
+    closed.settimeout(5)
+    accepted, _ = closed.accept()
+    accepted.close()
+
+
+def test_dial_gives_up_at_the_deadline_and_says_what_it_saw(closed: socket.socket) -> None:
+    clock = Clock(lambda _sleeps: None)
+    deadline = Deadline(4, clock, clock.sleep)
+    with pytest.raises(NotReadyError) as caught:
+        _dial("Plain cluster", place_of(closed), deadline)
+    assert (caught.value.target, caught.value.budget_seconds) == ("Plain cluster", 4)
+    host, port = place_of(closed)
+    assert caught.value.last_seen.startswith(f"{host}:{port}: ")
+    assert "refused" in caught.value.last_seen
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+    assert clock.now == pytest.approx(4)
+
+
+@pytest.mark.parametrize(
+    ("before", "given", "now", "expected"),
+    [
+        pytest.param(None, "token", "token", None, id="a variable that Ray set is removed"),
+        pytest.param("mine", "token", "token", "mine", id="a variable that Ray changed gets its old value"),
+        pytest.param("mine", "token", "other", "other", id="a value that somebody set since stays"),
+        pytest.param("mine", "token", None, None, id="a variable that somebody removed since stays away"),
+    ],
+)
+def test_restore(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, given: str, now: str | None, expected: str | None
+) -> None:
+    name = "DAGSTER_RAY_TEST_VARIABLE"
+    monkeypatch.setenv(name, now or "")
+    if now is None:
+        monkeypatch.delenv(name)
+    _restore({name: (before, given)})
+    assert os.environ.get(name) == expected
+
+
+def test_changes_are_the_variables_that_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_RAY_TEST_OLD", "old")
+    monkeypatch.setenv("DAGSTER_RAY_TEST_SAME", "same")
+    before = dict(os.environ)
+    monkeypatch.setenv("DAGSTER_RAY_TEST_OLD", "changed")
+    monkeypatch.setenv("DAGSTER_RAY_TEST_NEW", "new")
+    assert _changes(before) == {
+        "DAGSTER_RAY_TEST_OLD": ("old", "changed"),
+        "DAGSTER_RAY_TEST_NEW": (None, "new"),
+    }
+
+
+def test_a_python_without_ray_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [])
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    with pytest.raises(RayNotInstalledError, match=r"pip install 'ray\[client\]'"):
+        require_ray("Plain cluster", "ray[client]")

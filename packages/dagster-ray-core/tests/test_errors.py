@@ -1,0 +1,116 @@
+"""Every error says what is wrong and what to do, and survives the way between processes."""
+
+import pickle
+
+import pytest
+
+from dagster_ray.core import errors
+from dagster_ray.core.errors import DagsterRayError
+
+EXAMPLES: list[tuple[DagsterRayError, str, str]] = [
+    (
+        errors.NotARayResourceError("asset `train`", "S3Resource", ("address", "context")),
+        "asset `train` needs a RayResource but got S3Resource, which lacks: address, context.",
+        "put a Ray backend under that resource key",
+    ),
+    (
+        errors.UnknownFieldError("Lifecycle", "clean_up", "cleanup", ("cleanup", "create")),
+        "Lifecycle has no field `clean_up`.",
+        "write `cleanup`.",
+    ),
+    (errors.UnknownFieldError("L", "zzz", None, ("a", "b")), "L has no field `zzz`.", "use one of: a, b."),
+    (
+        errors.BackendNotFoundError("local", (), "dagster-ray[local]"),
+        "No backend 'local' is installed (installed: none).",
+        "pip install 'dagster-ray[local]'.",
+    ),
+    (
+        errors.BackendNotFoundError("slurm", ("kuberay", "local"), None),
+        "(installed: kuberay, local)",
+        "install the package that declares it under the entry point group dagster_ray.backends.",
+    ),
+    (
+        errors.BackendBrokenError("slurm", "slurm_ray:Slurm", "slurm-ray", "ImportError: no"),
+        "The backend 'slurm' (slurm_ray:Slurm) cannot be used: ImportError: no.",
+        "reinstall slurm-ray with its dependencies",
+    ),
+    (
+        errors.RayNotInstalledError("RayJob ns/a", "ray[client]"),
+        "RayJob ns/a needs ray in the environment of the Dagster step",
+        "pip install 'ray[client]', in the version that the cluster runs.",
+    ),
+    (
+        errors.NotCreatedError("RayJob ns/a", "wait"),
+        "`wait` was called on RayJob ns/a, whose cluster was not created yet.",
+        "call `create(context)` first",
+    ),
+    (
+        errors.NotConnectedError("RayJob ns/a", "context", "its phases did not run"),
+        "`context` of RayJob ns/a was read, but no driver is connected: its phases did not run.",
+        "call `create`, `wait` and `connect` in the step",
+    ),
+    (
+        errors.NotReadyError("RayJob ns/a", 600.0, "Initializing"),
+        "RayJob ns/a was not ready within 600 s (last seen: Initializing).",
+        "raise `timeout`",
+    ),
+    (
+        errors.ConnectFailedError("RayJob ns/a", "ray://h:1", 1, "RuntimeError: no"),
+        "ray.init('ray://h:1') for RayJob ns/a was tried once and failed: RuntimeError: no",
+        "compare the Ray and Python versions",
+    ),
+    (
+        errors.ConnectFailedError("RayJob ns/a", "ray://h:1", 3, "ConnectionError: no"),
+        "was tried 3 times and failed",
+        "check that the address is reachable",
+    ),
+    (
+        errors.CleanupFailedError("RayJob ns/a", "TimeoutError: no"),
+        "RayJob ns/a could not be cleaned up: TimeoutError: no",
+        "delete it by hand",
+    ),
+]
+
+
+def name_of(value: object) -> str | None:
+    return type(value).__name__ if isinstance(value, DagsterRayError) else None
+
+
+@pytest.mark.parametrize(("error", "problem", "remedy"), EXAMPLES, ids=name_of)
+def test_an_error_says_what_is_wrong_and_what_to_do(error: DagsterRayError, problem: str, remedy: str) -> None:
+    assert problem in error.problem
+    assert remedy in error.remedy
+    assert str(error) == f"{error.problem} To fix: {error.remedy} [dagster-ray: {error.code}]"
+
+
+@pytest.mark.parametrize("error", [example[0] for example in EXAMPLES], ids=name_of)
+def test_an_error_unpickles_with_equal_fields(error: DagsterRayError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert vars(copy) == vars(error)
+    assert vars(copy)
+    assert str(copy) == str(error)
+
+
+def subclasses(cls: type[DagsterRayError]) -> set[type[DagsterRayError]]:
+    return {cls, *(below for direct in cls.__subclasses__() for below in subclasses(direct))} - {DagsterRayError}
+
+
+def test_every_error_of_this_package_has_an_example() -> None:
+    ours = {cls for cls in subclasses(DagsterRayError) if cls.__module__ == errors.__name__}
+    assert {type(example[0]) for example in EXAMPLES} == ours
+    assert {cls.__name__ for cls in ours} | {"DagsterRayError"} == set(errors.__all__)
+
+
+def test_every_error_is_in_the_tree_of_the_docstring() -> None:
+    lines = [line.split() for line in (errors.__doc__ or "").splitlines()]
+    assert {words[0] for words in lines if words and words[0].endswith("Error")} == set(errors.__all__)
+
+
+def test_codes_are_unique() -> None:
+    codes = [cls.code for cls in subclasses(DagsterRayError)]
+    assert sorted(codes) == sorted(set(codes))
+
+
+def test_a_misspelt_field_is_a_value_error_so_that_pydantic_reports_it() -> None:
+    assert issubclass(errors.UnknownFieldError, ValueError)

@@ -1,0 +1,48 @@
+"""The public names, pinned: a change here is a change for users."""
+
+import dagster_ray.core
+from dagster_ray.core import errors
+
+NAMES = [
+    "BaseRayResource",
+    "CleanupPolicy",
+    "DagsterContext",
+    "DagsterRayError",
+    "Deadline",
+    "Lifecycle",
+    "RayDataExecutionOptions",
+    "RayResource",
+    "StepOutcome",
+    "StrictConfig",
+    "check_ray_resources",
+    "installed_backends",
+    "load_backend",
+    "require_ray_resource",
+    "run_phases",
+    "startup_metadata",
+]
+ERRORS = [
+    "BackendBrokenError",
+    "BackendNotFoundError",
+    "CleanupFailedError",
+    "ConnectFailedError",
+    "DagsterRayError",
+    "NotARayResourceError",
+    "NotConnectedError",
+    "NotCreatedError",
+    "NotReadyError",
+    "RayNotInstalledError",
+    "UnknownFieldError",
+]
+
+
+def test_the_names_of_the_package() -> None:
+    assert dagster_ray.core.__all__ == NAMES
+    assert sorted(NAMES) == NAMES
+    assert [name for name in NAMES if not hasattr(dagster_ray.core, name)] == []
+
+
+def test_the_names_of_the_errors() -> None:
+    assert errors.__all__ == ERRORS
+    assert sorted(ERRORS) == ERRORS
+    assert [name for name in ERRORS if not hasattr(errors, name)] == []

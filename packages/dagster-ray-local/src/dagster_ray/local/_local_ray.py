@@ -1,0 +1,149 @@
+"""`LocalRay`: Ray on the machine of the step."""
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, PrivateAttr
+from typing_extensions import override
+
+from dagster_ray.core import BaseRayResource, DagsterContext, Deadline, StepOutcome
+from dagster_ray.local._machine import usable_cpus
+from dagster_ray.local._options import sharing_key, split_options
+from dagster_ray.local._shared_cluster import Claim, Place, claim_cluster
+from dagster_ray.local._task_output import TaskOutput
+from dagster_ray.local._worker_python import undo_use_this_python, use_this_python
+
+
+class LocalRay(BaseRayResource):
+    """Ray on the machine of the step.
+
+    Starts Ray in the step's process and ends it with the step. With `share`, the steps of this machine that
+    run at the same time meet on one cluster, and the last one to leave stops it. A Ray that the process is
+    connected to already is used as it is, and never stopped.
+    """
+
+    num_cpus: int | None = Field(
+        default=None,
+        ge=0,
+        description="CPUs that Ray schedules on. Unset: what affinity and cgroup limits grant, at least 1.",
+    )
+    num_gpus: int | None = Field(default=None, ge=0, description="GPUs that Ray schedules on. Unset: those it finds.")
+    memory: int | None = Field(
+        default=None, gt=0, description="Bytes of memory that Ray schedules on. Unset: Ray's own measure."
+    )
+    object_store_memory: int | None = Field(
+        default=None, gt=0, description="Bytes of the object store. Unset: Ray's own share of the memory."
+    )
+    share: bool = Field(
+        default=False,
+        description=(
+            "Meet with other steps of this machine and user that have the same options on one cluster, in a process "
+            "of its own. The last step to leave stops it."
+        ),
+    )
+    keep_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description=(
+            "With share: seconds that the cluster outlives its last step, so that steps that run one after another "
+            "meet too. 0: it stops with its last step."
+        ),
+    )
+
+    install: ClassVar[str] = "ray[default]"
+
+    _claim: Claim | None = PrivateAttr(default=None)
+    _switched_uv_run_off: bool = PrivateAttr(default=False)
+    _output: TaskOutput = PrivateAttr(default_factory=TaskOutput)
+
+    @property
+    @override
+    def address(self) -> str:
+        """The `host:port` of the cluster's GCS; `local` before Ray has started."""
+        if self._claim is not None:
+            return self._claim.address
+        return str(self._address_info.get("gcs_address", "local"))
+
+    @property
+    @override
+    def display_name(self) -> str:
+        """`LocalRay`, with the process that Ray lives in."""
+        holder = f"shared, process {self._claim.holder_pid}" if self._claim is not None else f"process {os.getpid()}"
+        return f"LocalRay ({holder})"
+
+    @property
+    @override
+    def ends_with_driver(self) -> bool:
+        """Whether Ray lives in the step's process."""
+        return not self.share
+
+    @override
+    def init_options(self) -> Mapping[str, Any]:
+        """Keyword arguments of `ray.init`: everything without `share`, with it only what is the driver's."""
+        options = self._all_options()
+        return split_options(options)[1] if self.share else options
+
+    @override
+    def driver_environment(self) -> Mapping[str, str]:
+        """The shared cluster's RAY_AUTH_MODE.
+
+        A new local cluster turns token authentication on unless the variable says otherwise, and Ray never
+        does so by itself for a driver that is given an address (ray/_private/worker.py). This user's own
+        process started the cluster, and the token is in this user's home, where Ray put it.
+        """
+        mode = None if self._claim is None else self._claim.auth_mode
+        return {} if mode is None else {"RAY_AUTH_MODE": mode}
+
+    @override
+    def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
+        """Claim the shared cluster. Without `share` there is nothing to ask for: `ray.init` starts Ray."""
+        self._output.start()
+        self._switched_uv_run_off = use_this_python()
+        if self.share:
+            cluster = split_options(self._all_options())[0]
+            surroundings = {
+                "python": sys.executable,
+                "ray": version("ray"),
+                "auth": os.environ.get("RAY_AUTH_MODE"),
+                "keep_seconds": self.keep_seconds,
+            }
+            place = Place.of(sharing_key(cluster, surroundings))
+            self._claim = claim_cluster(
+                place, cluster, keep_seconds=self.keep_seconds, target=self.display_name, deadline=deadline
+            )
+
+    @override
+    def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
+        """Give up the claim on the shared cluster. Without `share` the end of the driver was the end of Ray."""
+        self._output.stop()
+        claim, self._claim = self._claim, None
+        if self._switched_uv_run_off:
+            undo_use_this_python()
+        if claim is not None:
+            claim.release(deadline)
+
+    @override
+    def drain_output(self, budget_seconds: float) -> bool:
+        """Wait until every line that tasks have printed is here. Costs nothing when none is under way."""
+        session = self._address_info.get("session_dir")
+        if session is None or self.ray_init_options.get("log_to_driver") is False:
+            return True
+        return self._output.wait_for_all(Path(session) / "logs", self.job_id, Deadline(budget_seconds))
+
+    def _all_options(self) -> dict[str, Any]:
+        shape = {
+            "num_cpus": usable_cpus() if self.num_cpus is None else self.num_cpus,
+            "num_gpus": self.num_gpus,
+            "_memory": self.memory,
+            "object_store_memory": self.object_store_memory,
+        }
+        return {**{name: value for name, value in shape.items() if value is not None}, **super().init_options()}
+
+    @property
+    def _address_info(self) -> Mapping[str, Any]:
+        """What Ray says of the node that the driver is connected to; empty before that."""
+        return {} if not self.is_connected else getattr(self.context, "address_info", {})

@@ -1,0 +1,72 @@
+"""LocalRay passes the conformance kit, with Ray in the step's process and with a shared cluster."""
+
+# pyright: reportUnknownMemberType=false
+
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+import ray
+from typing_extensions import override
+
+from dagster_ray.core import RayResource, StepOutcome
+from dagster_ray.core.testing import Capability, ExistingCluster, RayResourceContract
+from dagster_ray.local import LocalRay
+
+
+class LocalRayContract(RayResourceContract):
+    share = False
+
+    @classmethod
+    @override
+    def make(cls, **fields: Any) -> RayResource:
+        return LocalRay(num_cpus=2, share=cls.share, **fields)
+
+    @classmethod
+    @override
+    def cluster_id(cls, resource: RayResource) -> str:
+        return resource.address
+
+    @classmethod
+    @override
+    def cluster_exists(cls, cluster: str) -> bool:
+        host, _, port = cluster.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
+class TestInProcess(LocalRayContract):
+    # A cluster of its own is what it starts. It never waits for one, so it has no deadline to miss but Ray's.
+    lacks = frozenset({Capability.SHARING, Capability.DEADLINE})
+
+    @classmethod
+    @override
+    def discard(cls, cluster: str) -> None:
+        ray.shutdown()
+
+    @pytest.fixture
+    @override
+    def existing(self) -> Iterator[ExistingCluster]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        context: Any = ray.init(num_cpus=2)
+        yield ExistingCluster(context.address_info["gcs_address"])
+        ray.shutdown()
+
+
+class TestShared(LocalRayContract):
+    share = True
+    # A cluster that the lifecycle keeps is kept for the other steps of the process, and ends with the process.
+    lacks = frozenset({Capability.DEADLINE, Capability.KEPT_CLUSTER})
+
+    @pytest.fixture
+    @override
+    def existing(self) -> Iterator[ExistingCluster]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        resource = self.make()
+        context = dg.build_init_resource_context()
+        resource.create(context)
+        yield ExistingCluster(resource.address)
+        resource.cleanup(context, StepOutcome.SUCCEEDED)

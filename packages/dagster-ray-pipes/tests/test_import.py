@@ -1,0 +1,22 @@
+import subprocess
+import sys
+
+from dagster_shared.libraries import DagsterLibraryRegistry
+
+import dagster_ray.pipes
+
+
+def test_the_public_names_are_sorted_and_exist() -> None:
+    names = dagster_ray.pipes.__all__
+    assert names == sorted(names)
+    assert all(hasattr(dagster_ray.pipes, name) for name in names)
+
+
+def test_dagster_knows_the_distribution_and_its_version() -> None:
+    assert DagsterLibraryRegistry.get()["dagster-ray-pipes"] == dagster_ray.pipes.__version__
+
+
+def test_the_import_loads_neither_ray_nor_kubernetes() -> None:
+    code = "import sys, dagster_ray.pipes; print([name for name in ('ray', 'kubernetes') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,66 @@
+"""Check what no linter does: sizes, names that say nothing, imports of a sibling's private modules."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("packages", "examples", "tests-integration", "benchmarks", "scripts")
+FILE_LINES = 400
+TEST_FILE_LINES = 600
+FUNCTION_LINES = 40
+SAYS_NOTHING = {"base", "common", "helpers", "manager", "misc", "utils"}
+
+
+def long_functions(tree: ast.AST) -> Iterator[str]:
+    """Yield the functions that are too long, docstrings not counted."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0]
+            documented = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            docstring = (first.end_lineno or 0) - first.lineno + 1 if documented else 0
+            lines = (node.end_lineno or 0) - node.lineno + 1 - docstring
+            if lines > FUNCTION_LINES:
+                yield f"{node.name} has {lines} lines; the limit is {FUNCTION_LINES}"
+
+
+def foreign_private_imports(tree: ast.AST, member: str | None) -> Iterator[str]:
+    """Yield imports of underscored modules of another package of the family."""
+    for node in ast.walk(tree):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "dagster_ray" and len(parts) > 2 and parts[1] != member:
+                yield from (f"imports {name}, which is private to {parts[1]}" for part in parts[2:] if part[0] == "_")
+
+
+def member_of(path: Path) -> str | None:
+    """Return which package of the family a file belongs to."""
+    return path.parts[1].removeprefix("dagster-ray-") if path.parts[0] == "packages" else None
+
+
+def problems(path: Path) -> Iterator[str]:
+    """Yield what is wrong with one file, named relative to the repository."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    limit = TEST_FILE_LINES if "tests" in path.parts or path.parts[0] == "tests-integration" else FILE_LINES
+    if (lines := text.count("\n")) > limit:
+        yield f"has {lines} lines; the limit is {limit}"
+    if path.stem.strip("_") in SAYS_NOTHING:
+        yield "has a name that does not say what is in it"
+    tree = ast.parse(text)
+    yield from long_functions(tree)
+    yield from foreign_private_imports(tree, member_of(path))
+
+
+def main() -> int:
+    """Print every problem of every Python file."""
+    files = [path.relative_to(ROOT) for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+    found = [f"{path}: {problem}" for path in files for problem in problems(path)]
+    print("\n".join([*found, f"{len(files)} files, {len(found)} problems"]))
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

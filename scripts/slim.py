@@ -1,0 +1,127 @@
+"""Install each wheel alone into an empty environment and use it there: `python scripts/slim.py dist`.
+
+A package that secretly needs a sibling, or brings a library that it promises not to bring, fails here.
+The tests of a package run against its wheel with that package's own dependencies and pytest.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+UV = str(ROOT / ".tools/bin/uv")
+# Measured in the environment itself: what an import costs on top of `import dagster`.
+COST = """
+import json, resource, sys, time
+import dagster
+memory = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before, start = memory(), time.perf_counter()
+__import__(sys.argv[1])
+took = time.perf_counter() - start
+loaded = [name for name in ("ray", "kubernetes") if name in sys.modules]
+print(json.dumps({"ms": round(took * 1000, 1), "mb": round((memory() - before) / 1024, 1), "loaded": loaded}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A wheel, and what its environment must and must not have."""
+
+    member: str
+    has: tuple[str, ...]
+    lacks: tuple[str, ...]
+
+    @property
+    def module(self) -> str:
+        """The import name."""
+        return f"dagster_ray.{self.member}"
+
+
+CASES = (
+    Case("core", has=("dagster",), lacks=("ray", "kubernetes", "dagster-ray-local", "dagster-ray-pipes")),
+    Case("pipes", has=("dagster-pipes", "requests"), lacks=("ray", "kubernetes", "dagster-ray-local")),
+    Case("kuberay", has=("kubernetes", "dagster-ray-pipes"), lacks=("ray", "dagster-ray-local")),
+    Case("local", has=("ray",), lacks=("kubernetes", "dagster-ray-pipes", "pandas", "pyarrow")),
+)
+
+
+def run(*command: str, **environment: str) -> str:
+    """Run a command; on failure show all that it printed and stop."""
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env={**os.environ, **environment}, cwd=ROOT
+    )
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def environment(folder: Path) -> str:
+    """Make an empty environment and return its Python."""
+    run(UV, "venv", "--quiet", str(folder))
+    return str(folder / "bin/python")
+
+
+def install(python: str, dist: Path, *requirements: str) -> None:
+    """Install requirements; packages of this family come from `dist` only."""
+    run(UV, "pip", "install", "--quiet", "--python", python, "--find-links", str(dist), *requirements)
+
+
+def installed(python: str) -> Mapping[str, str]:
+    """Return name and version of all that is installed."""
+    listed = json.loads(run(UV, "pip", "list", "--quiet", "--python", python, "--format", "json"))
+    return {package["name"]: package["version"] for package in listed}
+
+
+def version() -> str:
+    """Return the version of the family."""
+    match = re.search(r'(?m)^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return match[1] if match else sys.exit("pyproject.toml has no version")
+
+
+def check(case: Case, dist: Path, folder: Path) -> None:
+    """Install one wheel, look at what came with it, import it and run its tests."""
+    python = environment(folder)
+    install(python, dist, f"dagster-ray-{case.member}=={version()}")
+    packages = installed(python)
+    wrong = [f"lacks {name}" for name in case.has if name not in packages]
+    wrong += [f"brings {name}" for name in case.lacks if name in packages]
+    if wrong:
+        sys.exit(f"{case.module} {', '.join(wrong)}")
+    cost = json.loads(run(python, "-c", COST, case.module))
+    if cost["loaded"]:
+        sys.exit(f"import {case.module} loads {', '.join(cost['loaded'])}")
+    print(f"{case.module}: {len(packages)} packages, import +{cost['ms']} ms +{cost['mb']} MB", flush=True)
+    tests = ROOT / f"packages/dagster-ray-{case.member}/tests"
+    install(python, dist, "psutil", "pytest>=9", "pytest-xdist")
+    # The conformance kit needs core's extra `testing`, which no user of a backend has; `make test` runs it.
+    select = ("-q", "-n", "2", "--ignore", str(tests / "test_conformance.py"), "--ignore", str(tests / "kit"))
+    print(run(python, "-m", "pytest", *select, str(tests)).splitlines()[-1], flush=True)
+
+
+def documented_installs(page: Path) -> list[str]:
+    """Return the requirements of every `pip install` line of a page."""
+    lines = re.findall(r"(?m)^\s*pip install (.+)$", page.read_text(encoding="utf-8"))
+    return [requirement.strip("'\"") for line in lines for requirement in re.findall(r"'[^']+'|\S+", line)]
+
+
+def main(dist_folder: str) -> None:
+    """Check every package, then every install command of the documents."""
+    dist = Path(dist_folder).resolve()
+    with tempfile.TemporaryDirectory(prefix="slim-") as scratch:
+        for case in CASES:
+            check(case, dist, Path(scratch) / case.member)
+        for number, requirement in enumerate(dict.fromkeys(documented_installs(ROOT / "docs/install.md"))):
+            python = environment(Path(scratch) / f"documented-{number}")
+            pinned = f"{requirement}=={version()}" if requirement.startswith("dagster-ray") else requirement
+            install(python, dist, pinned)
+            print(f"pip install {requirement!r}: {len(installed(python))} packages", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
