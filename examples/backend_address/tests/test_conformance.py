@@ -1,0 +1,53 @@
+"""The backend passes dagster-ray's conformance kit, by either kind of address."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from ray_head import RayHead, free_ports, listens
+
+from dagster_ray.core import RayResource
+from dagster_ray.core.testing import Capability, ExistingCluster, RayResourceContract
+from ray_address_backend import RayAddress
+
+
+class AddressContract(RayResourceContract):
+    """It makes no cluster, so it deletes none."""
+
+    lacks = frozenset({Capability.CLEANUP})
+
+    @classmethod
+    def make(cls, **fields: Any) -> RayResource:
+        return RayAddress(**fields)
+
+    @classmethod
+    def cluster_id(cls, resource: RayResource) -> str:
+        return resource.address
+
+    @classmethod
+    def cluster_exists(cls, cluster: str) -> bool:
+        return listens(int(cluster.rpartition(":")[2]))
+
+    @classmethod
+    def make_never_ready(cls, **fields: Any) -> RayResource:
+        return cls.make(**{**fields, "ray_address": f"ray://127.0.0.1:{free_ports(1)[0]}"})
+
+    @pytest.fixture
+    def existing(self, fields: Mapping[str, Any]) -> ExistingCluster:
+        return ExistingCluster(fields["ray_address"])
+
+
+class TestByRayClient(AddressContract):
+    """Through the Ray Client server."""
+
+    @pytest.fixture
+    def fields(self, ray_head: RayHead) -> Mapping[str, Any]:
+        return {"ray_address": ray_head.client_address}
+
+
+class TestByGcsAddress(AddressContract):
+    """As a driver on a machine of the cluster."""
+
+    @pytest.fixture
+    def fields(self, ray_head: RayHead) -> Mapping[str, Any]:
+        return {"ray_address": ray_head.gcs_address}
