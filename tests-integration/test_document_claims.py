@@ -1,0 +1,270 @@
+"""What the documents claim about the code is so: tables, errors, the map, the links."""
+
+import importlib
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import dagster as dg
+import pytest
+from packaging.requirements import Requirement
+from pydantic import PrivateAttr
+from typing_extensions import override
+
+from dagster_ray.core import (
+    BaseRayResource,
+    CleanupPolicy,
+    DagsterContext,
+    DagsterRayError,
+    Deadline,
+    Lifecycle,
+    StepOutcome,
+    errors,
+    run_phases,
+)
+from dagster_ray.core.testing import Capability
+from dagster_ray.local import SharedClusterError
+
+ROOT = Path(__file__).parents[1]
+README = "README.md"
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for pattern in ("*.md", "packages/*/README.md", "examples/*/README.md", "docs/**/*.md")
+    for path in ROOT.glob(pattern)
+)
+# The hosts that documents may link to.
+HOSTS = {"docs.dagster.io", "docs.ray.io"}
+
+
+def _project(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+PROJECTS = {project["name"]: project for project in map(_project, [ROOT, *sorted(ROOT.glob("packages/*"))])}
+
+
+def extras_of(distribution: str) -> list[str]:
+    """Return the extras of one of our distributions."""
+    return list(PROJECTS[distribution].get("optional-dependencies", {}))
+
+
+def rows_of(page: str, first_cell: str) -> list[list[str]]:
+    """Return the cells of the table whose header begins with a cell."""
+    lines = iter((ROOT / page).read_text(encoding="utf-8").splitlines())
+    rows: list[list[str]] = []
+    for line in lines:
+        if line.startswith(f"| {first_cell} |"):
+            next(lines)
+            for row in lines:
+                if not row.startswith("|"):
+                    break
+                rows.append([cell.strip() for cell in row.split("|")[1:-1]])
+    assert rows, f"{page} has no table `{first_cell}`"
+    return rows
+
+
+def code_words(cell: str) -> list[str]:
+    """Return the words of a cell that are set as code."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_the_table_of_the_family_says_what_the_projects_say() -> None:
+    found = {code_words(row[0])[0]: row for row in rows_of(README, "distribution")}
+    assert set(found) == set(PROJECTS)
+    for name, (_, module, _, needs, extras, _) in found.items():
+        assert code_words(needs) == [Requirement(text).name for text in PROJECTS[name]["dependencies"]]
+        assert sorted(code_words(extras)) == sorted(extras_of(name))
+        for import_name in code_words(module):
+            importlib.import_module(import_name)
+
+
+def test_a_package_called_placeholder_has_no_names_of_its_own_and_only_that_one() -> None:
+    for row in rows_of(README, "distribution"):
+        for name in code_words(row[1]):
+            module = importlib.import_module(name)
+            makers = [getattr(getattr(module, public), "__module__", "") for public in getattr(module, "__all__", [])]
+            assert (row[5] == "placeholder") is not any(maker.startswith(name) for maker in makers), name
+
+
+@pytest.mark.parametrize("package", ["core", "local"])
+def test_the_map_has_every_module(package: str) -> None:
+    source = ROOT / f"packages/dagster-ray-{package}/src/dagster_ray/{package}"
+    modules = {str(path.relative_to(source)) for path in source.rglob("*.py")} - {"__init__.py"}
+    mapped = [code_words(row[0])[0] for row in rows_of("ARCHITECTURE.md", f"`dagster_ray.{package}`")]
+    assert sorted(mapped) == sorted(modules)
+
+
+def test_ci_runs_the_test_command_that_the_readme_names() -> None:
+    listed = subprocess.run([str(ROOT / ".ci/run"), "--list"], check=True, capture_output=True, text=True).stdout
+    assert listed.splitlines() == ["make check", "make slim", "make build", "make docs", "make test"]
+    assert (ROOT / README).read_text(encoding="utf-8").count("\n```bash\nmake test\n```\n") == 1
+
+
+class NotedCluster(BaseRayResource):
+    """A cluster that exists only as notes of what was done to it."""
+
+    _notes: list[str] = PrivateAttr(default_factory=list[str])
+
+    @property
+    @override
+    def address(self) -> str:
+        return "nowhere"
+
+    @property
+    @override
+    def display_name(self) -> str:
+        return "Noted cluster"
+
+    @override
+    def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
+        self._notes.append("create")
+
+    @override
+    def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
+        self._notes.append("wait")
+
+    @override
+    def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
+        self._notes.append("deleted")
+
+    def fate(self, outcome: StepOutcome) -> str:
+        """Create the cluster, clean it up after an outcome and return what became of it."""
+        context = dg.build_init_resource_context()
+        self.create(context)
+        self.cleanup(context, outcome)
+        return "deleted" if "deleted" in self._notes else "kept"
+
+    def phases(self) -> list[str]:
+        """Return the phases that run before a step."""
+        with run_phases(self, dg.build_init_resource_context()):
+            return [*self._notes]
+
+
+def test_the_table_of_outcomes_says_what_happens() -> None:
+    rows = rows_of("docs/lifecycle.md", "outcome of the step")
+    policies: list[CleanupPolicy] = ["always", "on_exception", "never"]
+    assert [row[0] for row in rows] == [outcome.value for outcome in StepOutcome]
+    for name, *cells in rows:
+        made = [NotedCluster(lifecycle=Lifecycle(cleanup=policy)) for policy in policies]
+        assert [cluster.fate(StepOutcome(name)) for cluster in made] == cells, name
+
+
+def test_the_table_of_phases_says_what_happens() -> None:
+    for *flags, before, left in rows_of("docs/lifecycle.md", "`create` | `wait`"):
+        expected = [phase for phase in before.split(", ") if phase]
+        assert expected + [phase for phase in left.split(", ") if phase] == ["create", "wait", "connect"]
+        if "connect" in expected:  # this cluster takes no driver; the examples of the same page have one that does
+            continue
+        for others in (True, False):
+            create, wait, connect = (others if flag == "any" else flag == "on" for flag in flags)
+            lifecycle = Lifecycle(create=create, wait=wait, connect=connect)
+            assert NotedCluster(lifecycle=lifecycle).phases() == expected
+
+
+def test_the_table_of_capabilities_is_that_of_the_kit() -> None:
+    rows = rows_of("docs/extend.md", "capability")
+    assert rows == [[f"`{capability.name}`", capability.value] for capability in Capability]
+
+
+def test_every_news_fragment_has_a_known_kind() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["towncrier"]
+    kinds = "|".join(kind["directory"] for kind in config["type"])
+    fragments = [path.name for path in (ROOT / config["directory"]).iterdir() if not path.name.startswith(".")]
+    assert [name for name in fragments if not re.fullmatch(rf"(\d+|\+[\w-]+)\.({kinds})\.md", name)] == []
+    assert config["start_string"] in (ROOT / config["filename"]).read_text(encoding="utf-8")
+
+
+# Errors
+
+SAMPLES: dict[str, DagsterRayError] = {
+    sample.code: sample
+    for sample in (
+        errors.NotARayResourceError(
+            "`sum_of_squares`, parameter `ray_cluster`,",
+            "str",
+            (
+                *("address", "cleanup", "connect", "context", "create", "dashboard_url", "display_name", "job_id"),
+                *("lifecycle", "wait"),
+            ),
+        ),
+        errors.UnknownFieldError("LocalRay", "num_cpu", "num_cpus", ("num_cpus", "num_gpus")),
+        errors.BackendNotFoundError("slurm", ("local",), None),
+        errors.BackendBrokenError(
+            "slurm", "slurm_ray:SlurmRay", "slurm-ray", "ModuleNotFoundError: No module named 'slurm_ray'"
+        ),
+        errors.RayNotInstalledError("LocalRay (process 4711)", "ray[default]"),
+        errors.NotCreatedError("LocalRay (process 4711)", "connect"),
+        errors.NotConnectedError(
+            "LocalRay (process 4711)",
+            "job_id",
+            "its phases did not run; Dagster runs them for a step unless the lifecycle switches them off",
+        ),
+        errors.NotReadyError("Ray at head:10001", 600.0, "ray://head:10001: [Errno 111] Connection refused"),
+        errors.ConnectFailedError(
+            "Ray at head:10001", "ray://head:10001", 3, "ConnectionError: ray client connection timeout"
+        ),
+        errors.CleanupFailedError("RayCluster ray/train", "TimeoutError: no answer within 20 s"),
+        SharedClusterError("its process ended with 1.", "/tmp/dagster-ray-1000/0123456789ab.log"),
+    )
+}
+
+
+def _kinds_of(error: type[DagsterRayError]) -> Iterator[type[DagsterRayError]]:
+    for kind in error.__subclasses__():
+        yield kind
+        yield from _kinds_of(kind)
+
+
+KINDS = {kind.code: kind for kind in _kinds_of(DagsterRayError) if kind.__module__.startswith("dagster_ray.")}
+
+
+def test_every_error_has_a_page_and_every_page_an_error() -> None:
+    pages = {path.stem for path in (ROOT / "docs/errors").glob("*.md")} - {"index"}
+    assert pages == set(KINDS) == set(SAMPLES)
+    rows = {row[0]: code_words(row[1]) for row in rows_of("docs/errors/index.md", "code")}
+    assert rows == {f"[{code}]({code}.md)": [kind.__name__] for code, kind in KINDS.items()}
+
+
+@pytest.mark.parametrize("code", sorted(KINDS))
+def test_an_error_page_has_its_code_type_and_text(code: str) -> None:
+    page = f"docs/errors/{code}.md"
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert text.startswith(f"# {code}\n\n`{KINDS[code].__module__}.{KINDS[code].__name__}`\n")
+    assert f"\n```text\n{SAMPLES[code]}\n```\n" in text
+
+
+# Links
+
+
+def prose_of(page: str) -> str:
+    """Return a page without its fenced blocks and inline code."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.sub(r"`[^`\n]+`", "code", re.sub(r"(?ms)^ *```.*?^ *```$", "", text))
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors that the site and code hosts give to the headings of a page."""
+    headings = re.findall(r"(?m)^#+ (.+)$", page.read_text(encoding="utf-8"))
+    return {re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose_of(page)):
+        if "://" in target:
+            assert target.split("/")[2] in HOSTS, f"{page} links to {target}"
+            continue
+        path, _, anchor = cast("str", target).partition("#")
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.is_file(), f"{page} links to {target}"
+        assert not anchor or anchor in anchors_of(file), f"{page} links to {target}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
+def test_cross_references_name_public_objects(page: str) -> None:
+    for reference in re.findall(r"\]\[([\w.]+)\]", prose_of(page)):
+        module, _, name = reference.rpartition(".")
+        assert name in importlib.import_module(module).__all__, f"{page} refers to {reference}"
