@@ -241,7 +241,7 @@ def limit_ray_data(options: RayDataExecutionOptions) -> None:
     import ray.data
 
     execution = ray.data.DataContext.get_current().execution_options
-    execution.resource_limits = execution.resource_limits.copy(
+    execution.resource_limits = ray.data.ExecutionResources.for_limits(
         cpu=options.cpu, gpu=options.gpu, object_store_memory=options.object_store_memory
     )
     execution.preserve_order = options.preserve_order
