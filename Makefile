@@ -6,6 +6,8 @@ UV_VERSION := 0.13.9
 PYTHON ?= python3
 UV := .tools/bin/uv
 RUN := $(UV) run --no-sync
+# Not by `uv run`: a bare ray.init below it starts its workers by uv as well, in a copy of this checkout.
+BIN := .venv/bin/
 # An environment that the caller has activated is not ours to change.
 unexport VIRTUAL_ENV
 unexport PYTHONPATH
@@ -34,23 +36,23 @@ demo: .venv/.synced ## Compute the tutorial's first asset on a real Ray cluster 
 	@$(RUN) python examples/tutorial/demo.py
 
 test: .venv/.synced ## Run every test of every package, and every code block of the documents
-	$(RUN) pytest -n 2 --dist worksteal
+	$(BIN)pytest -n 2 --dist worksteal
 
 check: .venv/.synced ## Formatting, lint, types, import contracts, versions and file sizes
-	$(RUN) ruff format --check .
-	$(RUN) ruff check .
-	$(RUN) pyright
-	$(RUN) lint-imports
-	$(RUN) python scripts/versions.py
-	$(RUN) python scripts/sizes.py
+	$(BIN)ruff format --check .
+	$(BIN)ruff check .
+	$(BIN)pyright
+	$(BIN)lint-imports
+	$(BIN)python scripts/versions.py
+	$(BIN)python scripts/sizes.py
 
 slim: build ## Install each wheel alone into an empty environment: what it brings, its import, its own tests
-	$(RUN) python scripts/slim.py dist
+	$(BIN)python scripts/slim.py dist
 
 build: .venv/.synced ## Build the five wheels into dist/ and check what they hold
 	rm -rf dist
 	$(UV) build --quiet --all-packages
-	$(RUN) python scripts/wheels.py dist
+	$(BIN)python scripts/wheels.py dist
 
 docs: .venv/.synced ## Build the documentation into site/; a broken link or reference fails
-	$(RUN) zensical build --clean --strict
+	$(BIN)zensical build --clean --strict
