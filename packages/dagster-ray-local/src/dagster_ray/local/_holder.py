@@ -111,14 +111,22 @@ def _start_ray(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _end_ray() -> None:
+    """End Ray and wait until its processes are gone, so that the last step leaves nothing behind."""
+    import ray
+
+    try:
+        ray.shutdown(wait_for_processes=True)
+    except TypeError:  # Ray 2.46 has no such parameter; its processes end soon after
+        ray.shutdown()
+
+
 def _end(_signum: int, _frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
 def main(path: str, settings: str) -> None:
     """Hold one cluster until nobody claims it."""
-    import ray
-
     wanted = json.loads(settings)
     holder = Holder(Path(path), wanted["keep_seconds"])
     last: socket.socket | None = None
@@ -130,7 +138,7 @@ def main(path: str, settings: str) -> None:
         last = holder.serve(json.dumps(answer).encode() + b"\n")
     finally:
         holder.close()
-        ray.shutdown(wait_for_processes=True)
+        _end_ray()
         if "error" not in answer:
             Path(path).with_suffix(".log").unlink(missing_ok=True)
         if last is not None:
