@@ -16,7 +16,7 @@ from probe_clusters import ProbeCluster, journal_lines, run_id_of
 from pydantic import PrivateAttr
 from typing_extensions import override
 
-from dagster_ray.core import DagsterContext, Deadline, Lifecycle, RayResource, StepOutcome
+from dagster_ray.core import CleanupPolicy, DagsterContext, Deadline, Lifecycle, RayResource, StepOutcome
 from dagster_ray.core._connection import connect
 from dagster_ray.core.errors import ConnectFailedError, NotConnectedError, NotCreatedError, NotReadyError
 
@@ -261,6 +261,64 @@ def test_what_create_has_spent_is_missing_to_connect(journal: str) -> None:
     assert deadline.is_over()
 
 
+class Registered(ProbeCluster):
+    """It tells the cluster's owner about its driver, and holds something to close."""
+
+    @override
+    def on_driver(self, context: DagsterContext, deadline: Deadline) -> None:
+        self.probe.reach("on_driver", job_id=self.job_id)
+
+    @override
+    def before_disconnect(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
+        self.probe.reach("before_disconnect", job_id=self.job_id, outcome=outcome.value)
+
+    @override
+    def release(self, context: DagsterContext) -> None:
+        self.probe.note("release", connected=str(self.is_connected))
+
+
+LAST = ["release", "cleanup"]
+
+
+@pytest.mark.parametrize(
+    ("fails_in", "policy", "expected"),
+    [
+        pytest.param("", "always", [*PHASES, "on_driver", "before_disconnect", "delete", *LAST], id="all goes well"),
+        pytest.param("", "never", [*PHASES, "on_driver", "before_disconnect", *LAST], id="the cluster is kept"),
+        pytest.param("wait", "always", ["create", "wait", "delete", *LAST], id="no driver was connected"),
+        pytest.param(
+            "on_driver",
+            "always",
+            [*PHASES, "on_driver", "before_disconnect", "delete", *LAST],
+            id="the owner did not take the driver",
+        ),
+        pytest.param(
+            "before_disconnect",
+            "always",
+            [*PHASES, "on_driver", "before_disconnect", "delete", *LAST],
+            id="a last word that fails keeps nothing alive",
+        ),
+        pytest.param(
+            "delete",
+            "always",
+            [*PHASES, "on_driver", "before_disconnect", "delete", "release"],
+            id="a delete that fails closes all the same",
+        ),
+    ],
+)
+def test_what_a_backend_does_around_the_driver(
+    journal: str, fails_in: str, policy: CleanupPolicy, expected: list[str]
+) -> None:
+    @dg.asset
+    def train(ray_cluster: RayResource) -> None: ...
+
+    cluster = Registered(journal=journal, fails_in=fails_in, lifecycle=Lifecycle(cleanup=policy))
+    dg.materialize([train], resources={"ray_cluster": cluster}, raise_on_error=False)
+    lines = journal_lines(journal)
+    assert [line["did"] for line in lines] == expected
+    assert [line["connected"] for line in lines if line["did"] == "release"] == ["False"]
+
+
 class Clock:
     """Seconds that pass when somebody sleeps."""
 
@@ -300,6 +358,19 @@ def test_connect_gives_up_at_the_deadline() -> None:
         connect("Probe", "auto", {"reach": refuse_first(10**9, attempts)}, clock.deadline())
     assert caught.value.attempts == len(attempts) > 3
     assert clock.now == pytest.approx(10)
+
+
+def test_connect_ends_when_the_cluster_is_known_to_be_gone() -> None:
+    """It is asked after each failed attempt, and what it raises ends the attempts."""
+    attempts: list[int] = []
+
+    def check() -> None:
+        if len(attempts) == 2:
+            raise LookupError("gone")
+
+    with pytest.raises(LookupError, match="gone"):
+        connect("Probe", "auto", {"reach": refuse_first(10**9, attempts)}, Clock().deadline(), check_cluster=check)
+    assert attempts == [1, 2]
 
 
 class Stopped(BaseException):

@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import uuid
-from collections.abc import Container, Generator, Mapping
+from collections.abc import Callable, Container, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, cast
@@ -59,6 +59,8 @@ class _Wanted:
     """The environment at the start."""
     environment: Mapping[str, str]
     """What is added to it."""
+    check_cluster: Callable[[], None] | None
+    """Raises if another attempt is of no use."""
 
 
 def require_ray(target: str, install: str) -> None:
@@ -93,7 +95,9 @@ def connect(
     address: str,
     options: Mapping[str, Any],
     deadline: Deadline,
+    *,
     environment: Mapping[str, str] | None = None,
+    check_cluster: Callable[[], None] | None = None,
 ) -> Connection:
     """Connect this process to the cluster at `address`, trying again until the deadline.
 
@@ -106,12 +110,16 @@ def connect(
         options: More keyword arguments of `ray.init`.
         deadline: Ends the attempts.
         environment: Variables that `ray.init` reads. They are set while the driver is connected.
+        check_cluster: Called after each failed attempt; raises if no other attempt can succeed, for example
+            because the cluster is gone.
 
     Raises:
         NotReadyError: The port of the address did not open before the deadline.
         ConnectFailedError: Ray refused, or the deadline ended the attempts.
     """
-    wanted = _Wanted(target, address, options, {**os.environ}, environment or {})  # the import alone sets variables
+    wanted = _Wanted(
+        target, address, options, {**os.environ}, environment or {}, check_cluster
+    )  # the import alone sets variables
     if not _init_lock.acquire(timeout=deadline.remaining_seconds()):
         raise NotReadyError(target, deadline.budget_seconds, "another thread of this process is connecting")
     try:
@@ -156,6 +164,8 @@ def _init_until(wanted: _Wanted, deadline: Deadline) -> Connection:
             if not is_transient(error) or not deadline.sleep(delay):
                 reason = f"{type(error).__name__}: {error}"
                 raise ConnectFailedError(wanted.target, wanted.address, attempts, reason) from error
+            if wanted.check_cluster is not None:
+                wanted.check_cluster()
     raise AssertionError  # jittered_delays has no end
 
 

@@ -144,6 +144,21 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
         """Environment variables that `ray.init` needs, for example RAY_AUTH_MODE; set while connected."""
         return {}
 
+    def check_cluster(self, context: DagsterContext) -> None:
+        """Raise if the cluster is gone. Called after each `ray.init` that failed; the default does nothing."""
+
+    def on_driver(self, context: DagsterContext, deadline: Deadline) -> None:
+        """Tell the cluster's owner about the connected driver, whose id is `job_id`. Part of the connect phase."""
+
+    def before_disconnect(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
+        """Do what must happen while the driver is still registered, for example record how the step ended.
+
+        Called if a driver was connected. SIGINT and SIGTERM wait until it returns.
+        """
+
+    def release(self, context: DagsterContext) -> None:
+        """Close what this process holds: connections, threads. Called last, whether the cluster was deleted or not."""
+
     def drain_output(self, budget_seconds: float) -> bool:
         """Wait until what remote tasks printed has reached this process; return whether it did."""
         if self.ray_init_options.get("log_to_driver") is False:
@@ -245,8 +260,14 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
         _connection.require_ray(self.display_name, self.install)
         with self._phase(Phase.CONNECT) as deadline:
             self._progress.connection = _connection.connect(
-                self.display_name, self.address, self.init_options(), deadline, self.driver_environment()
+                self.display_name,
+                self.address,
+                self.init_options(),
+                deadline,
+                environment=self.driver_environment(),
+                check_cluster=lambda: self.check_cluster(context),
             )
+            self.on_driver(context, deadline)
         if (limits := self._ray_data_limits) is not None:
             _connection.limit_ray_data(limits)
         report_startup(self, self.startup_seconds, context)
@@ -263,9 +284,12 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
             if delete or not self.ends_with_driver:
                 self._disconnect(context, outcome)
         finally:
-            if delete and self._progress.create_begun and not self._progress.deleted:
-                self._progress.deleted = True
-                self.delete_cluster(context, outcome, Deadline(_CLEANUP_SECONDS))
+            try:
+                if delete and self._progress.create_begun and not self._progress.deleted:
+                    self._progress.deleted = True
+                    self.delete_cluster(context, outcome, Deadline(_CLEANUP_SECONDS))
+            finally:
+                self.release(context)
         self.on_cleanup(context, outcome)
 
     @override
@@ -290,7 +314,8 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
         connection = self._progress.connection
         if connection is None:
             return
-        try:  # drain_output may read whatever a connected resource has
+        try:  # these may read whatever a connected resource has
+            self._before_disconnect(context, outcome)
             interrupted = outcome is StepOutcome.INTERRUPTED
             budget_seconds = _DRAIN_INTERRUPTED_SECONDS if interrupted else _DRAIN_SECONDS
             # A driver that goes on loses nothing: what its tasks printed still arrives.
@@ -301,6 +326,13 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
         finally:
             self._progress.connection = None
             _connection.disconnect(connection)
+
+    def _before_disconnect(self, context: DagsterContext, outcome: StepOutcome) -> None:
+        """A backend's last word must not keep the driver connected or the cluster alive."""
+        try:
+            self.before_disconnect(context, outcome, Deadline(_CLEANUP_SECONDS))
+        except Exception:  # noqa: BLE001 - whatever a backend raises, the driver ends and the cluster is cleaned up
+            log_of(context).warning("%s: what precedes the disconnect failed.", self.display_name, exc_info=True)
 
     @contextmanager
     def _phase(self, phase: Phase) -> Generator[Deadline]:
