@@ -22,11 +22,12 @@ def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_make_demo_computes_the_asset_and_says_where_to_look() -> None:
+def test_make_demo_computes_the_asset_on_two_backends_and_says_where_to_look() -> None:
     """Also that Ray's workers start under `uv run`, by which make runs it."""
     done = run("make", "demo")
     assert done.returncode == 0, done.stderr
-    assert "sum_of_squares = 333833500, computed on LocalRay" in done.stdout
+    assert "DAGSTER_RAY_BACKEND=local: sum_of_squares = 333833500, computed on LocalRay" in done.stdout
+    assert "DAGSTER_RAY_BACKEND=kuberay: sum_of_squares = 333833500, computed on RayJob default/" in done.stdout
     assert f"dev -f {DEFINITIONS}" in done.stdout
 
 
@@ -41,4 +42,4 @@ def test_a_backend_that_is_not_there_is_named_when_the_project_loads() -> None:
         sys.executable, "-m", "dagster", "definitions", "validate", "-f", str(DEFINITIONS), DAGSTER_RAY_BACKEND="slurm"
     )
     assert done.returncode != 0
-    assert "No backend 'slurm' is installed (installed: address, local)" in done.stdout + done.stderr
+    assert "No backend 'slurm' is installed (installed: address, kuberay, local)" in done.stdout + done.stderr

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import dagster as dg
 import pytest
+from error_samples import KUBERAY_SAMPLES
 from packaging.requirements import Requirement
 from pydantic import PrivateAttr
 from typing_extensions import override
@@ -89,7 +90,7 @@ def test_a_package_called_placeholder_has_no_names_of_its_own_and_only_that_one(
             assert (row[5] == "placeholder") is not any(maker.startswith(name) for maker in makers), name
 
 
-@pytest.mark.parametrize("package", ["core", "local"])
+@pytest.mark.parametrize("package", ["core", "kuberay", "local"])
 def test_the_map_has_every_module(package: str) -> None:
     source = ROOT / f"packages/dagster-ray-{package}/src/dagster_ray/{package}"
     modules = {str(path.relative_to(source)) for path in source.rglob("*.py")} - {"__init__.py"}
@@ -207,6 +208,7 @@ SAMPLES: dict[str, DagsterRayError] = {
             "Ray at head:10001", "ray://head:10001", 3, "ConnectionError: ray client connection timeout"
         ),
         errors.CleanupFailedError("RayCluster ray/train", "TimeoutError: no answer within 20 s"),
+        *KUBERAY_SAMPLES.values(),
         SharedClusterError("its process ended with 1.", "/tmp/dagster-ray-1000/0123456789ab.log"),
     )
 }
@@ -216,6 +218,13 @@ def _kinds_of(error: type[DagsterRayError]) -> Iterator[type[DagsterRayError]]:
     for kind in error.__subclasses__():
         yield kind
         yield from _kinds_of(kind)
+
+
+def public_name(kind: type[DagsterRayError]) -> str:
+    """Return where users import an error from."""
+    module = "dagster_ray.kuberay.errors" if kind.__module__.startswith("dagster_ray.kuberay.") else kind.__module__
+    assert getattr(importlib.import_module(module), kind.__name__) is kind
+    return f"{module}.{kind.__name__}"
 
 
 KINDS = {kind.code: kind for kind in _kinds_of(DagsterRayError) if kind.__module__.startswith("dagster_ray.")}
@@ -232,7 +241,7 @@ def test_every_error_has_a_page_and_every_page_an_error() -> None:
 def test_an_error_page_has_its_code_type_and_text(code: str) -> None:
     page = f"docs/errors/{code}.md"
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert text.startswith(f"# {code}\n\n`{KINDS[code].__module__}.{KINDS[code].__name__}`\n")
+    assert text.startswith(f"# {code}\n\n`{public_name(KINDS[code])}`\n")
     assert f"\n```text\n{SAMPLES[code]}\n```\n" in text
 
 

@@ -6,7 +6,8 @@ Kinds of blocks:
   would; all other pages run in one process that is connected to a Ray with two CPUs already.
 - Text after Python is what it prints; `...` stands for anything. On an error's page it may be the error's text.
 - A block with a title is a part of the file that the title names; text under the title of a folder lists files there.
-- Shell lines are run, except `make`, whose verb must exist, and `pip install`, whose requirement must be ours.
+- Shell lines are run, except `make`, whose verb must exist, `pip install`, whose requirement must be ours, and those
+  that need a Kubernetes cluster.
 - TOML, YAML and JSON parse.
 
 `python test_documents.py RESULTS PAGE...` runs the Python of some pages; the tests call it.
@@ -47,6 +48,9 @@ _FENCE = re.compile(r"(?P<indent> *)```(?P<language>\w*)(?P<attributes>.*)")
 _TITLE = re.compile(r'title="([^"]+)"')
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 SECONDS = 300
+# Lines of the shell that need a Kubernetes cluster, and the one that serves until it is interrupted.
+NEEDS_CLUSTER = frozenset({"kubectl", "export"})
+SERVES = ["python", "-m", "dagster_ray.kuberay.testing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +195,7 @@ def check_shell(block: Block) -> None:
             for requirement in map(Requirement, words[2:]):
                 assert requirement.name in PROJECTS, f"`{requirement}` is not a package of ours"
                 assert requirement.extras <= set(extras_of(requirement.name)), f"`{requirement}` has an unknown extra"
-        elif words:
+        elif words and words[0] not in NEEDS_CLUSTER and words[:3] != SERVES:
             others.append(line)
     if others:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -90,6 +90,7 @@ def test_an_unknown_backend_says_which_ones_are_installed(install: Install) -> N
 @pytest.mark.parametrize(
     ("name", "requirement"),
     [
+        pytest.param("kuberay", "dagster-ray[kuberay]", id="this project's backend for Kubernetes"),
         pytest.param("local", "dagster-ray[local]", id="this project's backend for one machine"),
     ],
 )

@@ -8,7 +8,13 @@ import dagster_ray.kuberay
 
 def test_the_public_names_are_these() -> None:
     """A new name is a promise: it comes with a changelog fragment."""
-    assert dagster_ray.kuberay.__all__ == ["Lifecycle", "RayResource"]
+    assert dagster_ray.kuberay.__all__ == [
+        "InteractiveRayJobConfig",
+        "InteractiveRayJobSpec",
+        "KubeRayInteractiveJob",
+        "Lifecycle",
+        "RayResource",
+    ]
     assert all(hasattr(dagster_ray.kuberay, name) for name in dagster_ray.kuberay.__all__)
 
 

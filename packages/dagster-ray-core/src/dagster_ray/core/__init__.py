@@ -12,9 +12,11 @@ from dagster_ray.core._backends import installed_backends, load_backend
 from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, StrictConfig
 from dagster_ray.core._dagster_context import DagsterContext
 from dagster_ray.core._deadline import Deadline
+from dagster_ray.core._identity import Identity
 from dagster_ray.core._phases import CleanupPolicy, StepOutcome
 from dagster_ray.core._protocol import RayResource, require_ray_resource
 from dagster_ray.core._resource import BaseRayResource
+from dagster_ray.core._run_identity import ImageCandidates, identity_of, image_candidates
 from dagster_ray.core._run_phases import run_phases
 from dagster_ray.core._startup_event import startup_metadata
 from dagster_ray.core._wiring import check_ray_resources
@@ -26,12 +28,16 @@ __all__ = [
     "DagsterContext",
     "DagsterRayError",
     "Deadline",
+    "Identity",
+    "ImageCandidates",
     "Lifecycle",
     "RayDataExecutionOptions",
     "RayResource",
     "StepOutcome",
     "StrictConfig",
     "check_ray_resources",
+    "identity_of",
+    "image_candidates",
     "installed_backends",
     "load_backend",
     "require_ray_resource",

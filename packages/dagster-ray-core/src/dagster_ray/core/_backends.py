@@ -6,7 +6,7 @@ from dagster_ray.core._protocol import RayResource, missing_members
 from dagster_ray.core.errors import BackendBrokenError, BackendNotFoundError
 
 GROUP = "dagster_ray.backends"
-_INSTALLS = {"local": "dagster-ray[local]"}
+_INSTALLS = {"kuberay": "dagster-ray[kuberay]", "local": "dagster-ray[local]"}
 
 
 def installed_backends() -> tuple[str, ...]:

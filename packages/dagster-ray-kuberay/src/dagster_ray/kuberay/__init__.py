@@ -1,7 +1,6 @@
 """Ray clusters for Dagster steps on Kubernetes with KubeRay.
 
-Holds no backend yet: only the names that a KubeRay deployment shares with every other one.
-Importing this package imports neither ray nor kubernetes.
+`KubeRayInteractiveJob` gives a step a cluster of its own. Importing this package imports neither ray nor kubernetes.
 """
 
 from importlib.metadata import version
@@ -9,8 +8,16 @@ from importlib.metadata import version
 from dagster_shared.libraries import DagsterLibraryRegistry
 
 from dagster_ray.core import Lifecycle, RayResource
+from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
+from dagster_ray.kuberay.configs import InteractiveRayJobConfig, InteractiveRayJobSpec
 
-__all__ = ["Lifecycle", "RayResource"]
+__all__ = [
+    "InteractiveRayJobConfig",
+    "InteractiveRayJobSpec",
+    "KubeRayInteractiveJob",
+    "Lifecycle",
+    "RayResource",
+]
 
 __version__ = version("dagster-ray-kuberay")
 DagsterLibraryRegistry.register("dagster-ray-kuberay", __version__, is_dagster_package=False)

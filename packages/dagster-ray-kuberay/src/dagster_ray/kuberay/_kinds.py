@@ -1,0 +1,34 @@
+"""The kinds of Kubernetes objects that dagster-ray touches. Pure."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of object, and where the API serves it."""
+
+    group: str
+    """Empty for the core group."""
+    version: str
+    plural: str
+    kind: str
+
+    @property
+    def resource(self) -> str:
+        """The name that a Role uses: `rayjobs.ray.io`, `pods`."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
+        """Return the URL path of the objects of a namespace (None: of all), of one object, or of a part of it."""
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        scope = f"/namespaces/{namespace}" if namespace is not None else ""
+        tail = "".join(f"/{part}" for part in (name, subresource) if part is not None)
+        return f"{root}{scope}/{self.plural}{tail}"
+
+
+RAYJOBS = Kind("ray.io", "v1", "rayjobs", "RayJob")
+RAYCLUSTERS = Kind("ray.io", "v1", "rayclusters", "RayCluster")
+PODS = Kind("", "v1", "pods", "Pod")
+SERVICES = Kind("", "v1", "services", "Service")
+SECRETS = Kind("", "v1", "secrets", "Secret")
+EVENTS = Kind("", "v1", "events", "Event")

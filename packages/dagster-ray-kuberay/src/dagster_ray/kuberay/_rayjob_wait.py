@@ -1,0 +1,325 @@
+"""Wait until a driver can connect to the head of a RayJob, or until it is certain that none ever will."""
+
+import logging
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from dagster_ray.core import Deadline
+from dagster_ray.core.errors import NotReadyError
+from dagster_ray.kuberay._cluster_errors import (
+    ClientPortClosedError,
+    ClusterGoneError,
+    HeadFailedError,
+    OperatorSilentError,
+    QueueTimeoutError,
+    RayJobEndedError,
+    SpecRefusedError,
+)
+from dagster_ray.kuberay._diagnosis import Diagnosis, explain, explain_head
+from dagster_ray.kuberay._head_route import (
+    CLIENT_PORT,
+    DASHBOARD_PORT,
+    DirectRoute,
+    ForwardRoute,
+    Route,
+    host_of,
+)
+from dagster_ray.kuberay._kinds import EVENTS, PODS, RAYCLUSTERS, RAYJOBS, SERVICES
+from dagster_ray.kuberay._manifest_fields import at
+from dagster_ray.kuberay._rayjob_creation import CreatedRayJob
+from dagster_ray.kuberay._rayjob_state import (
+    Ended,
+    Head,
+    Queued,
+    RayJobState,
+    Starting,
+    Unseen,
+    head_of_raycluster,
+    head_of_rayjob,
+    ports_of_service,
+    read_rayjob,
+    service_differs_from_pod,
+)
+
+if TYPE_CHECKING:
+    from dagster_ray.kuberay._kubernetes import KubernetesApi
+    from dagster_ray.kuberay._watch_stream import WatchStream
+
+# How often the client port is tried: a refused connection costs nothing, one through the API server a stream.
+_DIRECT_SECONDS = 0.2
+_FORWARD_SECONDS = 0.5
+_PROBE_SECONDS = 2.0
+# An operator from 1.5.1 on mirrors the cluster's status within 0.2 s (run with 1.7.0).
+_MIRROR_SECONDS = 1.5
+_LOOK_AFTER_SECONDS = (5.0, 15.0, 45.0, 120.0, 300.0)
+_EVIDENCE_SECONDS = 5.0
+# What a head that starts normally says meanwhile; waiting is explained by it.
+_NORMAL = {"ContainerCreating", "ContainersNotReady", "PodInitializing", "HeadPodRunningAndReady"}
+
+
+@dataclass(frozen=True, slots=True)
+class WaitPlan:
+    """What the wait is for, and how the head is reached."""
+
+    direct: bool
+    head_host: str | None
+    wait_for: Literal["head", "workers"]
+    queue_timeout: float
+    """Seconds that a queue may hold the RayJob; the deadline stands still meanwhile."""
+
+
+class RayJobWait:
+    """One wait for one RayJob. Its `run` is called once."""
+
+    def __init__(self, api: "KubernetesApi", job: CreatedRayJob, plan: WaitPlan, log: logging.Logger) -> None:
+        """Take what was created and what is wanted."""
+        self._api, self._job, self._plan, self._log = api, job, plan, log
+        self._state: RayJobState = read_rayjob(job.rayjob)
+        self._head: Head | None = None
+        self._service_ports: tuple[Mapping[str, int], Mapping[str, int]] | None = None
+        self._route: Route | None = None
+        self._route_pod: str | None = None
+        self._cluster_watch: WatchStream | None = None
+        self._named_at: tuple[float, str] | None = None
+        self.queued_seconds = 0.0
+        self._looks = 0
+        self._diagnosis: Diagnosis | None = None
+        self._said = ""
+
+    def run(self, deadline: Deadline) -> Route:
+        """Return the way to a head that accepts drivers.
+
+        Raises:
+            SpecRefusedError, RayJobEndedError, ClusterGoneError, HeadFailedError: No driver will ever connect.
+            QueueTimeoutError: A queue held the RayJob for too long.
+            OperatorSilentError, ClientPortClosedError, NotReadyError: The deadline passed.
+        """
+        with ExitStack() as streams:
+            try:
+                return self._follow(streams, deadline)
+            except BaseException:
+                self._close_route()
+                raise
+
+    def _follow(self, streams: ExitStack, deadline: Deadline) -> Route:
+        version = at(self._job.rayjob, "metadata", "resourceVersion")
+        stream = streams.enter_context(
+            self._api.watch(RAYJOBS, self._job.namespace, name=self._job.name, resource_version=str(version))
+        )
+        while True:
+            self._judge()
+            if isinstance(self._state, Queued):
+                self._sit_in_queue(stream, deadline)
+                continue
+            if (route := self._accepting(deadline)) is not None:
+                return route
+            if deadline.is_over():
+                raise self._late(deadline)
+            pause = _DIRECT_SECONDS if self._plan.direct else _FORWARD_SECONDS
+            self._take(stream, streams, min(pause, deadline.remaining_seconds()), deadline)
+            self._look_closer(deadline)
+
+    # What is known
+
+    def _take(self, stream: "WatchStream", streams: ExitStack, seconds: float, deadline: Deadline) -> None:
+        """Take in what the watches have to say within `seconds`."""
+        event = stream.next(seconds)
+        while event is not None:
+            self._state = read_rayjob(event.object, deleted=event.type == "DELETED")
+            if isinstance(self._state, Starting) and self._state.head is not None:
+                self._see_head(self._state.head)
+                if self._named_at is None:
+                    version = str(at(event.object, "metadata", "resourceVersion"))
+                    self._named_at = deadline.spent_seconds(), version
+            event = stream.next(0)
+        self._watch_cluster(streams, deadline)
+        event = self._cluster_watch.next(0) if self._cluster_watch is not None else None
+        while event is not None and self._cluster_watch is not None:
+            if event.type != "DELETED":
+                self._see_head(head_of_raycluster(event.object))
+            event = self._cluster_watch.next(0)
+
+    def _see_head(self, head: Head) -> None:
+        if self._head is None or head.service is not None or head.cluster != self._head.cluster:
+            self._head = head
+
+    def _watch_cluster(self, streams: ExitStack, deadline: Deadline) -> None:
+        """Watch the RayCluster itself where the operator does not mirror its status (before 1.5.1)."""
+        if self._cluster_watch is not None or self._named_at is None or self._head is None or self._head.service:
+            return
+        since, version = self._named_at
+        if deadline.spent_seconds() - since < _MIRROR_SECONDS:
+            return
+        # The cluster is made after its name was written, so a watch from there on misses nothing of it.
+        self._cluster_watch = streams.enter_context(
+            self._api.watch(RAYCLUSTERS, self._job.namespace, name=self._head.cluster, resource_version=version)
+        )
+
+    @property
+    def cluster(self) -> str | None:
+        """The RayCluster's name; None while it is not known."""
+        return self._head.cluster if self._head is not None else None
+
+    def take(self, rayjob: Mapping[str, Any]) -> None:
+        """Take in a RayJob that was read after the wait, so that the route finds a new head pod."""
+        head = head_of_rayjob(rayjob)
+        if head is not None:
+            self._see_head(head)
+
+    # What follows from it
+
+    def _judge(self) -> None:
+        """Raise if no driver will ever connect; say what changed otherwise."""
+        state, target = self._state, self._job.target
+        if isinstance(state, Ended):
+            if state.is_deleted:
+                raise ClusterGoneError(target, state.message)
+            if state.is_refused:
+                raise SpecRefusedError(target, state.reason, state.message)
+            raise RayJobEndedError(target, state.status, state.reason, state.message)
+        found = explain_head(self._head)
+        if found is not None:
+            self._diagnosis = found
+        elif self._head is not None and self._head.reason in _NORMAL and self._cluster_watch is None:
+            self._diagnosis = None
+        if self._diagnosis is not None and self._diagnosis.fatal:
+            raise self._fatal(self._diagnosis)
+        self._say(self._sentence())
+
+    def _fatal(self, diagnosis: Diagnosis) -> Exception:
+        if diagnosis.code == "refused":
+            return SpecRefusedError(self._job.target, diagnosis.reason, diagnosis.sentence)
+        log = self._head_log() if diagnosis.code == "container" else ""
+        return HeadFailedError(self._job.target, diagnosis.reason, diagnosis.sentence, log)
+
+    def _head_log(self) -> str:
+        if self._head is None or self._head.pod is None:
+            return ""
+        try:
+            return self._api.pod_log(
+                self._job.namespace, self._head.pod, Deadline(_EVIDENCE_SECONDS), previous=True, tail_lines=20
+            )
+        except Exception as error:  # noqa: BLE001 - the log is an extra; the error it goes into matters more
+            self._log.debug("The head's log could not be read: %s", error)
+            return ""
+
+    def _sentence(self) -> str:
+        sentence = self._state.sentence if not isinstance(self._state, Ended) else self._state.message
+        if self._diagnosis is not None:
+            return f"{sentence}; {self._diagnosis.reason}: {self._diagnosis.sentence}"
+        if isinstance(self._state, Starting) and self._head is not None and self._head.pod is not None:
+            return f"{sentence}; head pod {self._head.pod}" + (f" ({self._head.reason})" if self._head.reason else "")
+        return sentence
+
+    def _say(self, sentence: str) -> None:
+        if sentence != self._said:
+            self._said = sentence
+            self._log.info("%s: %s", self._job.target, sentence)
+
+    def _sit_in_queue(self, stream: "WatchStream", deadline: Deadline) -> None:
+        """Wait while nothing runs; the deadline of the cluster's start stands still."""
+        deadline.pause()
+        queue = Deadline(self._plan.queue_timeout)
+        try:
+            while isinstance(self._state, Queued):
+                self._say(self._state.sentence)
+                event = stream.next(min(30.0, queue.remaining_seconds()))
+                if event is not None:
+                    self._state = read_rayjob(event.object, deleted=event.type == "DELETED")
+                elif queue.is_over():
+                    raise QueueTimeoutError(self._job.target, self._state.sentence, self._plan.queue_timeout)
+        finally:
+            self.queued_seconds += queue.spent_seconds()
+            deadline.resume()
+
+    # The way to the head
+
+    def _accepting(self, deadline: Deadline) -> Route | None:
+        """Return the way to the head if it accepts drivers now, and the operator is as far as was asked."""
+        state, head = self._state, self._head
+        if not isinstance(state, Starting) or head is None or not head.is_placed:
+            return None
+        if self._plan.wait_for == "workers" and not state.operator_ready:
+            return None
+        if self._route is None or self._route_pod != head.pod:
+            self._close_route()
+            self._route, self._route_pod = self._open_route(head, deadline), head.pod
+        if self._route is None:
+            return None
+        seconds = min(_PROBE_SECONDS, max(0.1, deadline.remaining_seconds()))
+        return self._route if self._route.accepts(seconds) else None
+
+    def _open_route(self, head: Head, deadline: Deadline) -> Route | None:
+        service_ports, pod_ports = self._ports(head, deadline)
+        ports = service_ports if self._plan.direct else pod_ports
+        client, dashboard = ports.get(CLIENT_PORT), ports.get(DASHBOARD_PORT)
+        if client is None:
+            return None
+        if self._plan.direct:
+            return DirectRoute(host_of(head, self._job.namespace, self._plan.head_host), client, dashboard)
+        wanted = (client,) if dashboard is None else (client, dashboard)
+        return ForwardRoute(self._api, self._job.namespace, self._pod_name, wanted)
+
+    def _pod_name(self) -> str:
+        return (self._head.pod if self._head is not None else None) or ""
+
+    def _ports(self, head: Head, deadline: Deadline) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """Return the ports of the head's Service and of its pod, by name."""
+        if head.service is None or not service_differs_from_pod(self._job.rayjob):
+            return head.ports, head.ports
+        if self._service_ports is None:
+            service = self._api.get(SERVICES, self._job.namespace, head.service, deadline)
+            self._service_ports = ports_of_service(service, of_pod=False), ports_of_service(service, of_pod=True)
+        return self._service_ports
+
+    def _close_route(self) -> None:
+        if self._route is not None:
+            self._route.close()
+            self._route = None
+
+    # Why it takes so long
+
+    def _look_closer(self, deadline: Deadline) -> None:
+        """Read pods and events when the status does not tell why nothing moves."""
+        explained = self._head is not None and self._head.reason in _NORMAL and self._cluster_watch is None
+        if explained or self._looks >= len(_LOOK_AFTER_SECONDS):
+            return
+        if deadline.spent_seconds() >= _LOOK_AFTER_SECONDS[self._looks]:
+            self._looks += 1
+            self._diagnosis = self._examine(deadline)
+
+    def _examine(self, deadline: Deadline) -> Diagnosis | None:
+        namespace = self._job.namespace
+        cluster = self._head.cluster if self._head is not None else None
+        names = [name for name in (self._job.name, cluster) if name is not None]
+        try:
+            pods: list[dict[str, Any]] = []
+            if cluster is not None:
+                pods = self._api.list(PODS, namespace, deadline, label_selector=f"ray.io/cluster={cluster}").items
+            events = [
+                event
+                for name in names
+                for event in self._api.list(
+                    EVENTS, namespace, deadline, field_selector=f"involvedObject.name={name}"
+                ).items
+            ]
+        except Exception as error:  # noqa: BLE001 - without these rights the wait goes on, only less is known
+            self._log.debug("Pods and events could not be read: %s", error)
+            return None
+        return explain(pods, events)
+
+    def _late(self, deadline: Deadline) -> Exception:
+        """Return the error for a deadline that has passed."""
+        target, budget = self._job.target, deadline.budget_seconds
+        found = self._examine(Deadline(_EVIDENCE_SECONDS)) or self._diagnosis
+        if found is not None and found.code == "refused":
+            return SpecRefusedError(target, found.reason, found.sentence)
+        self._diagnosis = found
+        if isinstance(self._state, Unseen):
+            return OperatorSilentError(target, budget)
+        if isinstance(self._state, Starting) and self._state.operator_ready and found is None:
+            place = self._route.place if self._route is not None else "the head's port `client`"
+            return ClientPortClosedError(target, place, budget)
+        return NotReadyError(target, budget, self._sentence())

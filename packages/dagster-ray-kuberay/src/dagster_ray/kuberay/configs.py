@@ -1,0 +1,354 @@
+"""Configuration of RayJobs and RayClusters.
+
+Field names of Kubernetes are snake_case in Python, camelCase in run config and YAML, and both are accepted. Pod
+templates and worker groups are dictionaries as in a manifest; what they leave out is completed. Fields that this
+version does not know pass through to the API server, which refuses those that it does not know either.
+
+In dictionaries, `{"env": "NAME"}` and `dagster.EnvVar("NAME")` take a value from the environment of the step; in
+labels, annotations, node selectors, resources and `rayStartParams` the former is an entry like any other.
+"""
+
+# Dagster's config classes are typed in part only.
+# pyright: reportUnknownMemberType=false
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, cast
+
+import dagster as dg
+from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+
+from dagster_ray.core import StrictConfig
+from dagster_ray.kuberay._config_fields import KubernetesConfig
+from dagster_ray.kuberay._manifests import RenderInput, render_raycluster, render_rayjob
+from dagster_ray.kuberay._operator_rules import raycluster_rejections, rayjob_rejections
+from dagster_ray.kuberay._plain_json import Json, plain_json, references
+from dagster_ray.kuberay._spec_errors import InvalidSpecError, MissingVariableError, SpecFileError
+from dagster_ray.kuberay._spec_file import read_spec
+from dagster_ray.kuberay._spec_merge import merged
+from dagster_ray.kuberay._spec_rules import check_metadata, check_raycluster, check_rayjob
+
+__all__ = [
+    "ClusterSharing",
+    "InteractiveRayJobConfig",
+    "InteractiveRayJobSpec",
+    "InvalidSpecError",
+    "MatchDagsterLabels",
+    "MissingVariableError",
+    "RayClusterConfig",
+    "RayClusterSpec",
+    "SpecFileError",
+]
+
+NEWEST = "1.7.0"
+"""The newest KubeRay whose rules are known."""
+# Which gates are on is seen only by asking the operator; what one of them allows is not refused here.
+_GATES: tuple[str, ...] = (
+    "GCSFaultToleranceEmbeddedStorage", "RayClusterHistoryServer", "RayClusterMTLS", "RayClusterNetworkPolicy",
+    "RayJobDeletionPolicy",
+)  # fmt: skip
+_ALL_GATES: Mapping[str, bool] = dict.fromkeys(_GATES, True)
+# Stands for the facts of a step while a code location loads.
+_ANY_STEP = RenderInput(name="a", namespace="default", image="a", ray_version="2.60.0")
+
+_SPEC_FILE = (
+    "Path of a YAML file whose content is put under what is set here: a RayJob, a RayCluster, or the spec of one. "
+    "Worker groups are merged by groupName, containers and their env by name, other lists are replaced. "
+    "metadata.name of the file is not used."
+)
+_METADATA = (
+    "Metadata as in a manifest: name, namespace, labels, annotations. Without a name each step has one of its own."
+)
+
+
+class RayClusterSpec(KubernetesConfig):
+    """The spec of a RayCluster. Unset: a head without CPU tasks and 0 to 10 autoscaled workers of 1 CPU and 4 GiB."""
+
+    ray_version: str | None = Field(
+        default=None, description="Version of Ray in the images. Unset: that of the Dagster step."
+    )
+    head_group_spec: dict[str, Any] | None = Field(
+        default=None,
+        description=(
+            "The head group as in a manifest. Completed: a container, its image, 1 CPU and 4Gi, the parameter num-cpus "
+            "0 (no tasks that need a CPU run on the head of a cluster with workers)."
+        ),
+    )
+    worker_group_specs: list[dict[str, Any]] | None = Field(
+        default=None,
+        description=(
+            "Worker groups as in a manifest; groupName is required. Completed: a container, its image, 1 CPU and 4Gi, "
+            "rayStartParams; a group with only replicas keeps that size, one without maxReplicas may have 10. "
+            "Unset: one group `workers`. Empty: the head alone, which then runs tasks."
+        ),
+    )
+    enable_in_tree_autoscaling: bool | None = Field(
+        default=None,
+        description=(
+            "Run Ray's autoscaler beside the head. Unset: on if a group can grow, off in a Kueue queue, with the "
+            "deletion policy DeleteWorkers and with a suspended group."
+        ),
+    )
+    autoscaler_options: dict[str, Any] | None = Field(
+        default=None, description="The autoscaler: version, idleTimeoutSeconds, resources and others."
+    )
+    head_service_annotations: dict[str, Any] | None = Field(
+        default=None, description="Annotations of the head's Service."
+    )
+    auth_options: dict[str, Any] | None = Field(
+        default=None, description="Token authentication, {mode: token}. KubeRay >= 1.5.1, Ray >= 2.52."
+    )
+    gcs_fault_tolerance_options: dict[str, Any] | None = Field(
+        default=None, description="Where the head keeps its state to survive a restart."
+    )
+    network_policy: dict[str, Any] | None = Field(
+        default=None, description="Who may reach the pods. KubeRay >= 1.7, a feature gate."
+    )
+    tls_options: dict[str, Any] | None = Field(
+        default=None, description="TLS between the pods. KubeRay >= 1.7, a feature gate, needs cert-manager."
+    )
+    history_server_options: dict[str, Any] | None = Field(
+        default=None, description="What is kept for Ray's history server. KubeRay >= 1.7, a feature gate."
+    )
+    upgrade_strategy: dict[str, Any] | None = Field(
+        default=None,
+        description="What a change does to running pods. KubeRay >= 1.6; refused for the cluster of a RayJob.",
+    )
+    suspend: bool | None = Field(default=None, description="Delete all pods and keep the rest. Kueue sets it.")
+    managed_by: str | None = Field(
+        default=None, description="Who reconciles the object, for MultiKueue. Unset: the KubeRay operator."
+    )
+
+
+class InteractiveRayJobSpec(KubernetesConfig):
+    """The spec of a RayJob that waits for the driver of a Dagster step (submissionMode InteractiveMode)."""
+
+    refused: ClassVar[Mapping[str, str]] = {
+        "clusterSelector": "an interactive RayJob makes a cluster of its own; use KubeRayCluster for an existing one",
+        "deletionPolicy": "only KubeRay 1.3 and 1.4 had it; use shutdownAfterJobFinishes or deletionStrategy",
+        "entrypoint": "the Dagster step is the driver; use PipesKubeRayJobClient to run a command",
+        "entrypointNumCpus": "there is no entrypoint",
+        "entrypointNumGpus": "there is no entrypoint",
+        "entrypointResources": "there is no entrypoint",
+        "jobId": "it is set when the driver of the step is connected",
+        "metadata": "it belongs to the entrypoint, which an interactive RayJob does not have; labels go into the "
+        "RayJob's own metadata",
+        "runtimeEnvYAML": "KubeRay ignores it in InteractiveMode; pass a runtime_env to ray.init",
+        "submissionMode": "it is always InteractiveMode",
+        "submitterConfig": "no pod submits an interactive RayJob",
+        "submitterPodTemplate": "no pod submits an interactive RayJob",
+    }
+
+    ray_cluster_spec: RayClusterSpec = Field(default_factory=RayClusterSpec, description="The cluster.")
+    shutdown_after_job_finishes: bool | None = Field(
+        default=None,
+        description=(
+            "Delete the cluster after the end of the job, whatever it was. Unset: on, except beside deletionRules and "
+            "the deletion policy DeleteNone, which exclude it."
+        ),
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        default=None,
+        description="Seconds between the end of the job and the deletion. Unset: 60; with a deletionStrategy 0.",
+    )
+    deletion_strategy: dict[str, Any] | None = Field(
+        default=None,
+        description=(
+            "What is deleted after success and failure: {onSuccess: {policy}, onFailure: {policy}} or {deletionRules}. "
+            "KubeRay >= 1.5 (a feature gate before 1.6)."
+        ),
+    )
+    active_deadline_seconds: int | None = Field(
+        default=None,
+        description=(
+            "Seconds from the start of the RayJob after which it fails. KubeRay does not look at it while the RayJob "
+            "waits for a driver."
+        ),
+    )
+    pre_running_deadline_seconds: int | None = Field(
+        default=None,
+        description=(
+            "Seconds from the start of the RayJob after which it fails if no driver has come. KubeRay >= 1.6. "
+            "Unset: the resource's timeout and a minute, where KubeRay has it."
+        ),
+    )
+    suspend: bool | None = Field(
+        default=None, description="Start nothing until it is set to false. Kueue sets it; leave it unset with a queue."
+    )
+    managed_by: str | None = Field(
+        default=None, description="Who reconciles the object, for MultiKueue. Unset: the KubeRay operator."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_mode_may_be_written_out(cls, data: object) -> object:
+        if isinstance(data, dict):
+            given = cast("dict[str, Any]", data)
+            fixed = ("submissionMode", "submission_mode")
+            return {key: value for key, value in given.items() if key not in fixed or value != "InteractiveMode"}
+        return data
+
+
+class MatchDagsterLabels(StrictConfig):
+    """Which facts of Dagster two steps must have in common to share a cluster."""
+
+    code_location: bool = Field(default=True, description="The same code location.")
+    git_sha: bool = Field(default=True, description="The same commit, where the deployment tells it.")
+    resource_key: bool = Field(default=True, description="The same resource key.")
+    job: bool = Field(default=False, description="The same job.")
+    run_id: bool = Field(default=False, description="The same run.")
+
+
+class ClusterSharing(StrictConfig):
+    """Let steps and runs with the same labels use one RayCluster."""
+
+    enabled: bool = Field(
+        default=False, description="Use a cluster of another step if one fits, and leave it to others."
+    )
+    ttl_seconds: float = Field(
+        default=600.0,
+        ge=10,
+        description="Seconds that a cluster lives after the last sign of the last step that used it.",
+    )
+    match_dagster_labels: MatchDagsterLabels = Field(
+        default_factory=MatchDagsterLabels, description="Facts of Dagster that must be the same."
+    )
+    match_labels: dict[str, str] = Field(
+        default_factory=dict, description="Labels of your own that a cluster must have; new clusters get them."
+    )
+
+
+def _names_a_variable(data: object) -> bool:
+    """Return whether the file's name is a variable of the environment, which is that of the step."""
+    return isinstance(data, Mapping) and isinstance(cast("Mapping[str, Any]", data).get("spec_file"), dg.EnvVar)
+
+
+def _refuse_if(texts: tuple[str, ...]) -> None:
+    """Raise if the operator has reasons to refuse a finished manifest."""
+    if texts:
+        reason = f"is refused by the operator: {texts[0].rstrip('.')}"
+        raise InvalidSpecError("spec", reason, "change the field that it names", f"KubeRay {NEWEST}")
+
+
+def _file_error(file: str, error: ValidationError) -> SpecFileError:
+    """Name the first field that is wrong, without the values around it."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    return SpecFileError(file, ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))
+
+
+def _file_metadata(file: str, metadata: Json, kind: str) -> Json:
+    """Return what all steps may have in common; a name is not part of it."""
+    kept = {key: value for key, value in metadata.items() if key not in ("name", "generateName")}
+    try:
+        check_metadata(kept, kind, limit=0)
+    except InvalidSpecError as error:
+        raise SpecFileError(file, error.field, error.problem) from error
+    return kept
+
+
+class InteractiveRayJobConfig(StrictConfig):
+    """A RayJob whose driver is a Dagster step."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    metadata: dict[str, Any] = Field(default_factory=dict, description=_METADATA)
+    spec: InteractiveRayJobSpec = Field(default_factory=InteractiveRayJobSpec, description="The spec.")
+    spec_file: str | None = Field(default=None, description=_SPEC_FILE)
+
+    def plain(self) -> Json:
+        """Return `metadata` and `spec` as plain JSON with camelCase names, over what `spec_file` holds.
+
+        Raises:
+            InvalidSpecError: A value is none of JSON.
+            SpecFileError: The file cannot be used.
+        """
+        spec = cast("InteractiveRayJobSpec", self.spec)
+        written: Json = {"metadata": plain_json(self.metadata, "metadata"), "spec": spec.plain()}
+        if self.spec_file is None:
+            return written
+        found = read_spec(self.spec_file)
+        try:
+            under = InteractiveRayJobSpec(**found.rayjob, ray_cluster_spec=RayClusterSpec(**found.cluster))
+        except ValidationError as error:
+            raise _file_error(self.spec_file, error) from error
+        metadata = _file_metadata(self.spec_file, found.metadata, "RayJob")
+        return merged({"metadata": metadata, "spec": under.plain()}, written)
+
+    def with_file(self) -> Self:
+        """Return this configuration with what `spec_file` holds written out; itself if it names none.
+
+        Raises:
+            SpecFileError: The file cannot be used.
+        """
+        if self.spec_file is None:
+            return self
+        plain = self.plain()
+        return self.model_copy(
+            update={"metadata": plain["metadata"], "spec": InteractiveRayJobSpec(**plain["spec"]), "spec_file": None}
+        )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _is_accepted_by_kuberay(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        self = handler(data)
+        if not _names_a_variable(data):
+            plain = self.plain()
+            check_rayjob(plain["metadata"], plain["spec"])
+            if not any(references(plain)):
+                _refuse_if(rayjob_rejections(render_rayjob(self, _ANY_STEP), NEWEST, _ALL_GATES))
+        return self
+
+
+class RayClusterConfig(StrictConfig):
+    """A RayCluster that Dagster steps use."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    metadata: dict[str, Any] = Field(default_factory=dict, description=_METADATA)
+    spec: RayClusterSpec = Field(default_factory=RayClusterSpec, description="The spec.")
+    spec_file: str | None = Field(default=None, description=f"{_SPEC_FILE} Of a RayJob the cluster is taken.")
+    cluster_sharing: ClusterSharing = Field(
+        default_factory=ClusterSharing, description="Whether and with whom the cluster is shared."
+    )
+
+    def plain(self) -> Json:
+        """Return `metadata` and `spec` as plain JSON with camelCase names, over what `spec_file` holds.
+
+        Raises:
+            InvalidSpecError: A value is none of JSON.
+            SpecFileError: The file cannot be used.
+        """
+        spec = cast("RayClusterSpec", self.spec)
+        written: Json = {"metadata": plain_json(self.metadata, "metadata"), "spec": spec.plain()}
+        if self.spec_file is None:
+            return written
+        found = read_spec(self.spec_file)
+        try:
+            under = RayClusterSpec(**found.cluster)
+        except ValidationError as error:
+            raise _file_error(self.spec_file, error) from error
+        metadata = _file_metadata(self.spec_file, found.metadata, "RayCluster")
+        return merged({"metadata": metadata, "spec": under.plain()}, written)
+
+    def with_file(self) -> Self:
+        """Return this configuration with what `spec_file` holds written out; itself if it names none.
+
+        Raises:
+            SpecFileError: The file cannot be used.
+        """
+        if self.spec_file is None:
+            return self
+        plain = self.plain()
+        return self.model_copy(
+            update={"metadata": plain["metadata"], "spec": RayClusterSpec(**plain["spec"]), "spec_file": None}
+        )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _is_accepted_by_kuberay(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        self = handler(data)
+        if not _names_a_variable(data):
+            plain = self.plain()
+            check_raycluster(plain["metadata"], plain["spec"])
+            if not any(references(plain)):
+                _refuse_if(raycluster_rejections(render_raycluster(self, _ANY_STEP), NEWEST, _ALL_GATES))
+        return self

@@ -1,0 +1,58 @@
+"""Every error of the KubeRay backend, as users catch them.
+
+The three groups: what the Kubernetes API answers, what is wrong with a specification, and what happens to a cluster.
+"""
+
+from dagster_ray.kuberay._cluster_errors import (
+    ClientPortClosedError,
+    ClusterGoneError,
+    FieldNotSupportedError,
+    HeadFailedError,
+    NameTakenError,
+    OperatorSilentError,
+    QueueTimeoutError,
+    RayJobEndedError,
+    SpecRefusedError,
+    TokenRequiredError,
+    VersionMismatchError,
+)
+from dagster_ray.kuberay._kubernetes_errors import (
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    InvalidObjectError,
+    KindNotInstalledError,
+    KubeconfigError,
+    KubernetesError,
+    NotFoundError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from dagster_ray.kuberay._spec_errors import InvalidSpecError, MissingVariableError, SpecFileError
+
+__all__ = [
+    "ClientPortClosedError",
+    "ClusterGoneError",
+    "ConflictError",
+    "FieldNotSupportedError",
+    "ForbiddenError",
+    "GoneError",
+    "HeadFailedError",
+    "InvalidObjectError",
+    "InvalidSpecError",
+    "KindNotInstalledError",
+    "KubeconfigError",
+    "KubernetesError",
+    "MissingVariableError",
+    "NameTakenError",
+    "NotFoundError",
+    "OperatorSilentError",
+    "QueueTimeoutError",
+    "RayJobEndedError",
+    "SpecFileError",
+    "SpecRefusedError",
+    "TokenRequiredError",
+    "UnauthorizedError",
+    "UnavailableError",
+    "VersionMismatchError",
+]

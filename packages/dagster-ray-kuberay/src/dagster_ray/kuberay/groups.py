@@ -1,0 +1,156 @@
+"""Short forms of the head group and of worker groups.
+
+Both return plain dictionaries as in a manifest, to be changed at will before they go into a `RayClusterSpec`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dagster_ray.kuberay._plain_json import Json, plain_json, refuse_snake_case
+from dagster_ray.kuberay._spec_errors import InvalidSpecError
+from dagster_ray.kuberay._spec_merge import merged
+
+__all__ = ["GPU_PRODUCT_LABEL", "GPU_RESOURCE", "head_group", "worker_group"]
+
+GPU_RESOURCE = "nvidia.com/gpu"
+"""What GPUs are called in requests, limits and taints of nodes, by NVIDIA's device plugin."""
+GPU_PRODUCT_LABEL = "nvidia.com/gpu.product"
+"""The label by which NVIDIA's GPU feature discovery tells the model of a node's GPUs."""
+
+
+def _quantity(amount: float | str) -> str:
+    return amount if isinstance(amount, str) else f"{amount:g}" if isinstance(amount, float) else str(amount)
+
+
+def _resources(cpus: float | str, memory: int | str, gpus: int) -> Json:
+    """Return requests equal to limits: the pod gets what Ray counts on and is evicted last."""
+    amounts = {"cpu": _quantity(cpus), "memory": _quantity(memory)}
+    if gpus:
+        amounts[GPU_RESOURCE] = str(gpus)
+    return {"requests": dict(amounts), "limits": dict(amounts)}
+
+
+def _template(
+    container: Json,
+    gpus: int,
+    accelerator: str | Mapping[str, str] | None,
+    labels: Mapping[str, str] | None,
+    pod_spec: Mapping[str, Any],
+) -> Json:
+    """Return a pod template; `pod_spec` is merged over it."""
+    spec: Json = {"containers": [container]}
+    if gpus:
+        spec["tolerations"] = [{"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}]
+    if accelerator is not None:
+        spec["nodeSelector"] = {GPU_PRODUCT_LABEL: accelerator} if isinstance(accelerator, str) else dict(accelerator)
+    given: Json = plain_json(pod_spec)
+    refuse_snake_case(given, "template.spec")
+    if gpus and "tolerations" in given:
+        given["tolerations"] = [*given["tolerations"], *spec["tolerations"]]
+    template: Json = {"spec": merged(spec, given)}
+    return {"metadata": {"labels": dict(labels)}, **template} if labels else template
+
+
+def _container(
+    name: str, resources: Json, image: str | None, env: Mapping[str, str | Mapping[str, Any]] | None
+) -> Json:
+    container: Json = {"name": name, "resources": resources}
+    if image is not None:
+        container["image"] = image
+    if env:
+        container["env"] = [
+            {"name": key, "value": value} if isinstance(value, str) else {"name": key, "valueFrom": plain_json(value)}
+            for key, value in env.items()
+        ]
+    return container
+
+
+def head_group(
+    *,
+    cpus: float | str = 1,
+    memory: int | str = "4Gi",
+    num_cpus: int = 0,
+    gpus: int = 0,
+    image: str | None = None,
+    env: Mapping[str, str | Mapping[str, Any]] | None = None,
+    labels: Mapping[str, str] | None = None,
+    accelerator: str | Mapping[str, str] | None = None,
+    **pod_spec: Any,
+) -> Json:
+    """Return a `headGroupSpec`.
+
+    Args:
+        cpus: CPUs of the pod, as a number or a quantity like "500m". Requested, and the limit.
+        memory: Memory of the pod, in bytes or as a quantity like "8Gi". Requested, and the limit.
+        num_cpus: CPUs that Ray schedules tasks on. 0: no task that needs a CPU runs on the head.
+        gpus: GPUs of the pod. The taint of GPU nodes is tolerated.
+        image: The image. None: that of the resource.
+        env: Environment of the container: text, or a mapping as under `valueFrom`.
+        labels: Labels of the pod.
+        accelerator: The model of GPU as in the label `nvidia.com/gpu.product`, or a whole node selector, for
+            example `{"cloud.google.com/gke-accelerator": "nvidia-l4"}`.
+        **pod_spec: Anything else of the pod's spec, in Kubernetes' names: `serviceAccountName="ray"`. Containers are
+            merged by name; the container of Ray is `ray-head`.
+
+    Raises:
+        InvalidSpecError: A name of `pod_spec` is none of Kubernetes.
+    """
+    container = _container("ray-head", _resources(cpus, memory, gpus), image, env)
+    return {
+        "rayStartParams": {"num-cpus": str(num_cpus)},
+        "template": _template(container, gpus, accelerator, labels, pod_spec),
+    }
+
+
+def worker_group(
+    name: str,
+    *,
+    cpus: float | str = 1,
+    memory: int | str = "4Gi",
+    gpus: int = 0,
+    accelerator: str | Mapping[str, str] | None = None,
+    min_replicas: int = 0,
+    max_replicas: int | None = None,
+    replicas: int | None = None,
+    image: str | None = None,
+    env: Mapping[str, str | Mapping[str, Any]] | None = None,
+    labels: Mapping[str, str] | None = None,
+    **pod_spec: Any,
+) -> Json:
+    """Return an item of `workerGroupSpecs`.
+
+    With `replicas` alone the group keeps that size; with `max_replicas` Ray's autoscaler changes it.
+
+    Args:
+        name: The group's name, a DNS label.
+        cpus: CPUs of a pod, as a number or a quantity like "500m". Requested, the limit, and what Ray counts on.
+        memory: Memory of a pod, in bytes or as a quantity like "8Gi". Requested, the limit, and what Ray counts on.
+        gpus: GPUs of a pod. The taint of GPU nodes is tolerated.
+        accelerator: The model of GPU as in the label `nvidia.com/gpu.product`, or a whole node selector, for
+            example `{"cloud.google.com/gke-accelerator": "nvidia-l4"}`.
+        min_replicas: The least number of pods.
+        max_replicas: The most pods. None: `replicas`, or 10 if that is not given either.
+        replicas: Pods to begin with. None: `min_replicas`.
+        image: The image. None: that of the resource.
+        env: Environment of the container: text, or a mapping as under `valueFrom`.
+        labels: Labels of the pods.
+        **pod_spec: Anything else of the pod's spec, in Kubernetes' names: `priorityClassName="low"`. Containers are
+            merged by name; the container of Ray is `ray-worker`.
+
+    Raises:
+        InvalidSpecError: The numbers of replicas contradict each other, or a name of `pod_spec` is none of Kubernetes.
+    """
+    group: Json = {"groupName": name}
+    if replicas is not None:
+        group["replicas"] = replicas
+    if max_replicas is not None or min_replicas:
+        group["minReplicas"] = min_replicas
+    if max_replicas is not None:
+        group["maxReplicas"] = max_replicas
+        if not min_replicas <= (min_replicas if replicas is None else replicas) <= max_replicas:
+            reason = f"is not between min_replicas, {min_replicas}, and max_replicas, {max_replicas}"
+            raise InvalidSpecError(f"workerGroupSpecs[{name}].replicas", reason, "change one of the three")
+    container = _container("ray-worker", _resources(cpus, memory, gpus), image, env)
+    group["rayStartParams"] = {}
+    group["template"] = _template(container, gpus, accelerator, labels, pod_spec)
+    return group

@@ -1,0 +1,26 @@
+"""A simulator of Kubernetes with the KubeRay operator, for tests and for trying things out.
+
+    with Simulator("1.7.0") as simulator:
+        resource = KubeRayInteractiveJob(kubeconfig_file=str(simulator.kubeconfig))
+
+`python -m dagster_ray.kuberay.testing` serves one until it is interrupted. Needs the extra `testing`.
+"""
+
+from dagster_ray.kuberay.testing._access import Access, Account, Rule
+from dagster_ray.kuberay.testing._faults import Fault, Faults
+from dagster_ray.kuberay.testing._kubelet import KubeletOptions
+from dagster_ray.kuberay.testing._operator_loop import OperatorOptions
+from dagster_ray.kuberay.testing._pod_life import PodTimes
+from dagster_ray.kuberay.testing._simulator import Simulator
+
+__all__ = [
+    "Access",
+    "Account",
+    "Fault",
+    "Faults",
+    "KubeletOptions",
+    "OperatorOptions",
+    "PodTimes",
+    "Rule",
+    "Simulator",
+]

@@ -1,0 +1,90 @@
+"""JSON Patch and merge patch, as lenient as kube-apiserver. Pure."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any, cast
+
+from dagster_ray.kuberay.testing._statuses import bad_patch
+
+MERGE = "application/merge-patch+json"
+JSON = "application/json-patch+json"
+
+
+def merged(target: object, patch: object) -> Any:
+    """Return `target` after a merge patch (RFC 7396): null deletes, mappings merge, all else replaces."""
+    if not isinstance(patch, Mapping):
+        return deepcopy(patch)
+    result = dict(cast("Mapping[str, Any]", target)) if isinstance(target, Mapping) else {}
+    for key, value in cast("Mapping[str, Any]", patch).items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def json_patched(target: Mapping[str, Any], operations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return `target` after a JSON Patch (RFC 6902), with one leniency of kube-apiserver's library.
+
+    `replace` of a member that is missing sets it (run with 1.36). Everything that cannot be applied is refused by one
+    and the same answer.
+    """
+    result: dict[str, Any] = deepcopy(dict(target))
+    for operation in operations:
+        try:
+            _apply(result, operation)
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise bad_patch() from error
+    return result
+
+
+def _apply(document: dict[str, Any], operation: Mapping[str, Any]) -> None:
+    kind, path = operation["op"], _keys(operation["path"])
+    parent = _walk(document, path[:-1])
+    if kind in {"move", "copy"}:
+        source = _keys(operation["from"])
+        value = deepcopy(_walk(document, source))
+        if kind == "move":
+            _remove(_walk(document, source[:-1]), source[-1])
+        _set(parent, path[-1], value, insert=True)
+    elif kind in {"add", "replace"}:
+        _set(parent, path[-1], deepcopy(operation["value"]), insert=kind == "add")
+    elif kind == "remove":
+        _remove(parent, path[-1])
+    elif kind == "test":
+        if _walk(document, path) != operation.get("value"):
+            raise ValueError("test failed")
+    else:
+        raise ValueError("unknown operation")
+
+
+def _keys(pointer: str) -> list[str]:
+    if not pointer.startswith("/"):
+        raise ValueError("no pointer")
+    return [key.replace("~1", "/").replace("~0", "~") for key in pointer[1:].split("/")]
+
+
+def _walk(value: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        value = cast("list[Any]", value)[int(key)] if isinstance(value, list) else value[key]
+    return value
+
+
+def _set(parent: Any, key: str, value: Any, *, insert: bool) -> None:
+    if isinstance(parent, list):
+        items = cast("list[Any]", parent)
+        if key == "-":
+            items.append(value)
+        elif insert:
+            items.insert(int(key), value)
+        else:
+            items[int(key)] = value
+    else:
+        parent[key] = value
+
+
+def _remove(parent: Any, key: str) -> None:
+    if isinstance(parent, list):
+        del cast("list[Any]", parent)[int(key)]
+    else:
+        del parent[key]

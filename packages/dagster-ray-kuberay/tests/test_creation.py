@@ -1,0 +1,113 @@
+"""Whose an object is that has the wanted name, how a head is reached, and where its token stands."""
+
+from typing import Any
+
+import pytest
+
+from dagster_ray.kuberay._head_route import Access, checked_head_host, goes_direct, host_of
+from dagster_ray.kuberay._rayjob_creation import CREATION_ANNOTATION, whose
+from dagster_ray.kuberay._rayjob_state import Head
+from dagster_ray.kuberay._spec_errors import InvalidSpecError
+from dagster_ray.kuberay._token import secret_name
+
+LABELS = {
+    "app.kubernetes.io/managed-by": "dagster-ray",
+    "dagster/run-id": "run-1",
+    "dagster/step-key": "train",
+    "dagster/resource-key": "ray_cluster",
+}
+
+
+def rayjob(
+    creation: str, labels: dict[str, str] | None = None, status: str = "Initializing", **spec: Any
+) -> dict[str, Any]:
+    return {
+        "metadata": {"labels": LABELS if labels is None else labels, "annotations": {CREATION_ANNOTATION: creation}},
+        "spec": spec,
+        "status": {"jobDeploymentStatus": status},
+    }
+
+
+WANTED = rayjob("mine")
+
+
+@pytest.mark.parametrize(
+    ("existing", "owner"),
+    [
+        (rayjob("mine"), "ours"),
+        (rayjob("mine", {}, "Complete"), "ours"),
+        (rayjob("theirs"), "ours"),
+        (rayjob("theirs", status="Complete"), "used"),
+        (rayjob("theirs", jobId="01000000"), "used"),
+        (rayjob("theirs", {**LABELS, "dagster/run-id": "run-2"}), "foreign"),
+        (rayjob("theirs", {}), "foreign"),
+        ({"metadata": {"name": "x"}}, "foreign"),
+    ],
+    ids=[
+        "this very POST made it",
+        "this very POST made it, whatever became of it",
+        "an earlier process of this step made it, and no driver came",
+        "an earlier process of this step made it, and it has ended",
+        "an earlier process of this step made it, and used it",
+        "another run made it",
+        "somebody else made it",
+        "somebody else made it, without labels",
+    ],
+)
+def test_whose_an_object_is(existing: dict[str, Any], owner: str) -> None:
+    assert whose(existing, WANTED) == owner
+
+
+def test_a_wish_without_a_run_adopts_nothing() -> None:
+    assert whose({"metadata": {}}, {"metadata": {"annotations": {CREATION_ANNOTATION: "mine"}}}) == "foreign"
+
+
+@pytest.mark.parametrize(
+    ("access", "in_cluster", "head_host", "direct"),
+    [
+        ("auto", True, None, True),
+        ("auto", False, None, False),
+        ("auto", False, "{cluster}.example.com", True),
+        ("direct", False, None, True),
+        ("port_forward", True, "{cluster}.example.com", False),
+    ],
+    ids=["in a pod", "on a laptop", "with a name outside", "asked for", "asked for in a pod"],
+)
+def test_when_drivers_dial_the_head_itself(
+    access: Access,
+    in_cluster: bool,
+    head_host: str | None,
+    direct: bool,
+) -> None:
+    assert goes_direct(access, in_cluster=in_cluster, head_host=head_host) is direct
+
+
+def test_the_name_of_a_head() -> None:
+    head = Head("c", "c-head-svc", "pod", "10.0.0.7")
+    assert host_of(head, "ray", None) == "c-head-svc.ray.svc"
+    assert host_of(head, "ray", "{cluster}.{namespace}.example.com") == "c.ray.example.com"
+    assert host_of(head, "ray", "{pod_ip}") == "10.0.0.7"
+
+
+@pytest.mark.parametrize("template", ["{clustr}", "{0}", "{"], ids=["misspelt", "a number", "open"])
+def test_a_head_host_that_cannot_be_filled_in_is_refused_at_load(template: str) -> None:
+    with pytest.raises(InvalidSpecError, match="head_host"):
+        checked_head_host(template)
+
+
+@pytest.mark.parametrize(
+    ("options", "cluster", "name"),
+    [
+        (None, "c", None),
+        ({}, "c", None),
+        ({"mode": "disabled"}, "c", None),
+        ({"mode": "token"}, "c", "c"),
+        ({"mode": "token", "secretName": "own"}, "c", "own"),
+        ({"mode": "token"}, "a" * 3 + "-" + "b" * 49, "r" + "b" * 49),
+        ({"mode": "token"}, "a" * 53, "a" * 50),
+    ],
+    ids=["no options", "no mode", "disabled", "token", "an own Secret", "cut to a dash", "cut to a letter"],
+)
+def test_which_secret_holds_the_token(options: dict[str, str] | None, cluster: str, name: str | None) -> None:
+    manifest = {"spec": {"rayClusterSpec": {"authOptions": options}}}
+    assert secret_name(manifest, cluster) == name

@@ -1,0 +1,35 @@
+"""Which Kubernetes cluster the suite runs on: `--target simulator` (default), `kubeconfig` or `kind`."""
+
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests import the modules beside this file
+
+from cluster_targets import ClusterTarget, kind_target, kubeconfig_target, simulator_target
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what pytest-kind has not: it registers --kubeconfig, --cluster-name and --keep-cluster already."""
+    group = parser.getgroup("dagster-ray")
+    group.addoption("--target", choices=["simulator", "kubeconfig", "kind"], default="simulator")
+    group.addoption("--context", help="context of the kubeconfig")
+    group.addoption("--namespace", help="namespace for what the tests make")
+    group.addoption("--image", help="Ray image that matches Ray and Python of this environment")
+    group.addoption("--kuberay-version", default="1.7.0", help="version that the simulator behaves as")
+
+
+@pytest.fixture(scope="session")
+def target(pytestconfig: pytest.Config) -> Generator[ClusterTarget]:
+    """Yield the cluster of this session."""
+    chosen = pytestconfig.getoption("--target")
+    if chosen == "kubeconfig":
+        context = kubeconfig_target(pytestconfig)
+    elif chosen == "kind":
+        context = kind_target(pytestconfig)
+    else:
+        context = simulator_target(str(pytestconfig.getoption("--kuberay-version")))
+    with context as cluster:
+        yield cluster

@@ -1,0 +1,74 @@
+"""One error of each kind that a KubeRay cluster can cause, as the error pages show it."""
+
+from dagster_ray.core import DagsterRayError
+from dagster_ray.kuberay import errors
+
+TARGET = "RayJob ray/dagster-4f0c1e2d-8a9b0c1d"
+
+KUBERAY_SAMPLES: dict[str, DagsterRayError] = {
+    sample.code: sample
+    for sample in (
+        errors.SpecRefusedError(
+            TARGET,
+            "ValidationFailed",
+            "The RayJob spec is invalid: BackoffLimit is incompatible with InteractiveMode",
+        ),
+        errors.RayJobEndedError(
+            TARGET,
+            "Failed",
+            "PreRunningDeadlineExceeded",
+            "The RayJob has passed the preRunningDeadlineSeconds. StartTime: 2026-11-24 10:00:00 +0000 UTC. "
+            "PreRunningDeadlineSeconds: 660",
+        ),
+        errors.ClusterGoneError(TARGET, "it was deleted by somebody else"),
+        errors.HeadFailedError(TARGET, "ErrImagePull", "docker.io/rayproject/ray:2.6: not found", ""),
+        errors.OperatorSilentError(TARGET, 600.0),
+        errors.QueueTimeoutError(TARGET, "the queue 'team-a' has not admitted it yet", 3600.0),
+        errors.NameTakenError("RayJob ray/nightly"),
+        errors.FieldNotSupportedError(TARGET, "spec.deletionStrategy"),
+        errors.VersionMismatchError(TARGET, "Ray", "2.60.0", "2.59.1"),
+        errors.TokenRequiredError(TARGET, "401 Unauthorized: Missing authentication token"),
+        errors.InvalidSpecError(
+            "spec.ttlSecondsAfterFinished",
+            "is 60 while shutdownAfterJobFinishes is false",
+            "leave shutdownAfterJobFinishes out, or the ttl",
+            "KubeRay >= 1.4",
+        ),
+        errors.SpecFileError("job.yaml", "kind", "'Pod' is neither RayJob nor RayCluster"),
+        errors.MissingVariableError("TEAM", "metadata.labels.team"),
+        errors.KubeconfigError("the kubeconfig (default)", "Invalid kube-config file. No configuration found."),
+        errors.KubernetesError("create", "rayjobs.ray.io", "ray", "nightly", 413, "Request entity too large"),
+        errors.UnauthorizedError("create", "rayjobs.ray.io", "ray", "nightly", 401, "Unauthorized"),
+        errors.ForbiddenError(
+            "create",
+            "rayjobs.ray.io",
+            "ray",
+            "nightly",
+            403,
+            'rayjobs.ray.io is forbidden: User "dagster" cannot create resource "rayjobs" in API group "ray.io" in the '
+            'namespace "ray"',
+        ),
+        errors.NotFoundError("create", "rayjobs.ray.io", "rai", "nightly", 404, 'namespaces "rai" not found'),
+        errors.KindNotInstalledError("create", "rayjobs.ray.io", "ray", "nightly", 404, "404 page not found"),
+        errors.ConflictError(
+            "delete",
+            "rayjobs.ray.io",
+            "ray",
+            "nightly",
+            409,
+            "the UID in the precondition (5d41402a) does not match the UID in record (7b8b965a)",
+        ),
+        errors.GoneError("list", "rayjobs.ray.io", "ray", None, 410, "The provided continue parameter is too old"),
+        errors.InvalidObjectError(
+            "create",
+            "rayjobs.ray.io",
+            "ray",
+            "nightly",
+            422,
+            'RayJob.ray.io "nightly" is invalid: spec.backoffLimit: Invalid value: "string"',
+            (("spec.backoffLimit", 'Invalid value: "string"'),),
+        ),
+        errors.UnavailableError("create", "rayjobs.ray.io", "ray", "nightly", 503, "503 apiserver not ready", 41),
+        errors.ClientPortClosedError(TARGET, "dagster-4f0c1e2d-8a9b0c1d-x7k2p-head-svc.ray.svc:10001", 600.0),
+    )
+}

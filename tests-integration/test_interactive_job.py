@@ -1,0 +1,145 @@
+"""A step's cluster on Kubernetes, from the resource to the first remote task and to its end. Knows no target."""
+
+# Dagster's and Ray's decorators are typed in part only.
+# pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
+
+import threading
+from collections.abc import Callable
+
+import dagster as dg
+import pytest
+import ray
+from cluster_targets import ClusterTarget
+
+from dagster_ray.core import Deadline, RayResource
+from dagster_ray.kuberay.groups import head_group, worker_group
+
+PATIENCE_SECONDS = 120
+
+
+@ray.remote
+def sum_of_squares_in_slice(start: int, end: int) -> int:
+    return sum(i**2 for i in range(start, end))
+
+
+@dg.asset
+def sum_of_squares(ray_cluster: RayResource) -> int:
+    slices = [sum_of_squares_in_slice.remote(start, start + 250) for start in (1, 251, 501, 751)]
+    return sum(ray.get(slices))
+
+
+@dg.asset
+def failing(ray_cluster: RayResource) -> int:
+    raise ValueError("told to fail")
+
+
+@pytest.fixture(autouse=True)
+def clean(target: ClusterTarget) -> None:
+    """A test starts without what an earlier one has kept."""
+    target.delete_all()
+
+
+def eventually(found: Callable[[], object], what: str) -> None:
+    """Return when something is so; the cluster decides how long that takes."""
+    deadline = Deadline(PATIENCE_SECONDS)
+    never = threading.Event()
+    while not found():
+        assert not deadline.is_over(), what
+        never.wait(0.5)
+
+
+def one_rayjob(target: ClusterTarget) -> dict[str, object]:
+    (found,) = target.objects("rayjobs")
+    return dict(found)
+
+
+SMALL = {
+    "shutdownAfterJobFinishes": True,
+    "ttlSecondsAfterFinished": 1,
+    "rayClusterSpec": {"headGroupSpec": head_group(cpus=1, memory="2Gi", num_cpus=2), "workerGroupSpecs": []},
+}
+
+
+def test_the_defaults_compute_the_tutorials_asset(target: ClusterTarget) -> None:
+    """Tasks run on a worker that the autoscaler adds; the head takes none."""
+    cluster = target.resource()
+    result = dg.materialize([sum_of_squares], resources={"ray_cluster": cluster})
+    assert result.success
+    assert result.output_for_node("sum_of_squares") == 333833500
+    events = [event for event in result.all_events if event.event_type_value == "ENGINE_EVENT"]
+    metadata = {key: value.value for event in events for key, value in event.engine_event_data.metadata.items()}
+    assert str(metadata["dagster_ray/cluster"]).startswith(f"RayJob {target.namespace}/")
+    assert metadata["dagster_ray/job_id"]
+
+
+def test_after_success_the_operator_deletes_the_cluster(target: ClusterTarget) -> None:
+    cluster = target.resource(spec=SMALL)
+    assert dg.materialize([sum_of_squares], resources={"ray_cluster": cluster}).success
+    eventually(lambda: not target.objects("rayclusters"), "the RayCluster is deleted")
+    status = one_rayjob(target)["status"]
+    assert isinstance(status, dict)
+    assert (status["jobDeploymentStatus"], status["jobStatus"]) == ("Complete", "SUCCEEDED")
+
+
+def test_a_rayjob_says_whose_it_is(target: ClusterTarget) -> None:
+    assert dg.materialize([sum_of_squares], resources={"ray_cluster": target.resource(spec=SMALL)}).success
+    labels = one_rayjob(target)["metadata"]["labels"]  # type: ignore[index]
+    assert labels["app.kubernetes.io/managed-by"] == "dagster-ray"
+    assert labels["dagster/resource-key"] == "ray_cluster"
+    assert labels["dagster/step-key"] == "sum_of_squares"
+
+
+def test_a_failed_step_takes_its_rayjob_along(target: ClusterTarget) -> None:
+    cluster = target.resource(spec=SMALL)
+    assert not dg.materialize([failing], resources={"ray_cluster": cluster}, raise_on_error=False).success
+    eventually(lambda: not target.objects("rayjobs"), "the RayJob is deleted")
+    eventually(lambda: not target.objects("rayclusters"), "the RayCluster is deleted")
+
+
+def test_cleanup_always_deletes_after_success(target: ClusterTarget) -> None:
+    cluster = target.resource(spec=SMALL, lifecycle={"cleanup": "always"})
+    assert dg.materialize([sum_of_squares], resources={"ray_cluster": cluster}).success
+    eventually(lambda: not target.objects("rayjobs"), "the RayJob is deleted")
+
+
+def test_two_steps_have_two_clusters(target: ClusterTarget) -> None:
+    @dg.asset(name="other")
+    def other(ray_cluster: RayResource) -> str:
+        return ray_cluster.display_name
+
+    @dg.asset(name="one")
+    def one(ray_cluster: RayResource) -> str:
+        return ray_cluster.display_name
+
+    names = set()
+    for asset in (one, other):
+        result = dg.materialize([asset], resources={"ray_cluster": target.resource(spec=SMALL)})
+        names.add(result.output_for_node(asset.op.name))
+    assert len(names) == 2
+
+
+def test_workers_are_waited_for_when_asked(target: ClusterTarget) -> None:
+    """Every pod is ready when the driver connects, so the first task finds its CPU."""
+    spec = {
+        **SMALL,
+        "rayClusterSpec": {
+            "headGroupSpec": head_group(cpus=1, memory="2Gi", num_cpus=0),
+            "workerGroupSpecs": [worker_group("w", cpus=1, memory="2Gi", min_replicas=1, max_replicas=1)],
+        },
+    }
+
+    @dg.asset
+    def cpus(ray_cluster: RayResource) -> float:
+        return ray.cluster_resources()["CPU"]
+
+    result = dg.materialize([cpus], resources={"ray_cluster": target.resource(spec=spec, wait_for="workers")})
+    assert result.output_for_node("cpus") >= 1
+
+
+def test_an_image_that_does_not_exist_fails_the_step_and_leaves_nothing(target: ClusterTarget) -> None:
+    cluster = target.resource(spec=SMALL, image="rayproject/ray:missing")
+    result = dg.materialize([sum_of_squares], resources={"ray_cluster": cluster}, raise_on_error=False)
+    assert not result.success
+    assert "cannot run (ErrImagePull)" in str(result.all_events) or "ImagePullBackOff" in str(result.all_events)
+    eventually(lambda: not target.objects("rayjobs"), "the RayJob is deleted")
