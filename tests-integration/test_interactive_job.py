@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUntypedFunctionDecorator=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false
 
+import sys
 import threading
 from collections.abc import Callable
 
@@ -11,11 +12,15 @@ import dagster as dg
 import pytest
 import ray
 from cluster_targets import ClusterTarget
+from ray import cloudpickle
 
 from dagster_ray.core import Deadline, RayResource
 from dagster_ray.kuberay.groups import head_group, worker_group
 
 PATIENCE_SECONDS = 120
+
+# A cluster does not have this file, so its functions travel by value.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 @ray.remote
@@ -64,10 +69,11 @@ SMALL = {
 def test_the_defaults_compute_the_tutorials_asset(target: ClusterTarget) -> None:
     """Tasks run on a worker that the autoscaler adds; the head takes none."""
     cluster = target.resource()
-    result = dg.materialize([sum_of_squares], resources={"ray_cluster": cluster})
-    assert result.success
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([sum_of_squares], resources={"ray_cluster": cluster}, instance=instance)
+        logged = [entry.dagster_event for entry in instance.all_logs(result.run_id) if entry.dagster_event]
     assert result.output_for_node("sum_of_squares") == 333833500
-    events = [event for event in result.all_events if event.event_type_value == "ENGINE_EVENT"]
+    events = [event for event in logged if event.event_type_value == "ENGINE_EVENT"]
     metadata = {key: value.value for event in events for key, value in event.engine_event_data.metadata.items()}
     assert str(metadata["dagster_ray/cluster"]).startswith(f"RayJob {target.namespace}/")
     assert metadata["dagster_ray/job_id"]

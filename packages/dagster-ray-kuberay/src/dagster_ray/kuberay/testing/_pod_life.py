@@ -9,7 +9,7 @@ from typing_extensions import Protocol
 
 from dagster_ray.kuberay._manifest_fields import at, mappings
 from dagster_ray.kuberay.testing._nodes import Node
-from dagster_ray.kuberay.testing._operator_names import timestamp
+from dagster_ray.kuberay.testing._operator_names import GROUP_LABEL, timestamp
 from dagster_ray.kuberay.testing._pod_env import MissingConfigError, unschedulable_text
 from dagster_ray.kuberay.testing._pod_status import PodStage, pod_status, scheduled, unschedulable, waiting
 
@@ -30,6 +30,7 @@ class PodTimes:
 
     Attributes:
         slow_images: Seconds that pulling takes, by a part of the image's name; other images are there already.
+        slow_groups: The same by the name of a pod's group; `headgroup` is the head's.
         missing_images: Parts of names of images that cannot be pulled.
         pull_seconds: Until a missing image is found missing.
         pull_backoff_seconds: Between ErrImagePull and ImagePullBackOff, and until the next try.
@@ -39,6 +40,7 @@ class PodTimes:
     """
 
     slow_images: Mapping[str, float] = field(default_factory=dict[str, float])
+    slow_groups: Mapping[str, float] = field(default_factory=dict[str, float])
     missing_images: tuple[str, ...] = ("missing",)
     pull_seconds: float = 0.8
     pull_backoff_seconds: float = 12.0
@@ -49,9 +51,10 @@ class PodTimes:
         """Whether the image cannot be pulled."""
         return any(part in image for part in self.missing_images)
 
-    def pull(self, image: str) -> float:
-        """How long pulling this image takes."""
-        return next((seconds for part, seconds in self.slow_images.items() if part in image), 0.0)
+    def pull(self, image: str, group: str) -> float:
+        """How long pulling this image takes in a pod of this group."""
+        slow = next((seconds for part, seconds in self.slow_images.items() if part in image), 0.0)
+        return max(slow, self.slow_groups.get(group, 0.0))
 
 
 class PodHost(Protocol):
@@ -203,8 +206,8 @@ class PodLife:
             backoff = f'Back-off pulling image "{image}": ErrImagePull: {text}'
             self._put(container=waiting("ImagePullBackOff", backoff))
             yield max(times.pull_backoff_seconds - 2, 0.0)
-        if seconds := times.pull(image):
-            pod = self._host.read(self.key)
+        pod = self._host.read(self.key)
+        if seconds := times.pull(image, str(at(pod, "metadata", "labels", GROUP_LABEL) or "")):
             if pod is not None:
                 self._make_node(pod)
             self._put(ip=self.node.ip if self.node else None)

@@ -1,14 +1,16 @@
-"""Runs one command and ends everything it started: run as a script, `python _ray_launcher.py GRACE command ...`.
+"""Runs one command and ends everything it started: `python _ray_launcher.py GRACE FOLDER command ...`.
 
 Its standard input is a pipe that its parent holds. When the pipe ends (the parent closed it, or died of any signal) or
-SIGTERM comes, the command gets SIGTERM and, after the grace period, all descendants get SIGKILL. On Linux the launcher
-is a subreaper, so that daemons which left the command's process group stay its descendants. Standard library only.
+SIGTERM comes, the command gets SIGTERM and, after the grace period, all descendants get SIGKILL. When the pipe ended,
+FOLDER is removed too: nobody else is left to do it. On Linux the launcher is a subreaper, so that daemons which left
+the command's process group stay its descendants. Standard library only.
 """
 
 import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,8 +61,8 @@ def kill_descendants(command: int) -> None:
 
 def main() -> int:
     """Run the command until it ends or the parent wants its end; return its exit code."""
-    grace, command = float(sys.argv[1]), sys.argv[2:]
-    wanted = {"end": False}
+    grace, folder, command = float(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    wanted = {"end": False, "orphaned": False}
 
     def end(_number: int, _frame: object) -> None:
         wanted["end"] = True
@@ -73,7 +75,8 @@ def main() -> int:
     )
     while process.poll() is None and not wanted["end"]:
         readable, _, _ = select.select([0], [], [], _POLL_SECONDS)
-        wanted["end"] = wanted["end"] or bool(readable and not os.read(0, 1024))
+        wanted["orphaned"] = bool(readable and not os.read(0, 1024))
+        wanted["end"] = wanted["end"] or wanted["orphaned"]
     if process.poll() is None:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -81,6 +84,8 @@ def main() -> int:
     kill_descendants(process.pid)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(1)
+    if wanted["orphaned"]:
+        shutil.rmtree(folder, ignore_errors=True)
     return process.returncode if process.returncode is not None else 137
 
 

@@ -139,7 +139,8 @@ class RayNode:
         self._ending = threading.Event()
         parameters = start_parameters(self._order, self._ports, str(self._folder / "r"))
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *parameters]
-        launcher = [sys.executable, "-S", str(_ray_launcher.__file__), str(self._stop_seconds), *command]
+        script = [sys.executable, "-S", str(_ray_launcher.__file__)]
+        launcher = [*script, str(self._stop_seconds), str(self._folder), *command]
         env = ray_environment(self._order, os.environ)
         if self._order.is_head:
             env["RAY_ADDRESS"] = f"{_HOST}:{self._ports[GCS_PORT]}"
@@ -197,10 +198,8 @@ class RayNode:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def address(self, port: int) -> tuple[str, int] | None:
-        """Where a port of the pod listens; other than Ray's own ports lead to the same port of this machine."""
-        if port in self._ports:
-            return (_HOST, self._ports[port]) if port in self._open else None
-        return (_HOST, port)
+        """Where one of Ray's ports of the pod listens now; other ports are not simulated."""
+        return (_HOST, self._ports[port]) if port in self._open else None
 
     def log(self) -> str:
         """What `ray start` printed."""

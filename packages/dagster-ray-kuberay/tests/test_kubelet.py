@@ -1,0 +1,195 @@
+"""The simulated node: what pods go through, and the sockets of fake heads."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from operator_world import World, container, raycluster
+
+from dagster_ray.core import Deadline
+from dagster_ray.kuberay.testing import _ray_launcher
+from dagster_ray.kuberay.testing._fake_node import FakeRayNode
+from dagster_ray.kuberay.testing._nodes import CLIENT_PORT, DASHBOARD_PORT, NodeOrder, listens, speaks_http2
+from dagster_ray.kuberay.testing._pod_life import PodTimes
+
+
+def with_head(world: World, **fields: Any) -> dict[str, Any]:
+    """Create a cluster with this container; return its head pod after two seconds."""
+    obj = raycluster()
+    obj["spec"]["headGroupSpec"]["template"]["spec"]["containers"] = [container(**fields)]
+    world.create(obj)
+    world.run(2)
+    return world.pods("head")[0]
+
+
+def waiting_reason(pod: dict[str, Any]) -> str:
+    return pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"]
+
+
+def test_an_image_that_is_missing_backs_off() -> None:
+    world = World()
+    assert waiting_reason(with_head(world, image="ray:missing")) == "ErrImagePull"
+    world.run(12)
+    assert waiting_reason(world.pods("head")[0]) == "ImagePullBackOff"
+    assert world.pods("head")[0]["status"]["phase"] == "Pending"
+
+
+@pytest.mark.parametrize("times", [PodTimes(slow_images={"slow": 25}), PodTimes(slow_groups={"headgroup": 25})])
+def test_a_slow_image_is_pulled_for_as_long_as_it_takes(times: PodTimes) -> None:
+    world = World(times=times)
+    assert waiting_reason(with_head(world, image="ray:slow")) == "ContainerCreating"
+    world.run(25)
+    assert world.cluster()["status"]["state"] == "ready"
+
+
+def test_a_pod_that_fits_no_node_says_what_is_lacking_and_starts_when_there_is_room() -> None:
+    world = World()
+    pod = with_head(world, resources={"requests": {"cpu": "500", "nvidia.com/gpu": 1}})
+    condition = pod["status"]["conditions"][0]
+    assert condition["reason"] == "Unschedulable"
+    assert condition["message"].startswith(
+        "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient nvidia.com/gpu."
+    )
+    assert "nodeName" not in pod["spec"]
+
+
+def test_a_container_that_crashes_is_restarted_again_and_again() -> None:
+    world = World()
+    pod = with_head(world, image="ray:crashing")
+    assert waiting_reason(pod) == "CrashLoopBackOff"
+    world.run(12)
+    pod = world.pods("head")[0]
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 2
+    assert pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 1
+    assert "No module named" in world.kubelet.log("ns", pod["metadata"]["name"], previous=True)
+
+
+def test_a_crashed_head_is_restarted_in_place() -> None:
+    world = World()
+    name = with_head(world)["metadata"]["name"]
+    world.kubelet.crash_container("ns", name)
+    world.run(1)
+    assert waiting_reason(world.pods("head")[0]) == "CrashLoopBackOff"
+    world.run(12)
+    assert world.pods("head")[0]["metadata"]["name"] == name
+    assert world.condition("HeadPodReady") == ("True", "HeadPodRunningAndReady", "")
+
+
+def test_a_container_waits_for_its_secret() -> None:
+    world = World()
+    env = [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "late", "key": "k"}}}]
+    assert waiting_reason(with_head(world, env=env)) == "CreateContainerConfigError"
+    world.store.create("secrets", {"metadata": {"name": "late", "namespace": "ns"}, "data": {"k": "dg=="}})
+    world.run(10)
+    assert world.cluster()["status"]["state"] == "ready"
+
+
+def test_a_probe_with_a_delay_and_a_period_makes_ready_on_its_grid() -> None:
+    world = World(times=PodTimes(probe_grid_seconds=(10, 5)))
+    with_head(world)
+    world.run(7)
+    assert world.condition("HeadPodReady") == (
+        "False",
+        "ContainersNotReady",
+        "containers with unready status: [ray-head]",
+    )
+    world.run(2)
+    assert world.cluster()["status"]["state"] == "ready"
+
+
+def asked(place: tuple[str, int] | None, path: str, token: str | None = None) -> tuple[int, str]:
+    assert place is not None
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"http://{place[0]}:{place[1]}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_a_fake_head_answers_clients_and_tells_scripted_jobs() -> None:
+    node = FakeRayNode(NodeOrder("ns", "pod", True, {}, {}))
+    try:
+        node.start()
+        place = node.address(CLIENT_PORT)
+        assert place is not None
+        assert speaks_http2(place, 5)
+        assert speaks_http2((node.ip, CLIENT_PORT), 5)
+        node.jobs["01000000"] = {"status": "RUNNING"}
+        answer = asked((node.ip, DASHBOARD_PORT), "/api/jobs/01000000")
+        assert (answer[0], json.loads(answer[1])) == (200, {"status": "RUNNING"})
+        assert asked(node.address(DASHBOARD_PORT), "/api/jobs/x") == (404, "Job x does not exist")
+        node.stop(0)
+        assert not listens((node.ip, 6379))
+    finally:
+        node.close()
+    assert not listens(place)
+
+
+@pytest.mark.parametrize(("given", "status"), [(None, 401), ("wrong", 403), ("right", 200)])
+def test_a_fake_head_with_a_token_refuses_others(given: str | None, status: int) -> None:
+    node = FakeRayNode(NodeOrder("ns", "pod", True, {}, {}, "right"))
+    try:
+        node.start()
+        assert asked(node.address(DASHBOARD_PORT), "/api/version", given)[0] == status
+        assert asked(node.address(DASHBOARD_PORT), "/api/authentication_mode")[1] == '{"authentication_mode": "token"}'
+    finally:
+        node.close()
+
+
+DAEMON = """
+    import os, signal, time
+    from pathlib import Path
+    if os.fork() == 0:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        Path("daemon").write_text(str(os.getpid()))
+        time.sleep(600)
+    time.sleep(600)
+"""
+PARENT = """
+    import subprocess, sys, time
+    subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="subreapers and 127.x.y.z are Linux")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_outlives_a_killed_simulator(number: signal.Signals, tmp_path: Path) -> None:
+    folder = tmp_path / "node"
+    folder.mkdir()
+    command = [sys.executable, "-c", textwrap.dedent(DAEMON)]
+    launcher = [sys.executable, "-S", _ray_launcher.__file__, "0.2", str(folder), *command]
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(PARENT), *launcher], cwd=folder)
+    deadline = Deadline(20)
+    note = folder / "daemon"
+    while not (note.exists() and note.read_text()) and deadline.sleep(0.05):
+        pass
+    daemon = int(note.read_text())
+
+    parent.send_signal(number)
+    parent.wait()
+
+    while (is_alive(daemon) or folder.exists()) and deadline.sleep(0.05):
+        pass
+    assert not is_alive(daemon)
+    assert not folder.exists()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
