@@ -6,6 +6,8 @@ off inside gRPC and comes back seconds after the server is there.
 
 import socket
 
+from dagster_ray.core import Deadline
+
 # RFC 9113, section 3.4: a client begins with this text and a SETTINGS frame, here an empty one.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 FRAME_HEADER_BYTES = 9
@@ -23,15 +25,17 @@ def speaks_http2(host: str, port: int, timeout_seconds: float) -> bool:
     Args:
         host: Host name or address.
         port: Port number.
-        timeout_seconds: Longest wait for the connection, and for each read.
+        timeout_seconds: Longest wait for the connection and the answer together; the look-up of a name comes on top.
     """
+    deadline = Deadline(timeout_seconds)
     try:
         with socket.create_connection((host, port), timeout=timeout_seconds) as connection:
             connection.sendall(PREFACE)
             data = b""
             while len(data) < FRAME_HEADER_BYTES:
+                connection.settimeout(max(0.01, deadline.remaining_seconds()))
                 more = connection.recv(FRAME_HEADER_BYTES - len(data))
-                if not more:
+                if not more or deadline.is_over():
                     return False
                 data += more
             return looks_like_http2(data)

@@ -9,16 +9,15 @@ from typing_extensions import override
 
 from dagster_ray.core import BaseRayResource, CleanupPolicy, DagsterContext, Deadline, Lifecycle, StepOutcome
 from dagster_ray.core.errors import NotConnectedError
-from dagster_ray.kuberay import _interactive_steps as steps
-from dagster_ray.kuberay._head_route import checked_head_host
-from dagster_ray.kuberay._rayjob_creation import CreatedRayJob, Wish, create_rayjob
-from dagster_ray.kuberay._rayjob_wish import Settings, wish_for
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 
+# What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
     from dagster_ray.kuberay._head_route import Route
     from dagster_ray.kuberay._kubernetes import KubernetesApi
+    from dagster_ray.kuberay._rayjob_creation import CreatedRayJob, Wish
     from dagster_ray.kuberay._rayjob_wait import RayJobWait
+    from dagster_ray.kuberay._rayjob_wish import Settings
 
 
 class InteractiveJobLifecycle(Lifecycle):
@@ -39,8 +38,8 @@ class _Work:
     """What one execution of the resource holds."""
 
     api: "KubernetesApi | None" = None
-    wish: Wish | None = None
-    job: CreatedRayJob | None = None
+    wish: "Wish | None" = None
+    job: "CreatedRayJob | None" = None
     wait: "RayJobWait | None" = None
     route: "Route | None" = None
     token: str | None = None
@@ -112,6 +111,8 @@ class KubeRayInteractiveJob(BaseRayResource):
     @field_validator("head_host")
     @classmethod
     def _head_host_has_known_places(cls, value: str | None) -> str | None:
+        from dagster_ray.kuberay._head_route import checked_head_host
+
         return None if value is None else checked_head_host(value)
 
     # What users read
@@ -153,6 +154,10 @@ class KubeRayInteractiveJob(BaseRayResource):
     @override
     def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Create the RayJob."""
+        from dagster_ray.kuberay import _interactive_steps as steps
+        from dagster_ray.kuberay._rayjob_creation import create_rayjob
+        from dagster_ray.kuberay._rayjob_wish import wish_for
+
         work = self._work
         work.api = steps.load_api(self.kubeconfig_file, self.kube_context)
         work.wish = wish_for(self._settings, context, work.api, deadline, steps.log_of(context))
@@ -161,6 +166,8 @@ class KubeRayInteractiveJob(BaseRayResource):
     @override
     def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Wait until the head accepts drivers, then make sure that ours will be understood."""
+        from dagster_ray.kuberay import _interactive_steps as steps
+
         work = self._work
         api, job = self._created
         wish = self._wish
@@ -183,18 +190,24 @@ class KubeRayInteractiveJob(BaseRayResource):
     @override
     def check_cluster(self, context: DagsterContext) -> None:
         """Raise if the RayJob has ended or is gone, and take note of a new head pod."""
+        from dagster_ray.kuberay import _interactive_steps as steps
+
         api, job = self._created
         steps.check(api, job, self._work.wait, context)
 
     @override
     def on_driver(self, context: DagsterContext, deadline: Deadline) -> None:
         """Write the driver's job id into the RayJob, so that the operator sees its end."""
+        from dagster_ray.kuberay import _interactive_steps as steps
+
         api, job = self._created
         steps.register(api, job, self.job_id, deadline)
 
     @override
     def before_disconnect(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
         """Make what the spec says for a failure hold, since Ray reports each driver as succeeded."""
+        from dagster_ray.kuberay import _interactive_steps as steps
+
         api, job = self._created
         always = self._plan.cleanup == "always"
         self._work.left_to_operator = steps.record_outcome(api, job, outcome, context, deadline, always=always)
@@ -202,6 +215,8 @@ class KubeRayInteractiveJob(BaseRayResource):
     @override
     def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
         """Delete the RayJob, also one whose creation was interrupted; its operator deletes the cluster."""
+        from dagster_ray.kuberay import _interactive_steps as steps
+
         work = self._work
         if work.api is not None and work.wish is not None and not work.left_to_operator:
             steps.delete(work.api, work.wish, work.job, context, deadline)
@@ -225,13 +240,15 @@ class KubeRayInteractiveJob(BaseRayResource):
         return api, job
 
     @property
-    def _wish(self) -> Wish:
+    def _wish(self) -> "Wish":
         if self._work.wish is None:
             raise NotConnectedError(self.display_name, "cluster", "it was not created, or was cleaned up already")
         return self._work.wish
 
     @property
-    def _settings(self) -> Settings:
+    def _settings(self) -> "Settings":
+        from dagster_ray.kuberay._rayjob_wish import Settings
+
         # Type checkers see no type in a nested config of Dagster's.
         config = cast("InteractiveRayJobConfig", self.ray_job)  # pyright: ignore[reportUnknownMemberType]
         owned = self._plan.cleanup != "never"

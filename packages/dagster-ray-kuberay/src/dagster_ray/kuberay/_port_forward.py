@@ -11,12 +11,13 @@ import contextlib
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from typing_extensions import Protocol
 
+from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._dial import FRAME_HEADER_BYTES, PREFACE, looks_like_http2
 
@@ -30,6 +31,8 @@ _BINARY, _CLOSE = 2, 8
 _CHUNK_BYTES = 65536
 _OPEN_SECONDS = 10.0
 _JOIN_SECONDS = 2.0
+_REST_SECONDS = 5.0
+_ACCEPT_PAUSE_SECONDS = 0.1
 
 
 class StreamOpener(Protocol):
@@ -76,14 +79,63 @@ class PodStream:
         """Bound each following call; an OSError or a websocket error says that it took longer."""
         self._websocket.settimeout(seconds)
 
-    def close(self) -> None:
-        """Break the connection, also under a thread that reads."""
+    def interrupt(self) -> None:
+        """End the calls of other threads; the socket stays theirs until `close`."""
         sock = self._websocket.sock
         if sock is not None:
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        with contextlib.suppress(Exception):
-            self._websocket.shutdown()
+                # Not SSLSocket.shutdown: it drops TLS first, and a thread that sends just then would send plain text.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the socket, once no other thread uses it."""
+        self.interrupt()
+        self._websocket.shutdown()
+
+
+class _Carriage:
+    """One local connection and its stream: two threads, each of which ends the other."""
+
+    def __init__(self, local: socket.socket, stream: PodStream) -> None:
+        self._local, self._stream = local, stream
+        self._chunks_from_pod = 0
+        self._pod_ended = threading.Event()
+
+    def outward(self) -> None:
+        """Carry what this machine sends, then wait for the rest of the pod's answer."""
+        try:
+            while data := self._local.recv(_CHUNK_BYTES):
+                self._stream.send(data)
+            self._wait_for_rest()
+        except Exception as error:  # noqa: BLE001 - websocket-client has many names for a broken connection
+            _log.debug("A port-forward ended: %s", type(error).__name__)
+        finally:
+            self._stream.interrupt()
+
+    def inward(self) -> None:
+        """Carry what the pod sends."""
+        try:
+            while data := self._stream.recv():
+                self._chunks_from_pod += 1
+                self._local.sendall(data)
+        except Exception as error:  # noqa: BLE001 - websocket-client has many names for a broken connection
+            _log.debug("A port-forward ended: %s", type(error).__name__)
+        finally:
+            self._pod_ended.set()
+            _interrupt(self._local)
+            self._stream.interrupt()
+
+    def _wait_for_rest(self) -> None:
+        """Wait until the pod ends, or sends nothing for a while.
+
+        The protocol cannot tell the pod that no more comes, so a local end is told by closing the stream; at once
+        would cut the answer to a client that ends its half first.
+        """
+        seen = -1
+        while seen != self._chunks_from_pod:
+            seen = self._chunks_from_pod
+            if self._pod_ended.wait(_REST_SECONDS):
+                return
 
 
 class PortForward:
@@ -109,8 +161,8 @@ class PortForward:
         self._open: set[socket.socket | PodStream] = set()
         self._threads: set[threading.Thread] = set()
         self._listeners = {port: socket.create_server(("127.0.0.1", 0)) for port in ports}
-        for port, listener in self._listeners.items():
-            self._start(self._accept, listener, port)
+        self._local_ports = {port: int(listener.getsockname()[1]) for port, listener in self._listeners.items()}
+        self._acceptors = [self._start(self._accept, listener, port) for port, listener in self._listeners.items()]
 
     def __enter__(self) -> "PortForward":
         """Return itself."""
@@ -124,48 +176,57 @@ class PortForward:
 
     def local_port(self, port: int) -> int:
         """Return the port of this machine that leads to a port of the pod."""
-        return int(self._listeners[port].getsockname()[1])
+        return self._local_ports[port]
 
     def accepts(self, port: int, timeout_seconds: float) -> bool:
-        """Return whether a gRPC server answers on a port of the pod, within the timeout."""
-        try:
-            stream = PodStream(
-                self._opener.open_stream(self._namespace, self._find_pod(), port, max(0.1, timeout_seconds))
-            )
-        except (DagsterRayError, OSError) as error:
-            _log.debug("A port-forward could not be opened: %s", error)
+        """Return whether a gRPC server answers on a port of the pod.
+
+        Args:
+            port: Port of the pod.
+            timeout_seconds: Longest wait for the stream and the answer together.
+        """
+        deadline = Deadline(timeout_seconds)
+        stream = self._open_stream(port, max(0.1, timeout_seconds))
+        if stream is None:
             return False
-        try:
-            stream.set_timeout(timeout_seconds)
-            stream.send(PREFACE)
-            data = b""
-            while len(data) < FRAME_HEADER_BYTES:
-                more = stream.recv()
-                if not more:
-                    return False
-                data += more
-            return looks_like_http2(data)
-        except Exception as error:  # noqa: BLE001 - websocket-client has many names for a broken connection
-            _log.debug("Nothing answered through a port-forward: %s", type(error).__name__)
-            return False
-        finally:
-            stream.close()
+        with contextlib.closing(stream), self._interruptible(stream):
+            try:
+                stream.set_timeout(max(0.01, deadline.remaining_seconds()))
+                stream.send(PREFACE)
+                data = b""
+                while len(data) < FRAME_HEADER_BYTES:
+                    stream.set_timeout(max(0.01, deadline.remaining_seconds()))
+                    more = stream.recv()
+                    if not more or deadline.is_over():
+                        return False
+                    data += more
+                return looks_like_http2(data)
+            except Exception as error:  # noqa: BLE001 - websocket-client has many names for a broken connection
+                _log.debug("Nothing answered through a port-forward: %s", type(error).__name__)
+                return False
 
     def close(self) -> None:
         """Close the ports and every connection, and end the threads."""
+        deadline = Deadline(_JOIN_SECONDS)
         self._closed.set()
-        with self._lock:
-            opened, threads = set(self._open), set(self._threads)
         for listener in self._listeners.values():
-            with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
+            _wake(listener)
+        self._join(self._acceptors, deadline)  # first: they start further threads
+        for listener in self._listeners.values():
             listener.close()
+        with self._lock:
+            opened, threads = list(self._open), list(self._threads)
         for end in opened:
-            _break(end)
-        for thread in threads - {threading.current_thread()}:
-            thread.join(_JOIN_SECONDS)
+            _interrupt(end)
+        self._join(threads, deadline)
 
-    def _start(self, run: Callable[..., None], *args: object) -> None:
+    @staticmethod
+    def _join(threads: list[threading.Thread], deadline: Deadline) -> None:
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(deadline.remaining_seconds())
+
+    def _start(self, run: Callable[..., None], *args: object) -> threading.Thread:
         def work() -> None:
             try:
                 run(*args)
@@ -177,62 +238,66 @@ class PortForward:
         with self._lock:
             self._threads.add(thread)
         thread.start()
+        return thread
+
+    @contextlib.contextmanager
+    def _interruptible(self, end: socket.socket | PodStream) -> Generator[None]:
+        """Let `close` interrupt a connection while the body runs."""
+        with self._lock:
+            self._open.add(end)
+        try:
+            if self._closed.is_set():  # close() may have looked already
+                _interrupt(end)
+            yield
+        finally:
+            with self._lock:
+                self._open.discard(end)
+
+    def _open_stream(self, port: int, timeout_seconds: float) -> PodStream | None:
+        try:
+            return PodStream(self._opener.open_stream(self._namespace, self._find_pod(), port, timeout_seconds))
+        except (DagsterRayError, OSError) as error:
+            _log.debug("A port-forward could not be opened: %s", error)
+            return None
 
     def _accept(self, listener: socket.socket, port: int) -> None:
         while not self._closed.is_set():
             try:
                 local, _ = listener.accept()
-            except OSError:
-                return
+            except OSError as error:  # closed; or the client has gone, or no file descriptor is free now
+                if not self._closed.wait(_ACCEPT_PAUSE_SECONDS):
+                    _log.debug("A local port accepted nothing: %s", error)
+                continue
             self._start(self._carry, local, port)
 
     def _carry(self, local: socket.socket, port: int) -> None:
         """Carry one connection, both ways."""
-        with local:
-            local.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            try:
-                stream = PodStream(self._opener.open_stream(self._namespace, self._find_pod(), port, _OPEN_SECONDS))
-            except (DagsterRayError, OSError) as error:
-                _log.debug("A port-forward could not be opened: %s", error)
+        with local, self._interruptible(local):
+            with contextlib.suppress(OSError):
+                local.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stream = self._open_stream(port, _OPEN_SECONDS)
+            if stream is None:
                 return
-            with self._lock:
-                self._open |= {local, stream}
-            try:
-                if not self._closed.is_set():
-                    self._start(self._outward, local, stream)
-                    self._inward(stream, local)
-            finally:
-                with self._lock:
-                    self._open -= {local, stream}
-                _break(local)
-                stream.close()
-
-    @staticmethod
-    def _outward(local: socket.socket, stream: PodStream) -> None:
-        """Carry what this machine sends, until it has no more or the connection breaks.
-
-        The protocol has no half-close: an end here ends the stream. gRPC and HTTP clients end when they are done.
-        """
-        try:
-            while data := local.recv(_CHUNK_BYTES):
-                stream.send(data)
-        except Exception as error:  # noqa: BLE001 - websocket-client has many names for a broken connection
-            _log.debug("A port-forward ended: %s", type(error).__name__)
-        stream.close()
-
-    @staticmethod
-    def _inward(stream: PodStream, local: socket.socket) -> None:
-        """Carry what the pod sends."""
-        try:
-            while data := stream.recv():
-                local.sendall(data)
-        except Exception as error:  # noqa: BLE001 - websocket-client has many names for a broken connection
-            _log.debug("A port-forward ended: %s", type(error).__name__)
+            with contextlib.closing(stream), self._interruptible(stream):
+                carriage = _Carriage(local, stream)
+                outward = self._start(carriage.outward)
+                carriage.inward()
+                outward.join()
 
 
-def _break(end: socket.socket | PodStream) -> None:
+def _interrupt(end: socket.socket | PodStream) -> None:
+    """End the calls that other threads make on a connection."""
     if isinstance(end, PodStream):
-        end.close()
+        end.interrupt()
         return
     with contextlib.suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
+
+
+def _wake(listener: socket.socket) -> None:
+    """End a thread's wait in `accept`."""
+    try:
+        listener.shutdown(socket.SHUT_RDWR)
+    except OSError:  # only Linux can do that: elsewhere a connection ends the wait
+        with contextlib.suppress(OSError):
+            socket.create_connection(listener.getsockname(), timeout=1.0).close()

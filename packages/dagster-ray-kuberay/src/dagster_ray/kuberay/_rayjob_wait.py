@@ -82,7 +82,7 @@ class RayJobWait:
         self._route: Route | None = None
         self._route_pod: str | None = None
         self._cluster_watch: WatchStream | None = None
-        self._named_at: tuple[float, str] | None = None
+        self._named_at: float | None = None
         self.queued_seconds = 0.0
         self._looks = 0
         self._diagnosis: Diagnosis | None = None
@@ -104,6 +104,7 @@ class RayJobWait:
                 raise
 
     def _follow(self, streams: ExitStack, deadline: Deadline) -> Route:
+        self._note(self._job.rayjob, deadline)  # one that is found again after a lost answer may be far already
         version = at(self._job.rayjob, "metadata", "resourceVersion")
         stream = streams.enter_context(
             self._api.watch(RAYJOBS, self._job.namespace, name=self._job.name, resource_version=str(version))
@@ -127,12 +128,7 @@ class RayJobWait:
         """Take in what the watches have to say within `seconds`."""
         event = stream.next(seconds)
         while event is not None:
-            self._state = read_rayjob(event.object, deleted=event.type == "DELETED")
-            if isinstance(self._state, Starting) and self._state.head is not None:
-                self._see_head(self._state.head)
-                if self._named_at is None:
-                    version = str(at(event.object, "metadata", "resourceVersion"))
-                    self._named_at = deadline.spent_seconds(), version
+            self._note(event.object, deadline, deleted=event.type == "DELETED")
             event = stream.next(0)
         self._watch_cluster(streams, deadline)
         event = self._cluster_watch.next(0) if self._cluster_watch is not None else None
@@ -141,20 +137,34 @@ class RayJobWait:
                 self._see_head(head_of_raycluster(event.object))
             event = self._cluster_watch.next(0)
 
+    def _note(self, rayjob: Mapping[str, Any], deadline: Deadline, *, deleted: bool = False) -> None:
+        """Take in the RayJob as it was at some time."""
+        self._state = read_rayjob(rayjob, deleted=deleted)
+        if isinstance(self._state, Starting) and self._state.head is not None:
+            if self._cluster_watch is None:
+                self._see_head(self._state.head)
+            if self._named_at is None:
+                self._named_at = deadline.spent_seconds()
+
     def _see_head(self, head: Head) -> None:
         if self._head is None or head.service is not None or head.cluster != self._head.cluster:
             self._head = head
 
     def _watch_cluster(self, streams: ExitStack, deadline: Deadline) -> None:
-        """Watch the RayCluster itself where the operator does not mirror its status (before 1.5.1)."""
-        if self._cluster_watch is not None or self._named_at is None or self._head is None or self._head.service:
+        """Watch the RayCluster itself where the RayJob does not tell where the head is.
+
+        Before 1.5.1 the operator does not mirror the cluster's status at all; after, the copy stands still once the
+        RayJob is Waiting, also if the head got its address only then (run with 1.7.0).
+        """
+        head, state = self._head, self._state
+        if self._cluster_watch is not None or self._named_at is None or head is None or head.is_placed:
             return
-        since, version = self._named_at
-        if deadline.spent_seconds() - since < _MIRROR_SECONDS:
+        ready = isinstance(state, Starting) and state.operator_ready
+        if not ready and (head.service is not None or deadline.spent_seconds() - self._named_at < _MIRROR_SECONDS):
             return
-        # The cluster is made after its name was written, so a watch from there on misses nothing of it.
+        # Begins with a list: what the cluster was before may be all that is ever said of it.
         self._cluster_watch = streams.enter_context(
-            self._api.watch(RAYCLUSTERS, self._job.namespace, name=self._head.cluster, resource_version=version)
+            self._api.watch(RAYCLUSTERS, self._job.namespace, name=head.cluster)
         )
 
     @property

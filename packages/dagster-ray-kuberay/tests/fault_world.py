@@ -1,0 +1,75 @@
+"""A step on the simulator without Ray: it gets its cluster and does not connect, so that only faults take time."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from dagster_ray.core import Lifecycle, RayResource
+from dagster_ray.kuberay import KubeRayInteractiveJob
+from dagster_ray.kuberay.groups import head_group
+from dagster_ray.kuberay.testing import KubeletOptions, PodTimes, Simulator
+
+FAST = PodTimes(probe_grid_seconds=None)
+TIMEOUT_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a step ended."""
+
+    success: bool
+    log: str
+    """All messages and errors of the run."""
+
+
+def fields(simulator: Simulator, **more: Any) -> dict[str, Any]:
+    """Return the fields of a resource: a head alone, on the simulator."""
+    spec = {"rayClusterSpec": {"headGroupSpec": head_group(cpus=1, memory="2Gi"), "workerGroupSpecs": []}}
+    metadata = more.pop("metadata", {})
+    return {
+        "kubeconfig_file": str(simulator.kubeconfig),
+        "lifecycle": Lifecycle(connect=False, cleanup="on_exception"),
+        "timeout": TIMEOUT_SECONDS,
+        "ray_job": {"spec": {**spec, **more.pop("spec", {})}, "metadata": metadata},
+        **more,
+    }
+
+
+def resource(simulator: Simulator, **more: Any) -> KubeRayInteractiveJob:
+    """Return a resource."""
+    return KubeRayInteractiveJob(**fields(simulator, **more))
+
+
+def run_step(cluster: KubeRayInteractiveJob, *, fails: bool = False) -> Outcome:
+    """Run one step on a cluster; return how it ended and what the event log says."""
+
+    @dg.asset
+    def step(ray_cluster: RayResource) -> None:
+        if fails:
+            raise ValueError("told to fail")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([step], resources={"ray_cluster": cluster}, instance=instance, raise_on_error=False)
+        entries = instance.all_logs(result.run_id)
+    return Outcome(result.success, "\n".join(str(entry) for entry in entries))
+
+
+@contextmanager
+def simulated(version: str = "1.7.0", **more: Any) -> Generator[Simulator]:
+    """Yield a simulator whose heads are ready at once, without Ray."""
+    options = more.pop("kubelet_options", KubeletOptions(times=FAST))
+    with Simulator(version, fake_heads=True, kubelet_options=options, **more) as simulator:
+        yield simulator
+
+
+def left(simulator: Simulator) -> list[str]:
+    """Return the names of RayJobs and RayClusters that still exist and are not being deleted."""
+    return [
+        item["metadata"]["name"]
+        for plural in ("rayjobs", "rayclusters")
+        for item in simulator.store.list(plural)
+        if "deletionTimestamp" not in item["metadata"]
+    ]
