@@ -36,6 +36,8 @@ class Case:
     member: str
     has: tuple[str, ...]
     lacks: tuple[str, ...]
+    tests_need: str = ""
+    """The extra of the package without which its tests cannot run."""
 
     @property
     def module(self) -> str:
@@ -46,7 +48,7 @@ class Case:
 CASES = (
     Case("core", has=("dagster",), lacks=("ray", "kubernetes", "dagster-ray-local", "dagster-ray-pipes")),
     Case("pipes", has=("dagster-pipes", "requests"), lacks=("ray", "kubernetes", "dagster-ray-local")),
-    Case("kuberay", has=("kubernetes", "dagster-ray-pipes"), lacks=("ray", "dagster-ray-local")),
+    Case("kuberay", has=("kubernetes", "dagster-ray-pipes"), lacks=("ray", "dagster-ray-local"), tests_need="testing"),
     Case("local", has=("ray",), lacks=("kubernetes", "dagster-ray-pipes", "pandas", "pyarrow")),
 )
 
@@ -98,7 +100,8 @@ def check(case: Case, dist: Path, folder: Path) -> None:
         sys.exit(f"import {case.module} loads {', '.join(cost['loaded'])}")
     print(f"{case.module}: {len(packages)} packages, import +{cost['ms']} ms +{cost['mb']} MB", flush=True)
     tests = ROOT / f"packages/dagster-ray-{case.member}/tests"
-    install(python, dist, "psutil", "pytest>=9", "pytest-xdist")
+    extra = (f"dagster-ray-{case.member}[{case.tests_need}]=={version()}",) if case.tests_need else ()
+    install(python, dist, "psutil", "pytest>=9", "pytest-xdist", *extra)
     # The conformance kit needs core's extra `testing`, which no user of a backend has; `make test` runs it.
     select = ("-q", "-n", "2", "--ignore", str(tests / "test_conformance.py"), "--ignore", str(tests / "kit"))
     print(run(python, "-m", "pytest", *select, str(tests)).splitlines()[-1], flush=True)

@@ -1,5 +1,8 @@
 """A step on the simulator without Ray: it gets its cluster and does not connect, so that only faults take time."""
 
+# Dagster is typed in part only.
+# pyright: reportUnknownMemberType=false
+
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +30,9 @@ class Outcome:
 
 def fields(simulator: Simulator, **more: Any) -> dict[str, Any]:
     """Return the fields of a resource: a head alone, on the simulator."""
-    spec = {"rayClusterSpec": {"headGroupSpec": head_group(cpus=1, memory="2Gi"), "workerGroupSpecs": []}}
+    spec: dict[str, Any] = {
+        "rayClusterSpec": {"headGroupSpec": head_group(cpus=1, memory="2Gi"), "workerGroupSpecs": []}
+    }
     metadata = more.pop("metadata", {})
     return {
         "kubeconfig_file": str(simulator.kubeconfig),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fault_world import TIMEOUT_SECONDS, left, resource, run_step, simulated
 
+from dagster_ray.kuberay._manifests import render_rayjob
 from dagster_ray.kuberay.testing import Fault, Simulator
 
 RAYJOBS = r"/rayjobs"
@@ -149,6 +150,14 @@ def test_a_right_that_is_missing_is_named(simulator: Simulator, verb: str) -> No
     assert left(simulator) == []
 
 
+def test_a_missing_right_to_forward_ports_is_named_at_once(simulator: Simulator) -> None:
+    simulator.faults.deny("create", "pods/portforward")
+    outcome = run_step(resource(simulator, timeout=600))
+    assert not outcome.success
+    assert "allow `create` on `pods/portforward` in a Role of namespace default" in outcome.log
+    assert left(simulator) == []
+
+
 def test_a_missing_right_to_delete_is_said_and_the_rayjob_is_named(simulator: Simulator) -> None:
     simulator.faults.deny("delete", "rayjobs")
     outcome = run_step(resource(simulator), fails=True)
@@ -200,38 +209,25 @@ def test_a_head_that_crashes_again_and_again_shows_its_last_lines(simulator: Sim
     assert left(simulator) == []
 
 
-REFUSED = {"spec": {"activeDeadlineSeconds": -1}}
-
-
 @pytest.mark.parametrize("version", ["1.4.2", "1.7.0"])
 def test_a_spec_that_only_the_operator_refuses_is_told_in_its_words(
     version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1.4 tells it by an event alone. The rules that we know at load are switched off to get there."""
-    monkeypatch.setattr("dagster_ray.kuberay._manifests.check_rayjob", lambda *_: None)
+    """1.4 tells it by an event alone. The manifest is changed after the rules that we know at load have passed it."""
+    monkeypatch.setattr("dagster_ray.kuberay._rayjob_wish.render_rayjob", with_negative_deadline)
     with simulated(version) as simulator:
-        cluster = resource(simulator, timeout=600, env_vars={"A": "b"})
-        spec = {"spec": {**cluster.ray_job.spec.plain(), "activeDeadlineSeconds": -1}}  # pyright: ignore
-        monkeypatch.setattr(
-            "dagster_ray.kuberay._rayjob_wish.render_rayjob",
-            with_negative_deadline(spec["spec"]["activeDeadlineSeconds"]),
-        )
-        outcome = run_step(cluster)
+        outcome = run_step(resource(simulator, timeout=600))
         assert not outcome.success
         assert "activeDeadlineSeconds must be a positive integer" in outcome.log
         assert "[dagster-ray: spec-refused]" in outcome.log
         assert left(simulator) == []
 
 
-def with_negative_deadline(seconds: int) -> Callable[..., dict[str, Any]]:
-    from dagster_ray.kuberay._manifests import render_rayjob
-
-    def render(*args: Any) -> dict[str, Any]:
-        manifest = render_rayjob(*args)
-        manifest["spec"]["activeDeadlineSeconds"] = seconds
-        return manifest
-
-    return render
+def with_negative_deadline(*args: Any) -> dict[str, Any]:
+    """Render what the rules at load would refuse."""
+    manifest = render_rayjob(*args)
+    manifest["spec"]["activeDeadlineSeconds"] = -1
+    return manifest
 
 
 # Names

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from dagster_ray.kuberay._dial import speaks_http2
 from typing_extensions import Protocol
 
+from dagster_ray.kuberay._dial import speaks_http2
 from dagster_ray.kuberay._rayjob_state import Head
 from dagster_ray.kuberay._spec_errors import InvalidSpecError
 

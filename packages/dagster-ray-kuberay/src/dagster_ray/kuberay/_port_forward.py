@@ -20,6 +20,7 @@ from typing_extensions import Protocol
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._dial import FRAME_HEADER_BYTES, PREFACE, looks_like_http2
+from dagster_ray.kuberay._kubernetes_errors import ForbiddenError, UnauthorizedError
 
 if TYPE_CHECKING:
     from websocket import WebSocket
@@ -184,9 +185,12 @@ class PortForward:
         Args:
             port: Port of the pod.
             timeout_seconds: Longest wait for the stream and the answer together.
+
+        Raises:
+            ForbiddenError, UnauthorizedError: The account may not open streams; no other try will change that.
         """
         deadline = Deadline(timeout_seconds)
-        stream = self._open_stream(port, max(0.1, timeout_seconds))
+        stream = self._open_stream(port, max(0.1, timeout_seconds), tell=(ForbiddenError, UnauthorizedError))
         if stream is None:
             return False
         with contextlib.closing(stream), self._interruptible(stream):
@@ -253,9 +257,13 @@ class PortForward:
             with self._lock:
                 self._open.discard(end)
 
-    def _open_stream(self, port: int, timeout_seconds: float) -> PodStream | None:
+    def _open_stream(
+        self, port: int, timeout_seconds: float, tell: tuple[type[DagsterRayError], ...] = ()
+    ) -> PodStream | None:
         try:
             return PodStream(self._opener.open_stream(self._namespace, self._find_pod(), port, timeout_seconds))
+        except tell:
+            raise
         except (DagsterRayError, OSError) as error:
             _log.debug("A port-forward could not be opened: %s", error)
             return None

@@ -249,9 +249,8 @@ class Store:
                 self.remove(plural, namespace, name)
                 return old
             if "deletionTimestamp" not in metadata:
-                seconds = (
-                    (grace_seconds if grace_seconds is not None else _POD_GRACE_SECONDS) if plural == "pods" else 0
-                )
+                pod_seconds = _POD_GRACE_SECONDS if grace_seconds is None else grace_seconds
+                seconds = pod_seconds if plural == "pods" else 0
                 terminating = deepcopy(old)
                 terminating["metadata"] |= {"deletionTimestamp": self._stamp(), "deletionGracePeriodSeconds": seconds}
                 if finalizers:
