@@ -70,8 +70,9 @@ def environment(folder: Path) -> str:
 
 
 def install(python: str, dist: Path, *requirements: str) -> None:
-    """Install requirements; packages of this family come from `dist` only."""
-    run(UV, "pip", "install", "--quiet", "--python", python, "--find-links", str(dist), *requirements)
+    """Install requirements; packages of this family come from `dist` only, never from an older build in a cache."""
+    fresh = [f"--refresh-package=dagster-ray-{case.member}" for case in CASES] + ["--refresh-package=dagster-ray"]
+    run(UV, "pip", "install", "--quiet", "--python", python, "--find-links", str(dist), *fresh, *requirements)
 
 
 def installed(python: str) -> Mapping[str, str]:

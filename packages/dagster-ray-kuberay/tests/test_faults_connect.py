@@ -1,0 +1,224 @@
+"""What a driver would stumble over is told before it tries, and what happens to a cluster afterwards."""
+
+import dataclasses
+import importlib.metadata
+import platform
+from collections.abc import Generator
+from typing import Any
+
+import dagster as dg
+import pytest
+from fault_world import FAST, left, resource, run_step, simulated
+from scripted_server import ScriptedServer, answer
+from typing_extensions import override
+
+from dagster_ray.core import Deadline, StepOutcome
+from dagster_ray.kuberay import KubeRayInteractiveJob
+from dagster_ray.kuberay import _interactive_steps as steps
+from dagster_ray.kuberay._cluster_errors import (
+    ClusterGoneError,
+    RayJobEndedError,
+    TokenRequiredError,
+    VersionMismatchError,
+)
+from dagster_ray.kuberay._kubernetes import KubernetesApi
+from dagster_ray.kuberay._rayjob_creation import CreatedRayJob
+from dagster_ray.kuberay.groups import head_group
+from dagster_ray.kuberay.testing import KubeletOptions, Simulator
+from dagster_ray.kuberay.testing._fake_node import FakeRayNode
+from dagster_ray.kuberay.testing._nodes import CLIENT_PORT, NodeOrder
+
+CANARY = "canary-5d41402abc4b"
+RAY = importlib.metadata.version("ray")
+JOB = CreatedRayJob("default", "job", "uid", {})
+
+
+class DashboardRoute:
+    """A way to a dashboard alone."""
+
+    address = place = ""
+
+    def __init__(self, url: str) -> None:
+        self.dashboard_url = url
+
+    def accepts(self, timeout_seconds: float) -> bool:
+        return True
+
+    def close(self) -> None: ...
+
+
+def greet(reply: Any, token: str | None = None) -> None:
+    with ScriptedServer(reply) as server:
+        steps.greet(JOB, DashboardRoute(server.url), token, dg.build_init_resource_context(), Deadline(10))
+
+
+def versions(ray: str, python: str) -> Any:
+    return answer(200, {"data": {"rayVersion": ray, "pythonVersion": python}})
+
+
+def test_a_cluster_of_our_versions_is_greeted() -> None:
+    greet(versions(RAY, platform.python_version()))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_is_missing_or_wrong_is_told_and_never_quoted(status: int) -> None:
+    with pytest.raises(TokenRequiredError) as caught:
+        greet(answer(status, "Unauthorized"), CANARY)
+    assert str(status) in str(caught.value)
+    assert CANARY not in str(caught.value)
+
+
+def test_another_ray_is_told_with_both_versions() -> None:
+    with pytest.raises(VersionMismatchError) as caught:
+        greet(versions("2.1.0", platform.python_version()))
+    assert caught.value.problem == f"RayJob default/job runs Ray 2.1.0, the step runs Ray {RAY}."
+
+
+def test_another_python_is_told_unless_rays_own_variable_lets_it_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(VersionMismatchError, match=r"runs Python 3\.7\.1"):
+        greet(versions(RAY, "3.7.1"))
+    monkeypatch.setenv("RAY_IGNORE_VERSION_MISMATCH", "1")
+    greet(versions(RAY, "3.7.1"))
+
+
+def test_a_dashboard_that_does_not_answer_keeps_nobody_from_connecting() -> None:
+    greet(answer(404, "404: Not Found"))
+
+
+# On the simulator
+
+
+class Mute(FakeRayNode):
+    """A head whose client port is closed."""
+
+    @override
+    def address(self, port: int) -> tuple[str, int] | None:
+        return None if port == CLIENT_PORT else super().address(port)
+
+
+class Guarded(FakeRayNode):
+    """A head that wants a token of its own, which its spec does not tell."""
+
+    def __init__(self, order: NodeOrder) -> None:
+        super().__init__(dataclasses.replace(order, token=CANARY))
+
+
+def test_a_client_port_that_stays_closed_is_told_apart_from_a_slow_start() -> None:
+    with simulated(kubelet_options=KubeletOptions(times=FAST, nodes=Mute)) as simulator:
+        outcome = run_step(resource(simulator, timeout=3))
+        assert not outcome.success
+        assert "[dagster-ray: client-port-closed]" in outcome.log
+        assert left(simulator) == []
+
+
+def test_a_head_with_a_token_of_its_own_is_told() -> None:
+    with simulated(kubelet_options=KubeletOptions(times=FAST, nodes=Guarded)) as simulator:
+        outcome = run_step(resource(simulator))
+        assert not outcome.success
+        assert "[dagster-ray: token-required]" in outcome.log
+        assert CANARY not in outcome.log
+        assert left(simulator) == []
+
+
+@pytest.fixture
+def simulator() -> Generator[Simulator]:
+    with simulated() as world:
+        yield world
+
+
+def with_token(simulator: Simulator) -> KubeRayInteractiveJob:
+    group = head_group(cpus=1, memory="2Gi")
+    cluster: dict[str, Any] = {"headGroupSpec": group, "workerGroupSpecs": [], "authOptions": {"mode": "token"}}
+    return resource(simulator, spec={"rayClusterSpec": cluster})
+
+
+def test_the_token_of_the_spec_is_read_from_its_secret(simulator: Simulator) -> None:
+    outcome = run_step(with_token(simulator))
+    assert outcome.success, outcome.log
+    (secret,) = simulator.store.list("secrets")
+    assert secret["data"]["auth_token"] not in outcome.log
+
+
+def test_a_missing_right_to_read_the_token_is_named(simulator: Simulator) -> None:
+    simulator.faults.deny("get", "secrets")
+    outcome = run_step(with_token(simulator))
+    assert not outcome.success
+    assert "allow `get` on `secrets`" in outcome.log
+    assert left(simulator) == []
+
+
+@pytest.fixture
+def api(simulator: Simulator) -> Generator[KubernetesApi]:
+    opened = KubernetesApi.load(str(simulator.kubeconfig))
+    yield opened
+    opened.close()
+
+
+def made(simulator: Simulator) -> CreatedRayJob:
+    assert run_step(resource(simulator, lifecycle={"connect": False, "cleanup": "never"})).success
+    (job,) = simulator.store.list("rayjobs")
+    return CreatedRayJob("default", job["metadata"]["name"], job["metadata"]["uid"], job)
+
+
+def test_a_driver_that_connects_is_written_into_the_rayjob(simulator: Simulator, api: KubernetesApi) -> None:
+    job = made(simulator)
+    steps.register(api, job, "01000000", Deadline(10))
+    (rayjob,) = simulator.store.list("rayjobs")
+    assert rayjob["spec"]["jobId"] == "01000000"
+
+
+def test_a_rayjob_that_goes_while_the_driver_connects_is_told(simulator: Simulator, api: KubernetesApi) -> None:
+    job = made(simulator)
+    simulator.store.delete("rayjobs", "default", job.name)
+    with pytest.raises(ClusterGoneError):
+        steps.check(api, job, None, dg.build_init_resource_context())
+    with pytest.raises(ClusterGoneError):
+        steps.register(api, job, "01000000", Deadline(10))
+
+
+def test_a_rayjob_that_was_made_anew_under_the_name_is_not_ours(simulator: Simulator, api: KubernetesApi) -> None:
+    job = dataclasses.replace(made(simulator), uid="another")
+    with pytest.raises(ClusterGoneError):
+        steps.check(api, job, None, dg.build_init_resource_context())
+    with pytest.raises(ClusterGoneError):
+        steps.register(api, job, "01000000", Deadline(10))
+
+
+def test_an_api_server_that_is_away_does_not_end_an_attempt_to_connect(
+    simulator: Simulator, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "_CHECK_SECONDS", 0.5)
+    job = made(simulator)
+    with simulator.faults.outage():
+        steps.check(api, job, None, dg.build_init_resource_context())
+
+
+def test_a_rayjob_that_the_operator_has_ended_ends_the_attempts(simulator: Simulator, api: KubernetesApi) -> None:
+    job = made(simulator)
+    (rayjob,) = simulator.store.list("rayjobs")
+    simulator.operator.freeze()
+    simulator.store.replace_status(
+        "rayjobs", {**rayjob, "status": {**rayjob["status"], "jobDeploymentStatus": "Failed", "reason": "AppFailed"}}
+    )
+    with pytest.raises(RayJobEndedError, match="AppFailed"):
+        steps.check(api, job, None, dg.build_init_resource_context())
+
+
+# How a failed step ends
+
+
+STRATEGY = {"onSuccess": {"policy": "DeleteCluster"}, "onFailure": {"policy": "DeleteNone"}}
+
+
+def test_what_the_spec_says_for_a_failure_holds_although_ray_says_succeeded(
+    simulator: Simulator, api: KubernetesApi
+) -> None:
+    cluster = resource(simulator, spec={"deletionStrategy": STRATEGY}, lifecycle={"connect": False, "cleanup": "never"})
+    assert run_step(cluster).success
+    (rayjob,) = simulator.store.list("rayjobs")
+    job = CreatedRayJob("default", rayjob["metadata"]["name"], rayjob["metadata"]["uid"], rayjob)
+    context = dg.build_init_resource_context()
+    assert steps.record_outcome(api, job, StepOutcome.FAILED, context, Deadline(10), always=False)
+    (rayjob,) = simulator.store.list("rayjobs")
+    assert rayjob["spec"]["deletionStrategy"]["onSuccess"] == {"policy": "DeleteNone"}
+    assert rayjob["metadata"]["labels"]["dagster/outcome"] == "failed"
