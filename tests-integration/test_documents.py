@@ -48,7 +48,7 @@ _FENCE = re.compile(r"(?P<indent> *)```(?P<language>\w*)(?P<attributes>.*)")
 _TITLE = re.compile(r'title="([^"]+)"')
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 SECONDS = 300
-# Lines of the shell that need a Kubernetes cluster, and the one that serves until it is interrupted.
+# Lines of the shell that need a Kubernetes cluster (so does one with --target), and the one that serves on.
 NEEDS_CLUSTER = frozenset({"kubectl", "export"})
 SERVES = ["python", "-m", "dagster_ray.kuberay.testing"]
 
@@ -195,7 +195,7 @@ def check_shell(block: Block) -> None:
             for requirement in map(Requirement, words[2:]):
                 assert requirement.name in PROJECTS, f"`{requirement}` is not a package of ours"
                 assert requirement.extras <= set(extras_of(requirement.name)), f"`{requirement}` has an unknown extra"
-        elif words and words[0] not in NEEDS_CLUSTER and words[:3] != SERVES:
+        elif words and words[0] not in NEEDS_CLUSTER and words[:3] != SERVES and "--target" not in words:
             others.append(line)
     if others:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
