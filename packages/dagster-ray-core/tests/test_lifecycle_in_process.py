@@ -118,7 +118,7 @@ def test_a_cleanup_that_fails_does_not_hide_the_steps_own_error(journal: str, ki
         log = [entry.user_message for entry in instance.all_logs(result.run_id)]
     (failure,) = [event for event in result.all_events if event.is_step_failure]
     assert "the step's own error" in str(failure.step_failure_data.error)
-    assert any("failed. Outcome of the step: failed." in line for line in log)
+    assert any("(outcome of the step: failed) failed: told to fail in delete" in line for line in log)
 
 
 def run_with_storage(journal: str, monkeypatch: pytest.MonkeyPatch, when_read: Callable[[], None]) -> list[str]:

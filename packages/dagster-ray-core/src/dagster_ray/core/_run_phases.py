@@ -70,7 +70,7 @@ def _clean_up(resource: RayResource, context: dg.InitResourceContext, outcome: S
     except Exception as error:
         if outcome is not StepOutcome.SUCCEEDED:
             log_of(context).exception(
-                "Cleanup of %s failed: %s Outcome of the step: %s.", resource.display_name, error, outcome.value
+                "Cleanup of %s (outcome of the step: %s) failed: %s", resource.display_name, outcome.value, error
             )
             return
         if isinstance(error, DagsterRayError):
