@@ -8,7 +8,7 @@ from pydantic import Field, PrivateAttr, field_validator
 from typing_extensions import override
 
 from dagster_ray.core import BaseRayResource, CleanupPolicy, DagsterContext, Deadline, Lifecycle, StepOutcome
-from dagster_ray.core.errors import NotConnectedError
+from dagster_ray.core.errors import DagsterRayError, NotConnectedError
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
@@ -155,13 +155,19 @@ class KubeRayInteractiveJob(BaseRayResource):
     def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Create the RayJob."""
         from dagster_ray.kuberay import _interactive_steps as steps
+        from dagster_ray.kuberay._kubernetes_errors import UnavailableError
         from dagster_ray.kuberay._rayjob_creation import create_rayjob
         from dagster_ray.kuberay._rayjob_wish import wish_for
 
         work = self._work
         work.api = steps.load_api(self.kubeconfig_file, self.kube_context)
         work.wish = wish_for(self._settings, context, work.api, deadline, steps.log_of(context))
-        work.job = create_rayjob(work.api, work.wish, deadline, steps.log_of(context))
+        try:
+            work.job = create_rayjob(work.api, work.wish, deadline, steps.log_of(context))
+        except DagsterRayError as error:
+            if not isinstance(error, UnavailableError):
+                work.wish = None  # the server has refused: there is nothing to delete
+            raise
 
     @override
     def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None:

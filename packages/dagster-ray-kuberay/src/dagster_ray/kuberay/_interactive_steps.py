@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _GREET_SECONDS = 5.0
 _CHECK_SECONDS = 10.0
 _LOST_POST_SECONDS = 1.0
+_LOST_POST_LOOKS = 8  # within the 20 s that a cleanup has
 
 
 def log_of(context: DagsterContext) -> logging.Logger:
@@ -199,9 +200,9 @@ def delete(
 def _lost(api: "KubernetesApi", wish: Wish, deadline: Deadline) -> tuple[str, str] | None:
     """Return name and uid of the object that an interrupted POST has made, if it made one.
 
-    The server may still be at work on the POST, so it is looked for twice.
+    The server may still be at work on the POST, so it is looked for during some seconds.
     """
-    for _ in range(2):
+    for _ in range(_LOST_POST_LOOKS):
         for name in wish.names:
             with contextlib.suppress(NotFoundError):
                 existing = api.get(RAYJOBS, wish.namespace, name, deadline)
