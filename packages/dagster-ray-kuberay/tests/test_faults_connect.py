@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 import platform
+import threading
 from collections.abc import Generator
 from typing import Any
 
@@ -222,3 +223,32 @@ def test_what_the_spec_says_for_a_failure_holds_although_ray_says_succeeded(
     (rayjob,) = simulator.store.list("rayjobs")
     assert rayjob["spec"]["deletionStrategy"]["onSuccess"] == {"policy": "DeleteNone"}
     assert rayjob["metadata"]["labels"]["dagster/outcome"] == "failed"
+
+
+# Heads that die
+
+
+def test_a_head_that_dies_while_it_is_waited_for_is_replaced_by_the_next() -> None:
+    """The first head never opens its client port; the operator makes a new one when it is gone."""
+    made: list[FakeRayNode] = []
+
+    def node(order: NodeOrder) -> FakeRayNode:
+        made.append((FakeRayNode if made else Mute)(order))
+        return made[-1]
+
+    with simulated(kubelet_options=KubeletOptions(times=FAST, nodes=node)) as simulator:
+
+        def kill() -> None:
+            for pod in simulator.store.list("pods"):
+                if pod.get("status", {}).get("podIP"):
+                    simulator.kubelet.kill_pod("default", pod["metadata"]["name"])
+                    unsubscribe()
+
+        def look(kind: str, plural: str, obj: dict[str, Any]) -> None:
+            if plural == "rayjobs" and obj.get("status", {}).get("jobDeploymentStatus") == "Waiting":
+                threading.Thread(target=kill).start()
+
+        unsubscribe = simulator.store.subscribe(look)
+        outcome = run_step(resource(simulator))
+        assert outcome.success, outcome.log
+        assert [type(head) for head in made] == [Mute, FakeRayNode]
