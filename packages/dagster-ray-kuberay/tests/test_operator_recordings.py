@@ -13,9 +13,6 @@ SLOW_COLLECTOR = "the recorded cluster's garbage collector took seconds, the sim
 DIFFERENCES: dict[tuple[str, str, str, int], str] = {
     ("1.4.2", "invalid-specs", "rayclusters", 0): SLOW_COLLECTOR,
     ("1.4.2", "invalid-specs", "rayclusters", 1): SLOW_COLLECTOR + ", and the head was there at the first status",
-    ("1.7.0", "interactive-delete-while-initializing", "rayjobs", 0): (
-        "foreground deletion: the store drops its own finalizer before the operator's, since no RayCluster is left"
-    ),
 }
 DIFFERENT_EVENTS: dict[tuple[str, str, str], str] = {
     ("1.4.2", "invalid-specs", "Pod"): SLOW_COLLECTOR + ": a worker got past its init container meanwhile",

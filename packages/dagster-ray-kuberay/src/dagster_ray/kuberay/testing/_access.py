@@ -69,9 +69,10 @@ class Access:
     def check(self, account: Account, route: Route) -> None:
         """Raise `Refused` 403 if the account may not do what is asked."""
         resource = route.resource
-        if self.allows(account, resource.group, route.access_resource, route.verb, route.namespace):
+        if self.allows(account, resource.group, route.access_resource, route.verb, route.access_namespace):
             return
-        where = f'in the namespace "{route.namespace}"' if route.namespace else "at the cluster scope"
+        namespace = route.access_namespace
+        where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
         name = f' "{route.name}"' if route.name else ""
         message = (
             f'{resource.qualified}{name} is forbidden: User "{account.user}" cannot {route.verb} resource '

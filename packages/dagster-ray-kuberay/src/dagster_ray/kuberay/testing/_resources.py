@@ -1,6 +1,7 @@
 """The resources that the simulator serves. Pure."""
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,19 @@ class Resource:
     version: str = "v1"
     short_names: tuple[str, ...] = ()
     namespaced: bool = True
+
+    served: bool = True
+    """Whether the simulator knows it; else it is only named in a refusal."""
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether a CRD defines it."""
+        return self.group == "ray.io"
+
+    @property
+    def counts_generations(self) -> bool:
+        """Whether its objects have metadata.generation."""
+        return self.group in {"ray.io", "apiextensions.k8s.io"} or self.plural in {"pods", "jobs"}
 
     @property
     def api_version(self) -> str:
@@ -43,8 +57,39 @@ _ALL = (
     Resource("leases", "Lease", "coordination.k8s.io"),
     Resource("jobs", "Job", "batch"),
     Resource("endpointslices", "EndpointSlice", "discovery.k8s.io"),
+    Resource(
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+        "apiextensions.k8s.io",
+        short_names=("crd", "crds"),
+        namespaced=False,
+    ),
 )
 RESOURCES = {resource.plural: resource for resource in _ALL}
+KINDS = {(resource.api_version, resource.kind) for resource in _ALL}
 
 EVENTS_V1 = Resource("events", "Event", "events.k8s.io")
 """The second view of the one store of events."""
+
+GROUPS = {(resource.group, resource.version) for resource in (*_ALL, EVENTS_V1)}
+"""Group and version of everything that is served."""
+
+
+def definition(resource: Resource) -> dict[str, Any]:
+    """Return the CustomResourceDefinition of a resource, without its schema."""
+    names = {
+        "categories": ["all"],
+        "kind": resource.kind,
+        "listKind": f"{resource.kind}List",
+        "plural": resource.plural,
+        "singular": resource.kind.lower(),
+    }
+    versions: list[dict[str, Any]] = [
+        {"name": resource.version, "served": True, "storage": True, "subresources": {"status": {}}}
+    ]
+    established = {"type": "Established", "status": "True", "reason": "InitialNamesAccepted", "message": ""}
+    return {
+        "metadata": {"name": resource.qualified},
+        "spec": {"group": resource.group, "names": names, "scope": "Namespaced", "versions": versions},
+        "status": {"acceptedNames": names, "conditions": [established], "storedVersions": [resource.version]},
+    }

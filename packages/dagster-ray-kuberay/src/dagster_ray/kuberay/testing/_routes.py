@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from dagster_ray.kuberay.testing._resources import EVENTS_V1, RESOURCES, Resource
+from dagster_ray.kuberay.testing._resources import EVENTS_V1, GROUPS, RESOURCES, Resource
 
 _SUBRESOURCES = {"status", "log", "portforward"}
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
@@ -42,16 +42,32 @@ class Route:
         """The resource as a Role names it, with its part: `pods/log`."""
         return self.resource.plural + (f"/{self.subresource}" if self.subresource else "")
 
+    @property
+    def access_namespace(self) -> str | None:
+        """The namespace whose Roles count: a Namespace is in itself."""
+        return self.name if self.resource.plural == "namespaces" else self.namespace
 
-def _resource_of(group: str, version: str, plural: str) -> Resource | None:
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing may be changed."""
+        return self.query.get("dryRun") == "All"
+
+
+def _resource_of(group: str, version: str, plural: str) -> Resource:
     if (group, version, plural) == (EVENTS_V1.group, EVENTS_V1.version, EVENTS_V1.plural):
         return EVENTS_V1
     found = RESOURCES.get(plural)
-    return found if found is not None and (found.group, found.version) == (group, version) else None
+    if found is not None and (found.group, found.version) == (group, version):
+        return found
+    return Resource(plural, plural, group, version, served=False)
 
 
 def route_of(method: str, url: str) -> Route | None:
-    """Return what a URL asks; None if it is no path of objects that are served."""
+    """Return what a URL asks; None if it is no path of objects.
+
+    What is not served has a resource that says so: rights on it are checked before it is said to be unknown. A group
+    or version that is not served is unknown at once.
+    """
     parts = urlsplit(url)
     words = [unquote(word) for word in parts.path.split("/") if word]
     if words[:1] == ["api"] and len(words) > 2:
@@ -60,11 +76,13 @@ def route_of(method: str, url: str) -> Route | None:
         group, version, rest = words[1], words[2], words[3:]
     else:
         return None
+    if (group, version) not in GROUPS:
+        return None
     namespace: str | None = None
-    if rest[0] == "namespaces" and len(rest) > 2:
+    if rest[0] == "namespaces" and len(rest) > 2 and rest[2] not in _SUBRESOURCES:
         namespace, rest = rest[1], rest[2:]
-    resource = _resource_of(group, version, rest[0])
-    if resource is None or len(rest) > 3 or (len(rest) == 3 and rest[2] not in _SUBRESOURCES):
+    if len(rest) > 3 or (len(rest) == 3 and rest[2] not in _SUBRESOURCES):
         return None
     name, subresource = (*rest[1:], None, None)[:2]
-    return Route(method, resource, namespace, name, subresource, dict(parse_qsl(parts.query)))
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    return Route(method, _resource_of(group, version, rest[0]), namespace, name, subresource, query)

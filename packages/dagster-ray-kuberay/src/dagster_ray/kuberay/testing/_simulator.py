@@ -15,8 +15,11 @@ from dagster_ray.kuberay.testing._faults import Faults
 from dagster_ray.kuberay.testing._kubelet import Kubelet, KubeletOptions
 from dagster_ray.kuberay.testing._operator_dashboard import http_dashboard
 from dagster_ray.kuberay.testing._operator_loop import Operator, OperatorOptions
+from dagster_ray.kuberay.testing._resources import RESOURCES, definition
 from dagster_ray.kuberay.testing._schema import admit
 from dagster_ray.kuberay.testing._store import Object, Store
+
+_MARK = "current-context: simulator"
 
 
 class Simulator:
@@ -30,7 +33,8 @@ class Simulator:
         operator: Whether the operator runs.
         namespace: A namespace that exists beside `default`.
         port: The API's port on 127.0.0.1; 0 is a free one.
-        kubeconfig: Where the kubeconfig is written; None for a temporary file.
+        kubeconfig: Where the kubeconfig is written, and removed at the end; None for a temporary file. A file of
+            another cluster is not overwritten: that raises FileExistsError.
         operator_options: How the operator runs.
         kubelet_options: How the node runs.
     """
@@ -47,6 +51,8 @@ class Simulator:
         operator_options: OperatorOptions | None = None,
         kubelet_options: KubeletOptions | None = None,
     ) -> None:
+        if kubeconfig is not None:
+            _refuse_foreign(Path(kubeconfig))
         self.kuberay_version = kuberay_version
         self.namespace = namespace
         self.store = Store(admit=self._defaulted)
@@ -60,7 +66,9 @@ class Simulator:
         self.kubeconfig = Path(kubeconfig) if kubeconfig is not None else Path(self._folder.name) / "kubeconfig"
         self._server = ApiServer(self.store, self.faults, self.access, self.kubelet, kuberay_version, port)
         for name in sorted({"default", namespace}):
-            self.store.create("namespaces", {"metadata": {"name": name}, "status": {"phase": "Active"}})
+            self.add_namespace(name)
+        for plural in ("rayjobs", "rayclusters"):
+            self.store.create("customresourcedefinitions", definition(RESOURCES[plural]))
 
     @property
     def url(self) -> str:
@@ -72,21 +80,42 @@ class Simulator:
         """Every request that was received, in order."""
         return self._server.requests
 
+    def api_requests(self, *, exclude_watch: bool = False) -> list[Request]:
+        """Return the requests that were received, in order; port-forwards count, one for each connection."""
+        return [request for request in self.requests if not (exclude_watch and request.is_watch)]
+
+    def add_namespace(self, name: str) -> None:
+        """Make a namespace."""
+        self.store.create("namespaces", {"metadata": {"name": name}, "status": {"phase": "Active"}})
+
+    def remove_namespace(self, name: str) -> None:
+        """Delete a namespace with everything in it."""
+        if self.store.get("namespaces", "", name) is not None:
+            self.store.delete("namespaces", "", name)
+
     def __enter__(self) -> Self:
-        """Start to serve."""
-        self._write_kubeconfig()
-        self.kubelet.start()
-        if self._runs_operator:
-            self.operator.start()
-        self._server.start()
+        """Start to serve; what has begun ends if the rest cannot start."""
+        try:
+            self._write_kubeconfig()
+            self.kubelet.start()
+            if self._runs_operator:
+                self.operator.start()
+            self._server.start()
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the API, the operator, and every Ray process."""
+        self._stop()
+
+    def _stop(self) -> None:
         with contextlib.ExitStack() as ends:
             ends.callback(self._folder.cleanup)
+            ends.callback(self.kubeconfig.unlink, missing_ok=True)
             ends.callback(self.kubelet.stop)
             if self._runs_operator:
                 ends.callback(self.operator.stop)
@@ -111,9 +140,16 @@ class Simulator:
     def _write_kubeconfig(self) -> None:
         text = yaml.safe_dump(self.account(ADMIN_TOKEN))
         file = os.open(self.kubeconfig, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        os.fchmod(file, 0o600)
         with os.fdopen(file, "w", encoding="utf-8") as writer:
             writer.write(text)
 
     def _defaulted(self, kind: str, obj: Object, old: Object | None) -> Object:
         """Prune and default what is stored without the API, for example by the operator."""
         return admit(kind, obj, self.kuberay_version, old).object  # type: ignore[arg-type]
+
+
+def _refuse_foreign(kubeconfig: Path) -> None:
+    """Raise FileExistsError if a file is the kubeconfig of a cluster that is not simulated."""
+    if kubeconfig.exists() and _MARK not in kubeconfig.read_text(encoding="utf-8"):
+        raise FileExistsError(f"{kubeconfig} is the kubeconfig of another cluster; name a file of its own")

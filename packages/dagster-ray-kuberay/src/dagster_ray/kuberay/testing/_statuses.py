@@ -1,6 +1,6 @@
 """What the API server says when it refuses. Texts as kube-apiserver 1.36 wrote them. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dagster_ray.kuberay.testing._resources import Resource
@@ -82,6 +82,65 @@ def invalid(resource: Resource, name: str, reason: str, field: str, text: str) -
     cause = {"reason": reason, "message": text, "field": field}
     message = f'{resource.qualified_kind} "{name}" is invalid: {field}: {text}'
     return Refused(422, "Invalid", message, _details(resource, name, resource.kind, causes=[cause]))
+
+
+def immutable_uid(resource: Resource, name: str, uid: Any) -> Refused:
+    """Return the refusal of a patch that names another uid; custom resources list it twice."""
+    message = f'Invalid value: "{uid}": field is immutable'
+    return _repeated(resource, name, "FieldValueInvalid", "metadata.uid", message)
+
+
+def finalizers_frozen(resource: Resource, name: str, added: Sequence[str]) -> Refused:
+    """Return the refusal of a write that adds finalizers to an object that is being deleted."""
+    listed = ", ".join(f'"{finalizer}"' for finalizer in added)
+    message = (
+        "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers "
+        f"[]string{{{listed}}}"
+    )
+    return _repeated(resource, name, "FieldValueForbidden", "metadata.finalizers", message)
+
+
+def _repeated(resource: Resource, name: str, reason: str, field: str, message: str) -> Refused:
+    refused = invalid(resource, name, reason, field, message)
+    details = dict(refused.details or {})
+    details["causes"] = details["causes"] * (2 if resource.group == "ray.io" else 1)
+    return Refused(refused.code, refused.reason, refused.message, details)
+
+
+def other_uid(resource: Resource, name: str, wanted: str, found: str) -> Refused:
+    """Return the refusal of a PUT that names another uid (k8s.io/apiserver, storage/errors.go)."""
+    message = (
+        f'Operation cannot be fulfilled on {resource.qualified} "{name}": Precondition failed: UID in precondition: '
+        f"{wanted}, UID in object meta: {found}"
+    )
+    return Refused(409, "Conflict", message, _details(resource, name))
+
+
+def without_version(resource: Resource, name: str) -> Refused:
+    """Return the refusal of a PUT that names no resourceVersion where one must be named."""
+    text = "Invalid value: 0: must be specified for an update"
+    cause = {"reason": "FieldValueInvalid", "message": text, "field": "metadata.resourceVersion"}
+    message = f'{resource.qualified} "{name}" is invalid: metadata.resourceVersion: {text}'
+    return Refused(422, "Invalid", message, _details(resource, name, causes=[cause]))
+
+
+def bad_request(message: str) -> Refused:
+    """Return the refusal of a request that cannot be read."""
+    return Refused(400, "BadRequest", message)
+
+
+def media_type_refused(accepted: Sequence[str]) -> Refused:
+    """Return the refusal of a body in a format that is not read."""
+    listed = ", ".join(accepted)
+    message = f"the body of the request was in an unknown format - accepted media types include: {listed}"
+    return Refused(415, "UnsupportedMediaType", message)
+
+
+def from_the_future(wanted: int, current: int) -> Refused:
+    """Return the refusal to list a version that does not exist yet."""
+    text = "Too large resource version"
+    details = {"causes": [{"reason": "ResourceVersionTooLarge", "message": text}], "retryAfterSeconds": 1}
+    return Refused(504, "Timeout", f"Timeout: {text}: {wanted}, current: {current}", details)
 
 
 def bad_patch() -> Refused:

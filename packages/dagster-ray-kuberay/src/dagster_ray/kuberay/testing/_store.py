@@ -1,60 +1,54 @@
-"""The objects of the simulated cluster: what etcd and the API server's registry do.
+"""The objects of the simulated cluster: what etcd, the API server's registry and the garbage collector do.
 
 One resourceVersion for everything, a history for watches, finalizers, owner references. Safe for threads; objects are
-copied on their way in and out.
+copied on their way in and out. A stored object is never changed, only replaced.
 """
 
 import random
 import threading
 import uuid
-from collections import deque
 from collections.abc import Callable, Mapping
-from copy import deepcopy
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
 
-from dagster_ray.kuberay._manifest_fields import at, mapping, mappings
-from dagster_ray.kuberay.testing._patches import JSON, MERGE, json_patched, merged
-from dagster_ray.kuberay.testing._resources import RESOURCES, Resource
+from dagster_ray.kuberay._manifest_fields import at, mapping
+from dagster_ray.kuberay.testing._history import Change, Key
+from dagster_ray.kuberay.testing._object_table import Listener, ObjectTable, Snapshot
+from dagster_ray.kuberay.testing._object_writes import (
+    FOREGROUND,
+    ORPHAN,
+    Object,
+    check_preconditions,
+    created,
+    finalizers_of,
+    grace_of,
+    json_copy,
+    new_finalizers,
+    owners,
+    terminating,
+    updated,
+)
+from dagster_ray.kuberay.testing._patches import JSON, STRATEGIC, json_patched, merged, strategic_merged
+from dagster_ray.kuberay.testing._resources import KINDS, RESOURCES, Resource
 from dagster_ray.kuberay.testing._statuses import (
     Refused,
     already_exists,
+    finalizers_frozen,
     has_changed,
+    immutable_uid,
     invalid,
     not_found,
-    wrong_precondition,
+    other_uid,
 )
 
-__all__ = ["Change", "Refused", "Store"]
+__all__ = ["Change", "Object", "Refused", "Snapshot", "Store"]
 
-Object: TypeAlias = dict[str, Any]
-Key: TypeAlias = tuple[str, str, str]
 Admit: TypeAlias = Callable[[str, Object, Object | None], Object]
-Listener: TypeAlias = Callable[[str, str, Object], None]
-ChangeType: TypeAlias = Literal["ADDED", "MODIFIED", "DELETED"]
+Changes: TypeAlias = list[Change]  # inside the class, `list` is its method
+Objects: TypeAlias = list[Object]
 
 # The alphabet of names that the API server makes (k8s.io/apimachinery, util/rand).
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-_FOREGROUND = "foregroundDeletion"
-_POD_GRACE_SECONDS = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One entry of the history."""
-
-    type: ChangeType
-    plural: str
-    object: Object
-    version: int
-    previous: Object | None
-    """The object before, for watches with a selector."""
-
-
-# Names for annotations: inside the class, `list` is its method.
-Changes: TypeAlias = list[Change]
-Keys: TypeAlias = list[Key]
 
 
 def _now() -> datetime:
@@ -82,12 +76,8 @@ class Store:
         """
         self.now = now
         self.admit = admit
-        self._objects: dict[Key, Object] = {}
-        self._version = 1
-        self._changes: deque[Change] = deque(maxlen=history)
-        self._forgotten = 0
+        self._table = ObjectTable(history)
         self._changed = threading.Condition(threading.RLock())
-        self._listeners: list[Listener] = []
         self._rng = rng or random.Random()  # noqa: S311 - names, not secrets
 
     # Reading
@@ -96,43 +86,50 @@ class Store:
     def resource_version(self) -> int:
         """The version of the newest change."""
         with self._changed:
-            return self._version
+            return self._table.version
 
     def get(self, plural: str, namespace: str, name: str) -> Object | None:
         """Return a copy of an object; None if it does not exist."""
         with self._changed:
-            return deepcopy(self._objects.get((plural, namespace, name)))
+            found = self._table.get((plural, namespace, name))
+        return json_copy(found)
 
-    def list(self, plural: str, namespace: str | None = None) -> list[Object]:
+    def list(self, plural: str, namespace: str | None = None) -> Objects:
         """Return copies of all objects of a resource, by namespace and name."""
         with self._changed:
-            keys = sorted(k for k in self._objects if k[0] == plural and namespace in {None, k[1]})
-            return [deepcopy(self._objects[key]) for key in keys]
+            found = self._table.at_version(plural, namespace, None)
+        return [json_copy(dict(obj)) for obj in found.objects] if found is not None else []
+
+    def snapshot(self, plural: str, namespace: str | None = None, version: int | None = None) -> Snapshot | None:
+        """Return all objects of a resource as they are, or were at a version; None if that is forgotten."""
+        with self._changed:
+            return self._table.at_version(plural, namespace, version)
 
     def events_since(self, plural: str, namespace: str | None, version: int) -> Changes | None:
         """Return the changes of a resource after a version; None if some of them are forgotten."""
         with self._changed:
-            if version < self._forgotten:
-                return None
-            return [
-                change
-                for change in self._changes
-                if change.version > version
-                and change.plural == plural
-                and namespace in {None, at(change.object, "metadata", "namespace")}
-            ]
+            changes = self._table.history.since(version)
+        if changes is None:
+            return None
+        return [change for change in changes if change.key[0] == plural and namespace in {None, change.key[1]}]
+
+    @property
+    def oldest_version(self) -> int:
+        """The oldest version that a watch can start from."""
+        with self._changed:
+            return self._table.history.forgotten
 
     def wait_for_change(self, after: int, timeout_seconds: float) -> int:
-        """Return the current version, as soon as it is newer than `after` or the time is over."""
+        """Return the current version when it is newer than `after`, the time is over, or somebody called `wake`."""
         with self._changed:
-            self._changed.wait_for(lambda: self._version > after, timeout_seconds)
-            return self._version
+            if self._table.version <= after:
+                self._changed.wait(timeout_seconds)
+            return self._table.version
 
     def expire_history(self) -> None:
-        """Forget the past: watches from older versions are refused with 410."""
+        """Forget the past: watches and lists of older versions are refused with 410."""
         with self._changed:
-            self._changes.clear()
-            self._forgotten = self._version
+            self._table.history.forget(self._table.version)
 
     def wake(self) -> None:
         """Wake everybody who waits for a change."""
@@ -142,12 +139,12 @@ class Store:
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` with type, plural and object after each change; it must not block. Returns how to end it."""
         with self._changed:
-            self._listeners.append(listener)
+            self._table.listeners.append(listener)
 
         def unsubscribe() -> None:
             with self._changed:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
+                if listener in self._table.listeners:
+                    self._table.listeners.remove(listener)
 
         return unsubscribe
 
@@ -157,65 +154,83 @@ class Store:
         """Store a new object and return it as stored."""
         resource = RESOURCES[plural]
         with self._changed:
-            new = deepcopy(dict(obj))
-            metadata = new["metadata"] = dict(mapping(new.get("metadata")))
-            self._name(resource, metadata)
-            if resource.namespaced:
-                metadata.setdefault("namespace", "default")
+            new = json_copy(dict(obj))
+            metadata = new["metadata"] = self._named(resource, dict(mapping(new.get("metadata"))))
             key = self._key(plural, metadata)
-            if (old := self._objects.get(key)) is not None:
+            if (old := self._table.get(key)) is not None:
                 raise already_exists(resource, key[2], terminating="deletionTimestamp" in old["metadata"])
             if resource.group == "ray.io":
                 new.pop("status", None)
                 new = self._admitted(resource, new, None)
-            metadata = new["metadata"]
-            for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"):
-                metadata.pop(name, None)
-            metadata |= {"uid": str(uuid.uuid4()), "creationTimestamp": self._stamp()}
-            if resource.group or plural == "pods":
-                metadata["generation"] = 1
-            new = {"apiVersion": resource.api_version, "kind": resource.kind} | new
-            return deepcopy(new) if dry_run else self._put("ADDED", key, new, None)
+            new = created(resource, new, str(uuid.uuid4()), self._stamp())
+            if dry_run:
+                return json_copy(new)
+            stored = json_copy(self._put(key, new))
+            self._collect_new(key, stored)
+            return stored
 
     def replace(self, plural: str, obj: Mapping[str, Any], *, dry_run: bool = False) -> Object:
         """Write an object back; its status stays as it is."""
         resource = RESOURCES[plural]
         with self._changed:
             key, old = self._existing(plural, obj)
-            new = deepcopy(dict(obj))
+            new = json_copy(dict(obj))
             if resource.group == "ray.io":
                 new.pop("status", None)
-                new = self._admitted(resource, new, old)
+                new = self._admitted(resource, new, json_copy(old))
             if "status" in old and (resource.group == "ray.io" or "status" not in new):
-                new["status"] = deepcopy(old["status"])
+                new["status"] = old["status"]
             return self._update(key, old, new, dry_run=dry_run)
 
-    def replace_status(self, plural: str, obj: Mapping[str, Any]) -> Object:
+    def replace_status(self, plural: str, obj: Mapping[str, Any], *, dry_run: bool = False) -> Object:
         """Write the status of an object; everything else stays as it is."""
         with self._changed:
             key, old = self._existing(plural, obj)
-            new = deepcopy(old)
-            new.pop("status", None)
+            new = {name: value for name, value in old.items() if name != "status"}
             if obj.get("status") is not None:
-                new["status"] = deepcopy(obj["status"])
-            return self._update(key, old, new)
+                new["status"] = json_copy(obj["status"])
+            return self._update(key, old, new, dry_run=dry_run)
 
     def patch(
-        self, plural: str, namespace: str, name: str, body: Any, content_type: str, *, status: bool = False
+        self,
+        plural: str,
+        namespace: str,
+        name: str,
+        body: Any,
+        content_type: str,
+        *,
+        status: bool = False,
+        dry_run: bool = False,
+        judge: Callable[[Object, Object], Object] | None = None,
     ) -> Object:
-        """Apply a merge patch or a JSON Patch to an object or its status."""
+        """Apply a JSON Patch, or what is merged, to an object or its status.
+
+        Args:
+            plural: The resource.
+            namespace: The object's namespace.
+            name: The object's name.
+            body: The patch.
+            content_type: Of a JSON Patch or a strategic merge patch; anything else is a merge patch.
+            status: Whether the status is patched, and nothing else.
+            dry_run: Whether only the answer is wanted.
+            judge: Called with the patched and the old object; returns what is written, or raises `Refused`.
+        """
         resource = RESOURCES[plural]
         with self._changed:
             old = self.get(plural, namespace, name)
             if old is None:
                 raise not_found(resource, name)
-            new = json_patched(old, body) if content_type == JSON else merged(old, body)
-            if content_type == MERGE and at(body, "metadata", "resourceVersion") is None:
+            apply = {JSON: json_patched, STRATEGIC: strategic_merged}.get(content_type, merged)
+            new = apply(old, body)
+            if content_type != JSON and at(body, "metadata", "resourceVersion") is None:
                 new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
             if (uid := at(new, "metadata", "uid")) != old["metadata"]["uid"]:
-                text = f'Invalid value: "{uid}": field is immutable'
-                raise invalid(resource, name, "FieldValueInvalid", "metadata.uid", text)
-            return self.replace_status(plural, new) if status else self.replace(plural, new)
+                raise immutable_uid(resource, name, uid)
+            if (version := at(new, "metadata", "resourceVersion")) and version != old["metadata"]["resourceVersion"]:
+                raise has_changed(resource, name)
+            if status:
+                return self.replace_status(plural, new, dry_run=dry_run)
+            return self.replace(plural, new if judge is None else judge(new, old), dry_run=dry_run)
 
     def delete(
         self,
@@ -230,155 +245,148 @@ class Store:
     ) -> Object:
         """Delete an object; return it as it was, with a deletionTimestamp if something holds it.
 
-        A pod is held until whatever runs it calls `remove`, unless `grace_seconds` is 0.
+        A pod that runs is held until whatever runs it calls `remove`, unless `grace_seconds` is 0.
         """
-        resource = RESOURCES[plural]
+        resource, key = RESOURCES[plural], (plural, namespace, name)
         with self._changed:
-            old = self.get(plural, namespace, name)
+            old = self._table.get(key)
             if old is None:
                 raise not_found(resource, name)
-            _check(resource, old, uid, resource_version)
-            metadata = old["metadata"]
-            finalizers = list(metadata.get("finalizers") or [])
-            if propagation == "Foreground" and _FOREGROUND not in finalizers:
-                finalizers.append(_FOREGROUND)
-            held = bool(finalizers) or (plural == "pods" and grace_seconds != 0)
-            if propagation == "Orphan":
-                self._orphan(metadata["uid"])
-            if not held:
-                self.remove(plural, namespace, name)
-                return old
-            if "deletionTimestamp" not in metadata:
-                pod_seconds = _POD_GRACE_SECONDS if grace_seconds is None else grace_seconds
-                seconds = pod_seconds if plural == "pods" else 0
-                terminating = deepcopy(old)
-                terminating["metadata"] |= {"deletionTimestamp": self._stamp(), "deletionGracePeriodSeconds": seconds}
-                if finalizers:
-                    terminating["metadata"]["finalizers"] = finalizers
-                terminating["metadata"]["generation"] = metadata.get("generation", 0) + 1
-                old = self._put("MODIFIED", self._key(plural, metadata), terminating, old)
-            if _FOREGROUND in finalizers:
-                self._collect(metadata["uid"])
-                self._finish_foreground(plural, namespace, name)
-            return self.get(plural, namespace, name) or old
+            check_preconditions(resource, old, uid, resource_version)
+            finalizers = finalizers_of(old)
+            if "deletionTimestamp" in old["metadata"] and (finalizers or grace_seconds != 0):
+                return json_copy(old)
+            asked = {"Foreground": FOREGROUND, "Orphan": ORPHAN}.get(propagation)
+            finalizers += [asked] if asked is not None and asked not in finalizers else []
+            seconds = grace_of(plural, old, grace_seconds)
+            if not finalizers and not seconds:
+                self._remove(key)
+                return json_copy(old)
+            held = terminating(old, self._stamp(seconds), seconds, finalizers)
+            answer = json_copy(self._put(key, held))
+            self._finalize(key)
+            return answer
 
     def remove(self, plural: str, namespace: str, name: str) -> None:
         """Take an object out at once, whatever holds it; then what it owns."""
         with self._changed:
-            key = (plural, namespace, name)
-            old = self._objects.pop(key, None)
-            if old is None:
-                return
-            self._note("DELETED", key, old, old)
-            self._collect(old["metadata"]["uid"])
-            self._release_owners(old)
+            self._remove((plural, namespace, name))
 
     # Inside; all under the lock
 
-    def _stamp(self) -> str:
-        return self.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    def _stamp(self, later_seconds: int = 0) -> str:
+        moment = self.now().astimezone(UTC) + timedelta(seconds=later_seconds)
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _key(self, plural: str, metadata: Mapping[str, Any]) -> Key:
         return plural, str(metadata.get("namespace") or ""), str(metadata["name"])
 
-    def _name(self, resource: Resource, metadata: Object) -> None:
+    def _named(self, resource: Resource, metadata: Object) -> Object:
         if not metadata.get("name") and metadata.get("generateName"):
             suffix = "".join(self._rng.choices(_ALPHABET, k=5))
             metadata["name"] = str(metadata["generateName"])[:58] + suffix
         if not metadata.get("name"):
             text = "Required value: name or generateName is required"
             raise invalid(resource, "", "FieldValueRequired", "metadata.name", text)
+        if resource.namespaced:
+            metadata.setdefault("namespace", "default")
+        else:
+            metadata.pop("namespace", None)
+        return metadata
 
     def _admitted(self, resource: Resource, new: Object, old: Object | None) -> Object:
         return new if self.admit is None else self.admit(resource.kind, new, old)
 
     def _existing(self, plural: str, obj: Mapping[str, Any]) -> tuple[Key, Object]:
-        key = self._key(plural, obj["metadata"])
-        old = self._objects.get(key)
+        resource, key = RESOURCES[plural], self._key(plural, obj["metadata"])
+        old = self._table.get(key)
         if old is None:
-            raise not_found(RESOURCES[plural], key[2])
-        version = at(obj, "metadata", "resourceVersion")
+            raise not_found(resource, key[2])
+        uid, version = at(obj, "metadata", "uid"), at(obj, "metadata", "resourceVersion")
+        if uid and uid != old["metadata"]["uid"]:
+            raise other_uid(resource, key[2], uid, old["metadata"]["uid"])
         if version and str(version) != old["metadata"]["resourceVersion"]:
-            raise has_changed(RESOURCES[plural], key[2])
+            raise has_changed(resource, key[2])
         return key, old
 
-    def _update(self, key: Key, old: Object, new: Object, *, dry_run: bool = False) -> Object:
-        fixed = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation")
-        metadata, before = new["metadata"], old["metadata"]
-        for name in (*fixed, "resourceVersion", "namespace"):
-            metadata.pop(name, None)
-            if name in before:
-                metadata[name] = before[name]
-        for name in ("labels", "annotations", "finalizers", "ownerReferences"):
-            if not metadata.get(name):
-                metadata.pop(name, None)
-        new = {"apiVersion": old["apiVersion"], "kind": old["kind"]} | new
+    def _update(self, key: Key, old: Object, new: Object, *, dry_run: bool) -> Object:
+        if "deletionTimestamp" in old["metadata"] and (more := new_finalizers(old, new)):
+            raise finalizers_frozen(RESOURCES[key[0]], key[2], more)
+        new = updated(old, new)
         if new == old or dry_run:
-            return deepcopy(new)
-        if "generation" in before and _body(new) != _body(old):
-            metadata["generation"] = before["generation"] + 1
-        if "deletionTimestamp" in before and not metadata.get("finalizers") and key[0] != "pods":
-            self._objects[key] = new
-            self.remove(*key)
-            return deepcopy(new)
-        return self._put("MODIFIED", key, new, old)
+            return json_copy(new)
+        if "deletionTimestamp" in old["metadata"] and not new["metadata"].get("finalizers") and key[0] != "pods":
+            self._remove(key, new)
+            return json_copy(new)
+        return json_copy(self._put(key, new))
 
-    def _put(self, kind: ChangeType, key: Key, new: Object, old: Object | None) -> Object:
-        self._objects[key] = new
-        self._note(kind, key, new, old)
-        return deepcopy(new)
-
-    def _note(self, kind: ChangeType, key: Key, obj: Object, previous: Object | None) -> None:
-        self._version += 1
-        obj["metadata"]["resourceVersion"] = str(self._version)
-        if len(self._changes) == self._changes.maxlen:
-            self._forgotten = self._changes[0].version
-        self._changes.append(Change(kind, key[0], deepcopy(obj), self._version, previous))
-        for listener in list(self._listeners):
-            listener(kind, key[0], deepcopy(obj))
+    def _put(self, key: Key, new: Object) -> Object:
+        stored = self._table.put(key, new)
         self._changed.notify_all()
+        return stored
 
-    def _owned_by(self, uid: str) -> Keys:
-        return [
-            key
-            for key, obj in self._objects.items()
-            if any(owner.get("uid") == uid for owner in mappings(at(obj, "metadata", "ownerReferences")))
-        ]
+    def _remove(self, key: Key, last: Object | None = None) -> None:
+        old = self._table.pop(key, last)
+        if old is None:
+            return
+        self._changed.notify_all()
+        self._collect(old["metadata"]["uid"], "Background")
+        if key[0] == "namespaces":
+            for inside in self._table.inside(key[2]):
+                if self._table.get(inside) is not None:
+                    self.delete(*inside)
+        for owner in owners(old):
+            if (owner_key := self._table.key_of(str(owner.get("uid")))) is not None:
+                self._finalize(owner_key)
 
-    def _collect(self, uid: str) -> None:
-        """Delete what an object owned."""
-        for key in self._owned_by(uid):
-            if key in self._objects and "deletionTimestamp" not in self._objects[key]["metadata"]:
-                self.delete(*key)
+    # Garbage collection
 
-    def _orphan(self, uid: str) -> None:
-        for key in self._owned_by(uid):
-            obj = deepcopy(self._objects[key])
-            owners = [owner for owner in obj["metadata"]["ownerReferences"] if owner.get("uid") != uid]
-            obj["metadata"]["ownerReferences"] = owners
-            self.replace(key[0], obj)
+    def _collect(self, uid: str, propagation: str) -> None:
+        """Delete what an object owned; what has another owner that lives only loses this one."""
+        for key in self._table.owned_by(uid):
+            obj = self._table.get(key)
+            if obj is None or "deletionTimestamp" in obj["metadata"]:
+                continue
+            others = [str(owner.get("uid")) for owner in owners(obj) if owner.get("uid") != uid]
+            if any(self._table.is_alive(other) for other in others):
+                self._disown(key, uid)
+            else:
+                self.delete(*key, propagation=propagation)
 
-    def _release_owners(self, gone: Object) -> None:
-        """Let owners go that were waiting for this object (foreground deletion)."""
-        uids = {owner.get("uid") for owner in mappings(at(gone, "metadata", "ownerReferences"))}
-        for key, obj in list(self._objects.items()):
-            if obj["metadata"]["uid"] in uids and _FOREGROUND in (obj["metadata"].get("finalizers") or []):
-                self._finish_foreground(*key)
+    def _collect_new(self, key: Key, obj: Object) -> None:
+        """Delete a new object whose owners do not exist; owners of kinds that are not served count as existing."""
+        refs = owners(obj)
+        known = all((ref.get("apiVersion"), ref.get("kind")) in KINDS for ref in refs)
+        if refs and known and not any(self._table.is_alive(str(ref.get("uid"))) for ref in refs):
+            self.delete(*key)
 
-    def _finish_foreground(self, plural: str, namespace: str, name: str) -> None:
-        obj = self.get(plural, namespace, name)
-        if obj is not None and not self._owned_by(obj["metadata"]["uid"]):
-            obj["metadata"]["finalizers"] = [f for f in obj["metadata"].get("finalizers", []) if f != _FOREGROUND]
-            self.replace(plural, obj)
+    def _disown(self, key: Key, uid: str) -> None:
+        obj = self._table.get(key)
+        if obj is not None:
+            left = [owner for owner in owners(obj) if owner.get("uid") != uid]
+            self.replace(key[0], {**obj, "metadata": {**obj["metadata"], "ownerReferences": left}})
 
+    def _finalize(self, key: Key) -> None:
+        """Do what the finalizers of the garbage collector ask for, and take them away when it is done."""
+        obj = self._table.get(key)
+        if obj is None or "deletionTimestamp" not in obj["metadata"]:
+            return
+        uid, finalizers = obj["metadata"]["uid"], finalizers_of(obj)
+        if ORPHAN in finalizers:
+            for owned in self._table.owned_by(uid):
+                self._disown(owned, uid)
+            self._drop_finalizer(key, ORPHAN)
+        elif FOREGROUND in finalizers:
+            self._collect(uid, "Foreground")
+            if not any(self._blocks(owned, uid) for owned in self._table.owned_by(uid)):
+                self._drop_finalizer(key, FOREGROUND)
 
-def _check(resource: Resource, obj: Object, uid: str | None, version: str | None) -> None:
-    metadata = obj["metadata"]
-    if uid is not None and uid != metadata["uid"]:
-        raise wrong_precondition(resource, metadata["name"], "UID", uid, metadata["uid"])
-    if version is not None and version != metadata["resourceVersion"]:
-        raise wrong_precondition(resource, metadata["name"], "ResourceVersion", version, metadata["resourceVersion"])
+    def _blocks(self, key: Key, uid: str) -> bool:
+        refs = owners(self._table.get(key) or {})
+        return any(owner.get("uid") == uid and owner.get("blockOwnerDeletion") for owner in refs)
 
-
-def _body(obj: Object) -> Object:
-    return {key: value for key, value in obj.items() if key not in {"metadata", "status"}}
+    def _drop_finalizer(self, key: Key, name: str) -> None:
+        obj = self._table.get(key)
+        if obj is not None and name in (left := finalizers_of(obj)):
+            left.remove(name)
+            self.replace(key[0], {**obj, "metadata": {**obj["metadata"], "finalizers": left}})

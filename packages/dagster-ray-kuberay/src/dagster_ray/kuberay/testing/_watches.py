@@ -7,15 +7,25 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dagster_ray.kuberay.testing._answers import as_served, matcher_of
+from dagster_ray.kuberay.testing._answers import matcher_of, represented
+from dagster_ray.kuberay.testing._bodies import sent_number
 from dagster_ray.kuberay.testing._faults import Faults
+from dagster_ray.kuberay.testing._history import Change
 from dagster_ray.kuberay.testing._routes import Route
 from dagster_ray.kuberay.testing._selectors import Matcher
 from dagster_ray.kuberay.testing._statuses import Refused, expired
-from dagster_ray.kuberay.testing._store import Change, Store
+from dagster_ray.kuberay.testing._store import Store
 
 _WAIT_SECONDS = 0.5
 _DEFAULT_SECONDS = 1800
+# Bookmarks come once a minute, and about once a second in the last two (k8s.io/apiserver, storage/cacher).
+_BOOKMARK_SECONDS = 60.0
+_LAST_SECONDS = 2.0
+_LAST_BOOKMARK_SECONDS = 1.2
+
+
+class CutError(Exception):
+    """The watch breaks off in the middle of a line."""
 
 
 def line(kind: str, obj: Mapping[str, Any]) -> bytes:
@@ -23,26 +33,38 @@ def line(kind: str, obj: Mapping[str, Any]) -> bytes:
     return json.dumps({"type": kind, "object": obj}, separators=(",", ":")).encode() + b"\n"
 
 
-def seen_as(change: Change, matches: Matcher) -> str | None:
-    """Return what a change is for a watch with a selector; None if it is nothing.
+def seen_as(change: Change, matches: Matcher) -> tuple[str, Mapping[str, Any]] | None:
+    """Return what a change is for a watch with a selector, and the object that it shows; None if it is nothing.
 
-    An object that stops to match is DELETED for that watch, with the new object (run with kube-apiserver 1.36).
+    An object that stops to match is DELETED for that watch: the object as it was, with the resourceVersion of the
+    change (run with kube-apiserver 1.36).
     """
     now = change.type != "DELETED" and matches(change.object)
-    before = change.previous is not None and matches(change.previous)
+    if change.previous is None or not matches(change.previous):
+        return ("ADDED", change.object) if now else None
     if now:
-        return "MODIFIED" if before else "ADDED"
-    return "DELETED" if before else None
+        return "MODIFIED", change.object
+    if change.type == "DELETED":
+        return "DELETED", change.object
+    metadata = {**change.previous["metadata"], "resourceVersion": change.object["metadata"]["resourceVersion"]}
+    return "DELETED", {**change.previous, "metadata": metadata}
 
 
 class Watch:
     """One watch of one client."""
 
-    def __init__(self, store: Store, faults: Faults, route: Route, connection: socket.socket) -> None:
-        """Take what is watched, and the connection, whose end ends the watch."""
+    def __init__(self, store: Store, faults: Faults, route: Route, connection: socket.socket, accept: str) -> None:
+        """Take what is watched, and the connection, whose end ends the watch.
+
+        Raises:
+            Refused: 400, the query cannot be read.
+        """
         self._store, self._faults, self._route, self._connection = store, faults, route, connection
-        self._matches = matcher_of(route)
-        self._epochs = faults.watch_epoch, faults.expired_epoch
+        self._accept, self._matches = accept, matcher_of(route)
+        self._dropped, self._cut, self._expired = faults.watch_epoch, faults.cut_epoch, faults.expired_epoch
+        self._initial = route.query.get("sendInitialEvents") == "true"
+        self._bookmarks = route.query.get("allowWatchBookmarks") == "true"
+        self._seconds = sent_number(route.query, "timeoutSeconds") or _DEFAULT_SECONDS
 
     def start(self) -> int | None:
         """Return the version to start from; None for one that lists all objects first.
@@ -51,40 +73,66 @@ class Watch:
             Refused: 500, the version cannot be read.
         """
         version = self._route.query.get("resourceVersion", "")
-        if version in {"", "0"}:
-            return None
-        if not version.isdecimal():
-            raise Refused(500, "", f'strconv.ParseUint: parsing "{version}": invalid syntax')
-        return int(version)
+        if version and not version.isdecimal():
+            text = f'Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax'
+            raise Refused(500, "", f"resourceVersion: {text}")
+        return None if version in {"", "0"} or self._initial else int(version)
 
     def lines(self, start: int | None) -> Iterator[bytes]:
-        """Yield lines until the time is over, the client has gone, or a fault ends it."""
-        query = self._route.query
-        end = time.monotonic() + float(query.get("timeoutSeconds") or _DEFAULT_SECONDS)
-        version = self._store.resource_version if start is None else start
-        if start is None:
-            for obj in self._store.list(self._route.resource.plural, self._route.namespace):
-                if self._matches(obj):
-                    yield line("ADDED", as_served(self._route, obj))
+        """Yield lines until the time is over, the client has gone, or a fault ends it.
+
+        Raises:
+            CutError: The connection must break now.
+        """
+        end = time.monotonic() + self._seconds
+        version = start
+        if version is None:
+            first = self._store.snapshot(self._route.resource.plural, self._route.namespace)
+            version = 0 if first is None else first.version
+            yield from self._beginning([] if first is None else first.objects, version)
+        bookmark = _next_bookmark(time.monotonic(), end)
         while (left := end - time.monotonic()) > 0 and self._goes_on():
-            current = self._store.wait_for_change(version, min(left, _WAIT_SECONDS))
+            current = self._store.resource_version
             changes = self._store.events_since(self._route.resource.plural, self._route.namespace, version)
-            if changes is None or self._faults.expired_epoch != self._epochs[1]:
-                text = f"too old resource version: {version} ({self._store.resource_version})"
+            if changes is None or self._faults.expired_epoch != self._expired:
+                text = f"too old resource version: {version} ({self._store.oldest_version})"
                 yield line("ERROR", expired(text).body())
                 return
             for change in changes:
-                kind = seen_as(change, self._matches)
-                if kind is not None:
-                    yield line(kind, as_served(self._route, change.object))
-            version = max([current, version, *(change.version for change in changes)])
-        if query.get("allowWatchBookmarks") == "true" and self._goes_on():
-            resource = self._route.resource
-            metadata = {"resourceVersion": str(version), "creationTimestamp": None}
-            yield line("BOOKMARK", {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata})
+                if (seen := seen_as(change, self._matches)) is not None:
+                    yield line(seen[0], self._shown(seen[1]))
+            version = max([version, current, *(change.version for change in changes)])
+            if self._bookmarks and time.monotonic() >= bookmark:
+                yield self._bookmark(version)
+                bookmark = _next_bookmark(time.monotonic(), end)
+            due = max(0.0, bookmark - time.monotonic()) if self._bookmarks else _WAIT_SECONDS
+            self._store.wait_for_change(version, min(left, due, _WAIT_SECONDS))
+
+    def _beginning(self, objects: list[Mapping[str, Any]], version: int) -> Iterator[bytes]:
+        for obj in objects:
+            if self._matches(obj):
+                yield line("ADDED", self._shown(obj))
+        if self._initial and self._bookmarks:
+            yield self._bookmark(version, {"annotations": {"k8s.io/initial-events-end": "true"}})
+
+    def _bookmark(self, version: int, more: Mapping[str, Any] | None = None) -> bytes:
+        resource = self._route.resource
+        metadata = {"resourceVersion": str(version), **(more or {})}
+        return line("BOOKMARK", {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata})
+
+    def _shown(self, obj: Mapping[str, Any]) -> Mapping[str, Any]:
+        return represented(self._route, obj, self._accept, self._store)
 
     def _goes_on(self) -> bool:
-        if self._faults.watch_epoch != self._epochs[0]:
+        if self._faults.cut_epoch != self._cut:
+            raise CutError
+        if self._faults.watch_epoch != self._dropped:
             return False
         readable, _, _ = select.select([self._connection], [], [], 0)
         return not readable  # a client of a watch says nothing more; it only goes
+
+
+def _next_bookmark(now: float, end: float) -> float:
+    if end - now <= _LAST_SECONDS:
+        return now + min(_LAST_BOOKMARK_SECONDS, (end - now) / 2)
+    return min(now + _BOOKMARK_SECONDS, end - _LAST_SECONDS)
