@@ -1,7 +1,8 @@
-"""One error of each kind that a KubeRay cluster can cause, as the error pages show it."""
+"""One error of each kind that a KubeRay cluster or a Ray job can cause, as the error pages show it."""
 
 from dagster_ray.core import DagsterRayError
 from dagster_ray.kuberay import errors
+from dagster_ray.pipes import errors as pipes_errors
 
 TARGET = "RayJob ray/dagster-4f0c1e2d-8a9b0c1d"
 
@@ -70,5 +71,33 @@ KUBERAY_SAMPLES: dict[str, DagsterRayError] = {
         ),
         errors.UnavailableError("create", "rayjobs.ray.io", "ray", "nightly", 503, "503 apiserver not ready", 41),
         errors.ClientPortClosedError(TARGET, "dagster-4f0c1e2d-8a9b0c1d-x7k2p-head-svc.ray.svc:10001", 600.0),
+    )
+}
+
+SERVER = "http://ray-head:8265"
+JOB = "dagster-4f0c1e2d-8a9b0c1d2e3f-0"
+
+PIPES_SAMPLES: dict[str, DagsterRayError] = {
+    sample.code: sample
+    for sample in (
+        pipes_errors.JobServerUnavailableError(SERVER, "GET /api/version", 30.0, "ConnectTimeoutError: timed out"),
+        pipes_errors.JobServerRefusedError(
+            SERVER, "POST /api/jobs/", 401, "Unauthorized: Missing authentication token"
+        ),
+        pipes_errors.JobServerAnswerError(SERVER, "GET /api/version", 200, "<html> Please log in"),
+        pipes_errors.InvalidSubmissionError(
+            "entrypoint_num_cpu", "is no field of a Ray job; did you mean `entrypoint_num_cpus`?"
+        ),
+        pipes_errors.SubmissionRefusedError(SERVER, JOB, "ValueError: Invalid label selector"),
+        pipes_errors.JobExistsError(SERVER, "nightly"),
+        pipes_errors.JobNotFoundError(SERVER, "nightly"),
+        pipes_errors.RayJobFailedError(
+            JOB, "FAILED", "Job entrypoint command failed with exit code 3", 3, ("loading data", "KeyError: 'price'")
+        ),
+        pipes_errors.JobLostError(JOB, SERVER, "the node 1b2c3d of its driver is dead"),
+        pipes_errors.PipesContextTooLargeError("DAGSTER_PIPES_CONTEXT", 140000, 98304),
+        pipes_errors.PipesMessagesMissingError(JOB, True, "all that it wrote was read"),
+        pipes_errors.PackageNotFoundError("runtime_env.working_dir", "jobs", "it is no folder and no zip file"),
+        pipes_errors.PackageTooLargeError("project", 104857600, (("data/prices.parquet", 734003200),)),
     )
 }

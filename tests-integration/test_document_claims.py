@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import dagster as dg
 import pytest
-from error_samples import KUBERAY_SAMPLES
+from error_samples import KUBERAY_SAMPLES, PIPES_SAMPLES
 from packaging.requirements import Requirement
 from pydantic import PrivateAttr
 from typing_extensions import override
@@ -90,7 +90,7 @@ def test_a_package_called_placeholder_has_no_names_of_its_own_and_only_that_one(
             assert (row[5] == "placeholder") is not any(maker.startswith(name) for maker in makers), name
 
 
-@pytest.mark.parametrize("package", ["core", "kuberay", "local"])
+@pytest.mark.parametrize("package", ["core", "kuberay", "local", "pipes"])
 def test_the_map_has_every_module(package: str) -> None:
     source = ROOT / f"packages/dagster-ray-{package}/src/dagster_ray/{package}"
     modules = {str(path.relative_to(source)) for path in source.rglob("*.py")} - {"__init__.py"}
@@ -209,6 +209,7 @@ SAMPLES: dict[str, DagsterRayError] = {
         ),
         errors.CleanupFailedError("RayCluster ray/train", "TimeoutError: no answer within 20 s"),
         *KUBERAY_SAMPLES.values(),
+        *PIPES_SAMPLES.values(),
         SharedClusterError("its process ended with 1.", "/tmp/dagster-ray-1000/0123456789ab.log"),
     )
 }

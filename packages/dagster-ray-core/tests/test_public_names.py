@@ -20,6 +20,8 @@ NAMES = [
     "identity_of",
     "image_candidates",
     "installed_backends",
+    "interrupts_deferred",
+    "is_interrupt",
     "load_backend",
     "require_ray_resource",
     "run_phases",

@@ -13,11 +13,13 @@ from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, StrictC
 from dagster_ray.core._dagster_context import DagsterContext
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._identity import Identity
+from dagster_ray.core._outcome import is_interrupt
 from dagster_ray.core._phases import CleanupPolicy, StepOutcome
 from dagster_ray.core._protocol import RayResource, require_ray_resource
 from dagster_ray.core._resource import BaseRayResource
 from dagster_ray.core._run_identity import ImageCandidates, identity_of, image_candidates
 from dagster_ray.core._run_phases import run_phases
+from dagster_ray.core._signals import interrupts_deferred
 from dagster_ray.core._startup_event import startup_metadata
 from dagster_ray.core._wiring import check_ray_resources
 from dagster_ray.core.errors import DagsterRayError
@@ -39,6 +41,8 @@ __all__ = [
     "identity_of",
     "image_candidates",
     "installed_backends",
+    "interrupts_deferred",
+    "is_interrupt",
     "load_backend",
     "require_ray_resource",
     "run_phases",

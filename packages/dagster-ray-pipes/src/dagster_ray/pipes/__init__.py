@@ -1,13 +1,31 @@
 """Submit Ray jobs from Dagster with Pipes.
 
-Holds no client yet. Importing this package imports neither ray nor kubernetes.
+Importing this package imports neither ray nor kubernetes.
 """
 
 from importlib.metadata import version
 
 from dagster_shared.libraries import DagsterLibraryRegistry
 
-__all__: list[str] = []
+from dagster_ray.pipes._client import ClientOptions, PipesRayJobClient, RayPipesClient
+from dagster_ray.pipes._invocation import CompletedRayJob
+from dagster_ray.pipes._job_answers import JobDetails, Node, ServerVersion
+from dagster_ray.pipes._job_client import RayJobClient
+from dagster_ray.pipes._reader import PipesRayJobMessageReader
+from dagster_ray.pipes._submission import RayJob
+
+__all__ = [
+    "ClientOptions",
+    "CompletedRayJob",
+    "JobDetails",
+    "Node",
+    "PipesRayJobClient",
+    "PipesRayJobMessageReader",
+    "RayJob",
+    "RayJobClient",
+    "RayPipesClient",
+    "ServerVersion",
+]
 
 __version__ = version("dagster-ray-pipes")
 DagsterLibraryRegistry.register("dagster-ray-pipes", __version__, is_dagster_package=False)

@@ -1,0 +1,171 @@
+"""What the answers of a Ray job server mean. Pure.
+
+Routes and answers are those of Ray 2.46 to 2.60 (ray/dashboard/modules/job/job_head.py), run with 2.60.
+"""
+
+import json
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+EXCERPT = 500
+_TERMINAL = {"SUCCEEDED", "FAILED", "STOPPED"}
+_TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetails:
+    """What a job server says of one job.
+
+    Attributes:
+        submission_id: The id that it was submitted with; empty for a driver that was not submitted.
+        job_id: Ray's id of its driver; None before the driver has connected.
+        status: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED.
+        message: Ray's words about the status.
+        error_type: Ray's kind of error, such as RUNTIME_ENV_SETUP_FAILURE.
+        metadata: What was submitted as metadata.
+        start_time: Unix seconds of the submission; None if unknown.
+        end_time: Unix seconds of the end; None before it.
+        agent_address: URL of the agent on the driver's node; None while the driver has no node.
+        node_id: Ray's id of the driver's node.
+        exit_code: The driver's exit code; None before its end, or if Ray does not know it.
+    """
+
+    submission_id: str
+    status: str
+    job_id: str | None = None
+    message: str = ""
+    error_type: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    start_time: float | None = None
+    end_time: float | None = None
+    agent_address: str | None = None
+    node_id: str | None = None
+    exit_code: int | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job has ended, whatever the end was."""
+        return self.status in _TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class ServerVersion:
+    """Which Ray answers, and its session."""
+
+    ray_version: str
+    session_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of the cluster, as the dashboard lists it."""
+
+    node_id: str
+    is_head: bool
+    is_alive: bool
+    session_dir: str | None
+
+
+def json_object(body: bytes) -> Mapping[str, Any] | None:
+    """Return a JSON object; None if it is none."""
+    try:
+        found: object = json.loads(body)
+    except ValueError:
+        return None
+    return cast("Mapping[str, Any]", found) if isinstance(found, dict) else None
+
+
+def excerpt(body: bytes) -> str:
+    """Return the beginning of an answer, as text on one line."""
+    return " ".join(body[: 4 * EXCERPT].decode(errors="replace").split())[:EXCERPT] or "nothing"
+
+
+def last_line(body: bytes) -> str:
+    """Return the last line of an answer, which is what a Python traceback says in short."""
+    lines = [line.strip() for line in body.decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:EXCERPT] if lines else "nothing"
+
+
+def is_transient(status: int) -> bool:
+    """Return whether asking again may get another answer. Ray has 500 for much that passes."""
+    return status in _TRANSIENT
+
+
+def is_duplicate(status: int, body: bytes) -> bool:
+    """Return whether a submission was refused since its id is taken: a 500 with a traceback (job_manager.py)."""
+    return status in {400, 409, 500} and b"already exists" in body
+
+
+def read_list(body: bytes) -> "tuple[JobDetails, ...] | None":
+    """Return the jobs of `/api/jobs/`; None if the answer is no list."""
+    try:
+        found: object = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(found, list):
+        return None
+    details = [read_details(_mapping(entry)) for entry in _list(cast("object", found))]
+    return tuple(one for one in details if one is not None)
+
+
+def read_details(found: Mapping[str, Any]) -> JobDetails | None:
+    """Return what an entry of the job server says; None if it is no job."""
+    status = found.get("status")
+    if not isinstance(status, str):
+        return None
+    pairs = _mapping(found.get("metadata"))
+    return JobDetails(
+        submission_id=_text(found.get("submission_id")) or "",
+        status=status,
+        job_id=_text(found.get("job_id")),
+        message=_text(found.get("message")) or "",
+        error_type=_text(found.get("error_type")),
+        metadata={str(key): str(value) for key, value in pairs.items()},
+        start_time=_seconds(found.get("start_time")),
+        end_time=_seconds(found.get("end_time")),
+        agent_address=_text(found.get("driver_agent_http_address")),
+        node_id=_text(found.get("driver_node_id")),
+        exit_code=_number(found.get("driver_exit_code")),
+    )
+
+
+def read_nodes(body: bytes) -> tuple[Node, ...]:
+    """Return the nodes of `/nodes?view=summary`; none if the answer is another one.
+
+    The session folder is that of the raylet's socket, `<session>/sockets/raylet`.
+    """
+    entries = _list(_mapping((json_object(body) or {}).get("data")).get("summary"))
+    raylets = [_mapping(_mapping(entry).get("raylet")) for entry in entries]
+    return tuple(_node(raylet) for raylet in raylets if raylet)
+
+
+def _node(raylet: Mapping[str, Any]) -> Node:
+    socket = _text(raylet.get("rayletSocketName"))
+    return Node(
+        node_id=_text(raylet.get("nodeId")) or "",
+        is_head=raylet.get("isHeadNode") is True,
+        is_alive=raylet.get("state") == "ALIVE",
+        session_dir=posixpath.dirname(posixpath.dirname(socket)) if socket and socket.startswith("/") else None,
+    )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _seconds(milliseconds: object) -> float | None:
+    return milliseconds / 1000 if isinstance(milliseconds, (int, float)) and milliseconds > 0 else None

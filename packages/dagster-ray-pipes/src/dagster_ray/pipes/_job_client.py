@@ -1,0 +1,294 @@
+"""`RayJobClient`: Ray's job API over HTTP, without ray."""
+
+import os
+import uuid
+from collections.abc import Mapping
+from typing import IO, Any, Self
+from urllib.parse import quote
+
+import requests
+from typing_extensions import Unpack, override
+
+from dagster_ray.core import Deadline
+from dagster_ray.pipes._job_answers import (
+    JobDetails,
+    Node,
+    ServerVersion,
+    excerpt,
+    is_duplicate,
+    is_transient,
+    json_object,
+    last_line,
+    read_details,
+    read_list,
+    read_nodes,
+)
+from dagster_ray.pipes._job_server import Answer, Connection, JobServer, checked_address, token_of_environment
+from dagster_ray.pipes._packages import upload_runtime_env
+from dagster_ray.pipes._submission import NONCE, RayJob, checked_job, new_submission_id, request_of
+from dagster_ray.pipes.errors import (
+    JobExistsError,
+    JobNotFoundError,
+    JobServerAnswerError,
+    JobServerRefusedError,
+    JobServerUnavailableError,
+    SubmissionRefusedError,
+)
+
+_UPLOAD_SECONDS = 600.0
+_PAUSE_SECONDS = 0.5
+
+
+class RayJobClient:
+    """Submits, watches and stops Ray jobs through the job server of a cluster (Ray 2.46 and later).
+
+    Needs neither ray nor a Ray of the same version. Each call tries again while the server is away, and gives up
+    after `timeout` seconds. Safe to use from several threads.
+
+    Args:
+        address: `http://host:port` of Ray's dashboard.
+        headers: Headers of each request, for example of an ingress.
+        cookies: Cookies of each request.
+        token: Ray's token. Unset: what RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token say, if
+            RAY_AUTH_MODE is `token`.
+        verify: Whether certificates are verified, or the path of a file with the authorities that are trusted.
+        timeout: Seconds that a call may take, attempts and pauses together.
+        use_proxies: Whether the proxies of the environment are used.
+
+    Raises:
+        InvalidSubmissionError: `address` is no http or https URL.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
+        token: str | None = None,
+        verify: bool | str = True,
+        timeout: float = 30.0,
+        use_proxies: bool = True,
+    ) -> None:
+        """Take how the server is reached; nothing is sent yet."""
+        self.address = checked_address(address)
+        self.timeout = timeout
+        found = token if token is not None else token_of_environment(os.environ)
+        connection = Connection(self.address, headers or {}, cookies or {}, found, verify, use_proxies)
+        self.token = found
+        self.server = JobServer(connection)
+
+    @override
+    def __repr__(self) -> str:
+        return f"RayJobClient({self.address!r})"
+
+    def __enter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close its connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; the client may be used again."""
+        self.server.close()
+
+    def version(self) -> ServerVersion:
+        """Return which Ray answers.
+
+        Raises:
+            JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: It does not.
+        """
+        found = self._object("GET", "/api/version")
+        return ServerVersion(str(found.get("ray_version", "")), str(found.get("session_name", "")))
+
+    def submit(self, **job: Unpack[RayJob]) -> str:
+        """Submit a job and return its submission id.
+
+        Local folders and files of `runtime_env` are uploaded first. The id is fixed before anything is sent: after a
+        lost answer the job is looked for before it is sent again, so that it never runs twice.
+
+        Raises:
+            InvalidSubmissionError: A field is wrong; nothing was sent.
+            PackageNotFoundError, PackageTooLargeError: A local package cannot be uploaded; nothing was submitted.
+            JobExistsError: Another job has the id.
+            SubmissionRefusedError: Ray refuses the job.
+            JobServerUnavailableError, JobServerRefusedError: The server does not answer, or wants a token.
+        """
+        checked = checked_job(job)
+        submission_id = checked.pop("submission_id", None) or new_submission_id()
+        runtime_env = upload_runtime_env(checked.pop("runtime_env", {}), _Packages(self))
+        nonce = uuid.uuid4().hex
+        body = request_of(checked, submission_id, runtime_env, nonce)
+        deadline = Deadline(self.timeout)
+        while True:
+            answer = self._post(body, deadline)
+            if answer is not None and answer.status == 200:
+                return submission_id
+            if (known := self._known(submission_id, answer, deadline)) is not None:
+                if known.metadata.get(NONCE) != nonce:
+                    raise JobExistsError(self.address, submission_id)
+                return submission_id
+            if answer is not None and _refuses(answer):
+                raise SubmissionRefusedError(self.address, submission_id, last_line(answer.body))
+            if not deadline.sleep(_PAUSE_SECONDS):
+                reason = "the answer was lost" if answer is None else last_line(answer.body)
+                spent = deadline.spent_seconds()
+                raise JobServerUnavailableError(self.address, "POST /api/jobs/", spent, reason)
+
+    def details(self, submission_id: str, *, timeout: float | None = None) -> JobDetails:
+        """Return what the server knows of a job.
+
+        Args:
+            submission_id: The id that it was submitted with; Ray's id of a driver works too.
+            timeout: Seconds that the call may take. Unset: those of the client.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: The server does not answer so.
+        """
+        found = self._object("GET", f"/api/jobs/{_part(submission_id)}", submission_id, timeout)
+        details = read_details(found)
+        if details is None:
+            raise JobServerAnswerError(
+                self.address, f"GET /api/jobs/{submission_id}", 200, excerpt(repr(found).encode())
+            )
+        return details
+
+    def list(self) -> tuple[JobDetails, ...]:
+        """Return all jobs of the cluster, and the drivers that were not submitted.
+
+        Raises:
+            JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: The server does not answer so.
+        """
+        answer = self.server.call("GET", "/api/jobs/", Deadline(self.timeout))
+        found = read_list(answer.body) if answer.status == 200 else None
+        if found is None:
+            raise JobServerAnswerError(self.address, "GET /api/jobs/", answer.status, excerpt(answer.body))
+        return found
+
+    def stop(self, submission_id: str) -> bool:
+        """Ask Ray to stop a job: SIGTERM to its processes, SIGKILL after three seconds.
+
+        Returns:
+            Whether there was something to stop. A job that waits for resources stays PENDING until it is scheduled.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: The server does not answer so.
+        """
+        found = self._object("POST", f"/api/jobs/{_part(submission_id)}/stop", submission_id)
+        return found.get("stopped") is True
+
+    def delete(self, submission_id: str) -> bool:
+        """Make Ray forget a job that has ended; its log stays on the node.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: The server does not answer so; a
+                job that has not ended is an unknown answer 500.
+        """
+        found = self._object("DELETE", f"/api/jobs/{_part(submission_id)}", submission_id)
+        return found.get("deleted") is True
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Return the nodes of the cluster, with their session folders; none where the dashboard does not tell.
+
+        Raises:
+            JobServerUnavailableError, JobServerRefusedError: The server does not answer.
+        """
+        answer = self.server.call("GET", "/nodes", Deadline(self.timeout), params={"view": "summary"})
+        return read_nodes(answer.body) if answer.status == 200 else ()
+
+    def has_package(self, name: str) -> bool:
+        """Return whether the cluster has a package, `_ray_pkg_<hash>.zip`.
+
+        Raises:
+            JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: The server does not answer so.
+        """
+        path = f"/api/packages/gcs/{_part(name)}"
+        answer = self.server.call("GET", path, Deadline(self.timeout))
+        if answer.status not in {200, 404}:
+            raise JobServerAnswerError(self.address, f"GET {path}", answer.status, excerpt(answer.body))
+        return answer.status == 200
+
+    def put_package(self, name: str, file: IO[bytes]) -> None:
+        """Upload a package. A repetition does no harm, so it is tried again when the connection breaks.
+
+        Raises:
+            JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: The server does not take it.
+        """
+        call, deadline = f"PUT /api/packages/gcs/{name}", Deadline(max(self.timeout, _UPLOAD_SECONDS))
+        while True:
+            file.seek(0)
+            try:
+                url = f"{self.address}/api/packages/gcs/{_part(name)}"
+                answer = self.server.attempt("PUT", url, deadline.remaining_seconds(), data=file)
+            except requests.RequestException as error:
+                if not deadline.sleep(_PAUSE_SECONDS):
+                    spent = deadline.spent_seconds()
+                    raise JobServerUnavailableError(self.address, call, spent, type(error).__name__) from error
+                continue
+            if answer.status == 200:
+                return
+            if answer.status in {401, 403}:
+                raise JobServerRefusedError(self.address, call, answer.status, excerpt(answer.body))
+            if not is_transient(answer.status) or not deadline.sleep(_PAUSE_SECONDS):
+                raise JobServerAnswerError(self.address, call, answer.status, excerpt(answer.body))
+
+    # Parts
+
+    def _post(self, body: Mapping[str, Any], deadline: Deadline) -> Answer | None:
+        """Return the answer to one POST; None if it was lost."""
+        try:
+            return self.server.call("POST", "/api/jobs/", deadline, json=body, once=True)
+        except JobServerUnavailableError:
+            return None
+
+    def _known(self, submission_id: str, answer: Answer | None, deadline: Deadline) -> JobDetails | None:
+        """Return the job if the server has it; None if it has not, or does not answer now."""
+        if answer is not None and _refuses(answer) and not is_duplicate(answer.status, answer.body):
+            return None
+        try:
+            return self.details(submission_id, timeout=max(1.0, deadline.remaining_seconds()))
+        except (JobNotFoundError, JobServerUnavailableError):
+            return None
+
+    def _object(
+        self, method: str, path: str, submission_id: str | None = None, timeout: float | None = None
+    ) -> Mapping[str, Any]:
+        deadline = Deadline(self.timeout if timeout is None else timeout)
+        answer = self.server.call(method, path, deadline)
+        if answer.status == 404 and submission_id is not None:
+            raise JobNotFoundError(self.address, submission_id)
+        found = json_object(answer.body) if answer.status == 200 else None
+        if found is None:
+            raise JobServerAnswerError(self.address, f"{method} {path}", answer.status, excerpt(answer.body))
+        return found
+
+
+class _Packages:
+    """The packages of a cluster, as a place to upload to."""
+
+    def __init__(self, client: RayJobClient) -> None:
+        self._client = client
+
+    def has(self, name: str) -> bool:
+        """Return whether a package is there."""
+        return self._client.has_package(name)
+
+    def put(self, name: str, file: IO[bytes]) -> None:
+        """Upload a package."""
+        self._client.put_package(name, file)
+
+
+def _refuses(answer: Answer) -> bool:
+    """Return whether Ray says no for good: 4xx, or a 500 whose traceback ends in an error about a value."""
+    if 400 <= answer.status < 500:
+        return not is_transient(answer.status)
+    return answer.status == 500 and last_line(answer.body).startswith(("ValueError", "TypeError"))
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")

@@ -1,0 +1,275 @@
+"""One run of a Pipes client: a job from its submission to its last message."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import dagster as dg
+from dagster import PipesContextInjector, PipesSession, open_pipes_session
+from dagster._core.pipes.context import build_external_execution_context_data
+from dagster_pipes import encode_param
+
+from dagster_ray.core import DagsterRayError, Deadline, interrupts_deferred, is_interrupt
+from dagster_ray.pipes._follower import Patience
+from dagster_ray.pipes._invocation import CompletedRayJob
+from dagster_ray.pipes._job_answers import JobDetails
+from dagster_ray.pipes._job_client import RayJobClient
+from dagster_ray.pipes._job_file import AgentRoute
+from dagster_ray.pipes._reader import MessageChannel, PipesRayJobMessageReader, message_file
+from dagster_ray.pipes._reattach import Attempt, CallIdentity, StepContext, delivered_logs
+from dagster_ray.pipes.errors import (
+    JobNotFoundError,
+    PipesContextTooLargeError,
+    PipesMessagesMissingError,
+    RayJobFailedError,
+)
+
+CONTEXT_LIMIT_BYTES = 96 * 1024
+"""Linux refuses an environment variable of 128 KiB with its name; the shell of the entrypoint needs room as well."""
+PREFIX = "dagster_ray/"
+FILE_KEY = "dagster-ray/messages"
+RequireMessages = Literal["never", "if_opened", "always"]
+_LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What a Pipes client was made with."""
+
+    forward_termination: bool = True
+    termination_seconds: float = 30.0
+    require_messages: RequireMessages = "if_opened"
+    message_channel: MessageChannel = "auto"
+    forward_logs: bool = True
+    patience: Patience = field(default_factory=Patience)
+
+
+def _identity_route(url: str) -> str | None:
+    return url
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job runs.
+
+    Args:
+        client: The job server.
+        route: Where an agent is reached from here.
+        check: Called twice a second while the job runs; raises if the job's cluster is gone.
+    """
+
+    client: RayJobClient
+    route: AgentRoute = _identity_route
+    check: Callable[[], None] = lambda: None
+
+
+def check_variables(variables: Mapping[str, str]) -> None:
+    """Raise PipesContextTooLargeError if an environment variable is too large for the job."""
+    for name, value in variables.items():
+        if len(value) > CONTEXT_LIMIT_BYTES:
+            raise PipesContextTooLargeError(name, len(value), CONTEXT_LIMIT_BYTES)
+
+
+def check_context(context: StepContext, extras: Mapping[str, Any] | None) -> None:
+    """Raise PipesContextTooLargeError if the Pipes context is too large for an environment variable.
+
+    To be called before anything is created; the session itself is opened later.
+    """
+    data = build_external_execution_context_data(context, extras)
+    check_variables({"DAGSTER_PIPES_CONTEXT": encode_param({"data": data})})
+
+
+class JobRun:
+    """Submits, follows and judges one job."""
+
+    def __init__(self, place: Place, context: StepContext, settings: RunSettings, identity: CallIdentity) -> None:
+        """Take where the job runs, the step, the client's settings and who calls."""
+        self._place, self._client = place, place.client
+        self._context, self._settings, self._identity = context, settings, identity
+        self._log: logging.Logger = context.log
+        self._status = ""
+        self._started = time.monotonic()
+
+    def run(
+        self,
+        attempt: Attempt,
+        job: Mapping[str, Any],
+        extras: Mapping[str, Any] | None,
+        injector: PipesContextInjector,
+        on_submitted: Callable[[str], None] = lambda _: None,
+    ) -> CompletedRayJob:
+        """Run a job to its end and return its results.
+
+        Args:
+            attempt: Which job it is, and whether it is there already.
+            job: What `checked_job` returned.
+            extras: What the job's Pipes context carries.
+            injector: How the context travels.
+            on_submitted: Called with the submission id once the job is there.
+        """
+        reader = self._reader(attempt)
+        session_of = open_pipes_session(self._context, injector, reader, extras)
+        with session_of as session:
+            try:
+                self._submit(attempt, job, session, reader)
+                on_submitted(attempt.submission_id)
+                session.report_launched({"extras": {"submission_id": attempt.submission_id}})
+                details = self._follow(reader)
+            except BaseException as error:
+                self._stop_if_wanted(attempt, reader, error)
+                raise
+        self._judge(details, reader)
+        return CompletedRayJob(session, self._metadata(details, reader))
+
+    def _reader(self, attempt: Attempt) -> PipesRayJobMessageReader:
+        settings, submission_id = self._settings, attempt.submission_id
+        if attempt.existing is None:
+            file = message_file(self._client, settings.message_channel, submission_id) or ""
+            delivered = ()
+        else:
+            file = attempt.existing.metadata.get(FILE_KEY, "")
+            delivered = delivered_logs(self._context, self._identity, submission_id, self._log)
+        return PipesRayJobMessageReader(
+            self._client,
+            forward_logs=settings.forward_logs,
+            patience=settings.patience,
+            route=self._place.route,
+            file=file,
+            delivered=delivered,
+        )
+
+    def _submit(
+        self, attempt: Attempt, job: Mapping[str, Any], session: PipesSession, reader: PipesRayJobMessageReader
+    ) -> None:
+        submission_id, address = attempt.submission_id, self._client.address
+        if attempt.existing is not None:
+            status = attempt.existing.status
+            self._log.info("Following the Ray job %s on %s, which is %s already.", submission_id, address, status)
+            return
+        variables = dict(session.get_bootstrap_env_vars())
+        check_variables(variables)
+        # Before the POST: the next attempt knows by this line which log messages came from the job.
+        self._log.info("Submitting the Ray job %s to %s.", submission_id, address)
+        runtime_env = dict(job.get("runtime_env", {}))
+        runtime_env["env_vars"] = {**runtime_env.get("env_vars", {}), **variables}
+        known = {key: value for key, value in self._context.run.dagster_execution_info.items() if value}
+        metadata = {**known, "dagster/step-key": self._identity.step_key, FILE_KEY: reader.file}
+        fields: Any = {
+            **job,
+            "submission_id": submission_id,
+            "runtime_env": runtime_env,
+            "metadata": {**metadata, **job.get("metadata", {})},
+        }
+        self._client.submit(**fields)
+
+    def _follow(self, reader: PipesRayJobMessageReader) -> JobDetails:
+        follower = reader.follower
+        while not follower.wait(_LOOK_SECONDS):
+            self._tell(follower.details)
+            self._place.check()
+        self._tell(follower.details)
+        follower.wait_drained()
+        if follower.error is not None:
+            raise follower.error
+        if follower.details is None:
+            raise JobNotFoundError(self._client.address, "")
+        return follower.details
+
+    def _tell(self, details: JobDetails | None) -> None:
+        """Log one line for each change of the job's status."""
+        if details is None or details.status == self._status:
+            return
+        self._status = details.status
+        seconds = time.monotonic() - self._started
+        words = f" ({details.message.strip().splitlines()[0]})" if details.message.strip() else ""
+        self._log.info("The Ray job %s is %s after %.1f s%s", details.submission_id, details.status, seconds, words)
+
+    # Ends
+
+    def _judge(self, details: JobDetails, reader: PipesRayJobMessageReader) -> None:
+        if details.status != "SUCCEEDED":
+            raise RayJobFailedError(
+                details.submission_id, details.status, details.message, details.exit_code, reader.tail.lines
+            )
+        unread = reader.follower.unread
+        if unread:
+            self._log.warning("The log of %s could not be read to its end: %s", details.submission_id, unread)
+        required = self._settings.require_messages
+        unheard = not reader.opened if required == "always" else False
+        unclosed = reader.opened and not reader.closed and required != "never"
+        if unheard or unclosed or (unread and reader.opened and not reader.closed):
+            reason = unread or "all that it wrote was read"
+            raise PipesMessagesMissingError(details.submission_id, reader.opened, reason)
+
+    def _stop_if_wanted(self, attempt: Attempt, reader: PipesRayJobMessageReader, error: BaseException) -> None:
+        """Stop the job, unless it is over, or is to outlive an interrupted step."""
+        interrupted = is_interrupt(error) or isinstance(error, (SystemExit, GeneratorExit))
+        if interrupted and not self._settings.forward_termination:
+            self._log.info("The Ray job %s goes on; a retry of the step will follow it.", attempt.submission_id)
+            return
+        with interrupts_deferred(redeliver=False):
+            try:
+                stop_job(self._client, attempt.submission_id, self._settings.termination_seconds, self._log)
+            except DagsterRayError as failed:
+                self._log.warning("The Ray job %s could not be stopped: %s", attempt.submission_id, failed)
+                return
+            self._drain(reader)
+
+    def _drain(self, reader: PipesRayJobMessageReader) -> None:
+        """Read what a stopped job has left, within its patience."""
+        try:
+            follower = reader.follower
+        except DagsterRayError:
+            return  # it was never followed
+        if follower.wait(self._settings.termination_seconds):
+            follower.wait_drained()
+
+    def _metadata(self, details: JobDetails, reader: PipesRayJobMessageReader) -> dict[str, dg.MetadataValue[Any]]:
+        follower = reader.follower
+        url = f"{self._client.address}/#/jobs/{details.submission_id}"
+        metadata: dict[str, dg.MetadataValue[Any]] = {
+            f"{PREFIX}submission_id": dg.MetadataValue.text(details.submission_id),
+            f"{PREFIX}dashboard": dg.MetadataValue.url(url),
+        }
+        if details.job_id is not None:
+            metadata[f"{PREFIX}job_id"] = dg.MetadataValue.text(details.job_id)
+        if follower.running_at is not None:
+            queued = max(0.0, follower.running_at - self._started)
+            metadata[f"{PREFIX}queued_seconds"] = dg.MetadataValue.float(round(queued, 3))
+        if details.start_time is not None and details.end_time is not None:
+            took = details.end_time - details.start_time
+            metadata[f"{PREFIX}run_seconds"] = dg.MetadataValue.float(round(took, 3))
+        return metadata
+
+
+def stop_job(client: RayJobClient, submission_id: str, seconds: float, log: logging.Logger) -> None:
+    """Stop a job and wait for its end.
+
+    A submission whose answer was lost may still arrive, so a job that is not there is looked for a few seconds.
+
+    Raises:
+        DagsterRayError: The job server does not answer.
+    """
+    deadline, asked = Deadline(seconds), False
+    missing = Deadline(min(5.0, seconds))
+    while True:
+        try:
+            if not asked:
+                client.stop(submission_id)
+                asked = True
+            if client.details(submission_id, timeout=max(1.0, deadline.remaining_seconds())).is_over:
+                log.info("The Ray job %s is stopped.", submission_id)
+                return
+        except JobNotFoundError:
+            if missing.is_over():
+                return
+        if not deadline.sleep(_LOOK_SECONDS):
+            log.warning(
+                "The Ray job %s did not end within %g s after it was asked to stop. Ray stops a job that waits for "
+                "resources only when it is scheduled.",
+                submission_id,
+                seconds,
+            )
+            return

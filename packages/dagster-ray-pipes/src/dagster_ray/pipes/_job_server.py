@@ -1,0 +1,256 @@
+"""Requests to a Ray job server: one session a thread, deadlines, retries of what passes, typed errors."""
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.utils import get_environ_proxies
+from typing_extensions import override
+
+from dagster_ray.core import Deadline
+from dagster_ray.pipes._job_answers import excerpt, is_transient
+from dagster_ray.pipes.errors import InvalidSubmissionError, JobServerRefusedError, JobServerUnavailableError
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 30.0
+ANSWER_LIMIT_BYTES = 256 * 2**20
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer, whole."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How a job server is reached. Its repr shows no secret.
+
+    Args:
+        address: `http://host:port` of Ray's dashboard.
+        headers: Headers of each request.
+        cookies: Cookies of each request.
+        token: Ray's token. None: none is sent.
+        verify: Whether certificates are verified, or the path of the authorities that are trusted.
+        use_proxies: Whether the proxies of the environment are used.
+    """
+
+    address: str
+    headers: Mapping[str, str]
+    cookies: Mapping[str, str]
+    token: str | None
+    verify: bool | str
+    use_proxies: bool = True
+
+    @override
+    def __repr__(self) -> str:
+        return f"Connection({self.address!r})"
+
+
+def checked_address(address: str) -> str:
+    """Return the address of a job server without a trailing slash.
+
+    Raises:
+        InvalidSubmissionError: It is no http or https URL of a host.
+    """
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise InvalidSubmissionError("address", f"is {address!r}; it must be the http URL of Ray's dashboard")
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise InvalidSubmissionError("address", "must have no user, query or fragment; use `headers` or `token`")
+    return address.rstrip("/")
+
+
+def token_of_environment(environ: Mapping[str, str]) -> str | None:
+    """Return the token that Ray's own clients would send; None unless RAY_AUTH_MODE is `token`.
+
+    Ray looks at RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH and ~/.ray/auth_token, in this order (run with 2.60).
+    """
+    if environ.get("RAY_AUTH_MODE") != "token":
+        return None
+    if token := environ.get("RAY_AUTH_TOKEN"):
+        return token
+    path = environ.get("RAY_AUTH_TOKEN_PATH")
+    file = Path(path) if path else Path.home() / ".ray" / "auth_token"
+    try:
+        return file.read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+class JobServer:
+    """Calls a job server. Safe to use from several threads; `close` ends all connections."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Take how the server is reached; nothing is opened yet."""
+        self.address = connection.address
+        self._connection = connection
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._sessions: list[requests.Session] = []
+
+    @override
+    def __repr__(self) -> str:
+        return f"JobServer({self.address!r})"
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, []
+            self._local = threading.local()
+        for session in sessions:
+            session.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        json: Any = None,
+        params: Mapping[str, str] | None = None,
+        *,
+        once: bool = False,
+    ) -> Answer:
+        """Return the answer to a call, tried again as long as the server is away or answers what passes.
+
+        Args:
+            method: The HTTP method.
+            path: Path below the server's address.
+            deadline: When to give up.
+            json: The body.
+            params: The query.
+            once: Return or raise what the first attempt gives, whatever it is; for calls that must not run twice.
+
+        Raises:
+            JobServerUnavailableError: No answer before the deadline.
+            JobServerRefusedError: 401 or 403.
+        """
+        pause, last = _FIRST_PAUSE_SECONDS, "nothing was tried"
+        while True:
+            try:
+                answer = self.attempt(method, self.address + path, deadline.remaining_seconds(), json, params)
+            except requests.RequestException as error:
+                last = f"{type(error).__name__}: {_cause(error)}"
+            else:
+                if answer.status in {401, 403}:
+                    said = excerpt(answer.body)
+                    raise JobServerRefusedError(self.address, f"{method} {path}", answer.status, said)
+                if once or not is_transient(answer.status):
+                    return answer
+                last = f"{answer.status} {excerpt(answer.body)}"
+                if deadline.is_over() and answer.status == 500:
+                    return answer
+            if once or not deadline.sleep(pause):
+                raise JobServerUnavailableError(self.address, f"{method} {path}", deadline.spent_seconds(), last)
+            pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
+
+    def attempt(  # noqa: PLR0917 - a request has these parts
+        self,
+        method: str,
+        url: str,
+        seconds: float,
+        json: Any = None,
+        params: Mapping[str, str] | None = None,
+        data: IO[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Return the answer to one attempt of at most 30 s a read, at any URL that may see the credentials.
+
+        Raises:
+            requests.RequestException: There is none, or it is longer than 256 MiB.
+        """
+        response = self.open(method, url, min(READ_SECONDS, seconds), json, params, data, headers)
+        with response:
+            body = bytearray()
+            for chunk in response.iter_content(2**16):
+                body += chunk
+                if len(body) > ANSWER_LIMIT_BYTES:
+                    raise requests.exceptions.ContentDecodingError(f"longer than {ANSWER_LIMIT_BYTES} bytes")
+            return Answer(response.status_code, bytes(body), response.headers)
+
+    def open(  # noqa: PLR0917 - a request has these parts
+        self,
+        method: str,
+        url: str,
+        seconds: float,
+        json: Any = None,
+        params: Mapping[str, str] | None = None,
+        data: IO[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> requests.Response:
+        """Return an answer whose body is not read yet; it must be closed.
+
+        Args:
+            method: The HTTP method.
+            url: The whole URL.
+            seconds: Longest wait for the beginning of the answer, and for each part of it.
+            json: A body that is sent as JSON.
+            params: The query.
+            data: A body that is sent as it is.
+            headers: More headers.
+        """
+        read = max(0.1, seconds)
+        proxies = get_environ_proxies(url) if self._connection.use_proxies else {}
+        return self._session().request(
+            method,
+            url,
+            json=json,
+            params=params,
+            data=data,
+            headers=headers,
+            proxies=proxies,
+            timeout=(min(CONNECT_SECONDS, read), read),
+            allow_redirects=False,  # a redirect would carry the token to another host
+            stream=True,
+        )
+
+    def _session(self) -> requests.Session:
+        found: requests.Session | None = getattr(self._local, "session", None)
+        if found is None:
+            found = self._new_session()
+            with self._lock:
+                self._sessions.append(found)
+            self._local.session = found
+        return found
+
+    def _new_session(self) -> requests.Session:
+        connection, session = self._connection, requests.Session()
+        session.trust_env = False  # a .netrc of the machine would replace the Authorization header
+        session.verify = _verify(connection.verify, os.environ)
+        session.headers["User-Agent"] = f"dagster-ray-pipes/{version('dagster-ray-pipes')}"
+        session.headers["Accept-Encoding"] = "identity"
+        session.headers.update(connection.headers)
+        session.cookies.update(connection.cookies)
+        if connection.token is not None:
+            own = any(name.lower() == "authorization" for name in connection.headers)
+            # A proxy in front may need Authorization for itself; Ray looks at its own header too.
+            session.headers["X-Ray-Authorization" if own else "Authorization"] = f"Bearer {connection.token}"
+        return session
+
+
+def _verify(verify: bool | str, environ: Mapping[str, str]) -> bool | str:
+    if verify is not True:
+        return verify
+    return environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE") or True
+
+
+def _cause(error: BaseException) -> str:
+    """Return the innermost reason; requests wraps it several times, with addresses of objects in it."""
+    seen: Any = error
+    for _ in range(5):
+        inner = getattr(seen, "reason", None) or (seen.args[0] if getattr(seen, "args", None) else None)
+        if not isinstance(inner, BaseException):
+            break
+        seen = inner
+    return str(seen).rpartition(">: ")[2] or type(seen).__name__

@@ -1,0 +1,108 @@
+"""Which files of a folder go into a package, and what the package is called.
+
+The rules are those of Ray 2.46 to 2.60 (ray/_private/runtime_env/packaging.py): patterns in gitignore syntax from the
+`excludes` of the runtime_env, from `.gitignore` and from `.rayignore` files, each for its own folder and below.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from dagster_ray.pipes.errors import PackageNotFoundError
+
+_IGNORE_FILES = (".gitignore", ".rayignore")
+_ALWAYS_EXCLUDED = (".git", "__pycache__")
+_PIECE_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class PackageFile:
+    """A file of a package.
+
+    Attributes:
+        path: Where it is.
+        name: Its name in the package, with `/` between the parts.
+        size_bytes: Its size.
+        executable: Whether its owner may execute it.
+    """
+
+    path: Path
+    name: str
+    size_bytes: int
+    executable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """Patterns, and the folder that they are relative to."""
+
+    folder: Path
+    spec: GitIgnoreSpec
+
+    def exclude(self, path: Path, *, is_folder: bool) -> bool:
+        """Return whether a path is excluded."""
+        name = path.relative_to(self.folder).as_posix()
+        return self.spec.match_file(f"{name}/" if is_folder else name)
+
+
+def package_files(folder: Path, excludes: Sequence[str], *, use_gitignore: bool = True) -> tuple[PackageFile, ...]:
+    """Return the files of a folder that go into its package, by name.
+
+    Links to files are followed, links to folders as well unless they lead back to a folder above.
+
+    Args:
+        folder: The folder.
+        excludes: Patterns in gitignore syntax, relative to the folder.
+        use_gitignore: Whether `.gitignore` files count; `.rayignore` files always do.
+
+    Raises:
+        PackageNotFoundError: A file or folder cannot be read.
+    """
+    rules = (_Rules(folder, GitIgnoreSpec.from_lines(excludes)),)
+    try:
+        found = list(_walk(folder, folder, rules, (folder.resolve(),), use_gitignore=use_gitignore))
+    except OSError as error:
+        raise PackageNotFoundError(
+            "runtime_env", str(error.filename or folder), error.strerror or str(error)
+        ) from error
+    return tuple(sorted(found, key=lambda file: file.name))
+
+
+def _walk(
+    root: Path, folder: Path, rules: tuple[_Rules, ...], above: tuple[Path, ...], *, use_gitignore: bool
+) -> Iterator[PackageFile]:
+    for name in _IGNORE_FILES if use_gitignore else _IGNORE_FILES[1:]:
+        file = folder / name
+        if file.is_file():
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            rules = (*rules, _Rules(folder, GitIgnoreSpec.from_lines(lines)))
+    for entry in sorted(os.scandir(folder), key=lambda found: found.name):
+        path, is_folder = Path(entry.path), entry.is_dir()
+        if any(rule.exclude(path, is_folder=is_folder) for rule in rules):
+            continue
+        if is_folder:
+            real = path.resolve()
+            if entry.name not in _ALWAYS_EXCLUDED and real not in above:
+                yield from _walk(root, path, rules, (*above, real), use_gitignore=use_gitignore)
+            continue
+        status = entry.stat()
+        if stat.S_ISREG(status.st_mode):  # a socket or a pipe has no content
+            executable = bool(status.st_mode & stat.S_IXUSR)
+            yield PackageFile(path, path.relative_to(root).as_posix(), status.st_size, executable)
+
+
+def content_hash(files: Sequence[PackageFile], prefix: str) -> str:
+    """Return a hash of names, modes and contents: equal packages have equal names, wherever they were made."""
+    digest = hashlib.sha256()
+    for file in files:
+        name = f"{prefix}{file.name}".encode()
+        digest.update(f"{len(name)}:{int(file.executable)}:{file.size_bytes}:".encode() + name)
+        with file.path.open("rb") as reader:
+            while piece := reader.read(_PIECE_BYTES):
+                digest.update(piece)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,202 @@
+"""`PipesRayJobMessageReader`: the messages and the log of one Ray job, for one Pipes session."""
+
+import sys
+import uuid
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+from dagster import PipesMessageReader
+from dagster_pipes import PipesDefaultMessageWriter
+from typing_extensions import override
+
+from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.pipes._follower import JobFollower, Patience
+from dagster_ray.pipes._job_client import RayJobClient
+from dagster_ray.pipes._job_file import AgentRoute
+from dagster_ray.pipes._messages import Delivered, LogLine
+from dagster_ray.pipes._sinks import LogSink, MessageSink, MessageTaker, Sink, Tail, to_stdout
+from dagster_ray.pipes.errors import InvalidSubmissionError
+
+if TYPE_CHECKING:
+    from dagster import PipesMessageHandler
+    from dagster._core.pipes.context import PipesLaunchedData
+    from dagster_pipes import PipesParams
+
+MessageChannel = Literal["auto", "file", "log"]
+STDIO = {PipesDefaultMessageWriter.STDIO_KEY: PipesDefaultMessageWriter.STDERR}
+
+
+def log_name(submission_id: str) -> str:
+    """Return the name of a job's driver log in Ray's log folder (ray/dashboard/modules/job/common.py)."""
+    return f"job-driver-{submission_id}.log"
+
+
+def message_file(client: RayJobClient, channel: MessageChannel, name: str) -> str | None:
+    """Return where a job writes its messages; None if they travel in its log.
+
+    The folder is that of the head's session, which each node of a cluster has under the same path.
+
+    Args:
+        client: The job server.
+        channel: auto: a file where the dashboard tells its folder, else the log.
+        name: Part of the file's name, unique in the cluster.
+
+    Raises:
+        InvalidSubmissionError: A file is asked for, and the dashboard does not tell where.
+    """
+    if channel == "log":
+        return None
+    heads = [node.session_dir for node in client.nodes() if node.is_head and node.session_dir]
+    if not heads:
+        if channel == "file":
+            raise InvalidSubmissionError("message_channel", "is `file`, but the dashboard does not tell Ray's folder")
+        return None
+    return f"{heads[0]}/logs/dagster-pipes-{name}.jsonl"
+
+
+class PipesRayJobMessageReader(PipesMessageReader):
+    """Reads the Pipes messages and the log of one Ray job, each byte once, and writes the log to stdout.
+
+    Messages travel in a file of their own in Ray's log folder, so that no output can tear them. Use one reader for one
+    session:
+
+        reader = PipesRayJobMessageReader(client)
+        with open_pipes_session(context, PipesEnvContextInjector(), reader) as session:
+            job = client.submit(entrypoint=..., runtime_env={"env_vars": dict(session.get_bootstrap_env_vars())})
+            session.report_launched({"extras": {"submission_id": job}})
+
+    When the session is left, it waits for the job's end and for its last byte. `PipesRayJobClient` does all this.
+
+    Args:
+        client: The job server.
+        message_channel: file: a file in Ray's log folder. log: the driver's log, together with its other output.
+            auto: the file where the dashboard tells the folder, else the log.
+        forward_logs: Whether the driver's log goes to stdout, which Dagster keeps as the compute log of the step.
+        patience: How long a server, and the last bytes, are waited for.
+        route: Where an agent of the cluster is reached from here, by its URL in the cluster.
+        file: Where the job writes its messages, if that is decided already; empty: its log.
+        delivered: Log messages that were delivered before, by an earlier attempt of the step.
+    """
+
+    def __init__(
+        self,
+        client: RayJobClient,
+        *,
+        message_channel: MessageChannel = "auto",
+        forward_logs: bool = True,
+        patience: Patience | None = None,
+        route: AgentRoute = lambda url: url,
+        file: str | None = None,
+        delivered: Iterable[LogLine] = (),
+    ) -> None:
+        """Take the job server; nothing is asked yet."""
+        self._client, self._forward_logs = client, forward_logs
+        self._channel: MessageChannel = message_channel
+        self._patience, self._route, self._file = patience or Patience(), route, file
+        self._delivered = Delivered(delivered)
+        self._follower: JobFollower | None = None
+        self._handler: PipesMessageHandler | None = None
+        self.tail = Tail()
+
+    @property
+    def follower(self) -> JobFollower:
+        """What follows the job; there is one once the job was reported as launched."""
+        if self._follower is None:
+            raise InvalidSubmissionError("submission_id", "was not reported with `session.report_launched`")
+        return self._follower
+
+    @property
+    def file(self) -> str:
+        """Where the job writes its messages; empty if they travel in its log."""
+        return self._file or ""
+
+    @property
+    def opened(self) -> bool:
+        """Whether the job has opened its Pipes session."""
+        return self._handler is not None and self._handler.received_opened_message
+
+    @property
+    def closed(self) -> bool:
+        """Whether the job has closed its Pipes session."""
+        return self._handler is not None and self._handler.received_closed_message
+
+    @contextmanager
+    @override
+    def read_messages(self, handler: "PipesMessageHandler") -> "Generator[PipesParams]":
+        """Yield where the job shall write its messages; at the end, wait for the last of them.
+
+        Raises:
+            InvalidSubmissionError: The reader serves a session already.
+            DagsterRayError: The job's end cannot be known.
+        """
+        if self._handler is not None:
+            raise InvalidSubmissionError("message_reader", "serves a session already; make one reader for each")
+        self._handler = handler
+        if self._file is None:
+            self._file = message_file(self._client, self._channel, uuid.uuid4().hex[:16]) or ""
+        try:
+            yield {PipesDefaultMessageWriter.FILE_PATH_KEY: self._file} if self._file else dict(STDIO)
+            self._finish()
+        finally:
+            if self._follower is not None:
+                self._follower.close()
+
+    @override
+    def on_launched(self, launched_payload: "PipesLaunchedData") -> None:
+        """Begin to follow the job whose `submission_id` is in the payload's extras.
+
+        Raises:
+            InvalidSubmissionError: The payload names none.
+        """
+        submission_id: Any = launched_payload.get("extras", {}).get("submission_id")
+        if not isinstance(submission_id, str):
+            raise InvalidSubmissionError("submission_id", "is missing in the extras of the launched payload")
+        if self._follower is not None or self._handler is None:
+            return
+        files = self._files(submission_id, self._handler)
+        self._follower = JobFollower(self._client, files, self._patience, self._route)
+        self._follower.start(submission_id)
+
+    def _files(self, submission_id: str, handler: "PipesMessageHandler") -> dict[str, Sink]:
+        taker = MessageTaker(handler, self._delivered, self._problem(handler))
+        write: Callable[[str], None] = to_stdout if self._forward_logs else _discard
+        log = log_name(submission_id)
+        if not self._file:
+            return {log: MessageSink(taker, write, self.tail)}
+        return {
+            PurePosixPath(self._file).name: MessageSink(taker, to_stdout, Tail()),
+            log: LogSink(write, self.tail),
+        }
+
+    def _problem(self, handler: "PipesMessageHandler") -> Callable[[Exception], None]:
+        def report(error: Exception) -> None:
+            handler.report_pipes_framework_exception("PipesRayJobMessageReader", sys.exc_info())
+            del error
+
+        return report
+
+    def _finish(self) -> None:
+        """Wait for the job's end and its last byte."""
+        if self._follower is None:
+            return
+        while not self._follower.wait(1.0):
+            pass
+        self._follower.wait_drained()
+        if isinstance(self._follower.error, DagsterRayError):
+            raise self._follower.error
+
+    @override
+    def no_messages_debug_text(self) -> str:
+        """Say where messages were looked for."""
+        where = f"in {self._file} on the driver's node" if self._file else "in the driver's log"
+        unread = "" if self._follower is None or not self._follower.unread else f" ({self._follower.unread})"
+        return (
+            f"Messages were expected {where}{unread}. The job must call open_dagster_pipes with its default message "
+            "writer, and dagster-pipes must be installed in its environment."
+        )
+
+
+def _discard(text: str) -> None:
+    del text

@@ -1,0 +1,162 @@
+"""Which job a step's call of a Pipes client means: a new one, or one that an earlier attempt has left.
+
+The submission id is derived from the run, the step, the job and the position of the call in the step, so that an
+attempt after a crash finds the job without anything but the job server. An attempt that fails for good has a number in
+the id; the next one takes the next number.
+"""
+
+import hashlib
+import json
+import logging
+import weakref
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import dagster as dg
+
+from dagster_ray.pipes._job_answers import JobDetails
+from dagster_ray.pipes._messages import LogLine
+
+StepContext: TypeAlias = dg.OpExecutionContext | dg.AssetExecutionContext
+
+_HASH_CHARACTERS = 12
+_LONGEST_CHAIN = 64
+_PAGE = 1000
+_LEVELS = {number: name for name, number in logging.getLevelNamesMapping().items() if name not in {"WARN", "FATAL"}}
+_FROM_FAILURE = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
+_calls: "weakref.WeakKeyDictionary[StepContext, Counter[str]]" = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class CallIdentity:
+    """One call of a Pipes client in a step.
+
+    Args:
+        runs: The step's run, and before it the runs that it continues from their failure; newest first.
+        step_key: The step.
+        digest: A hash of what is submitted.
+        number: How often the step has submitted the same before.
+    """
+
+    runs: Sequence[str]
+    step_key: str
+    digest: str
+    number: int
+
+    def key(self, run_id: str) -> str:
+        """Return what names the call in one of its runs, whatever the attempt."""
+        text = json.dumps([run_id, self.step_key, self.digest, self.number])
+        return f"{run_id[:8]}-{hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]}"
+
+    def submission_id(self, run_id: str, attempt: int) -> str:
+        """Return the submission id of an attempt: 0, 1, ..."""
+        return f"dagster-{self.key(run_id)}-{attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a call does.
+
+    Attributes:
+        submission_id: The job that it is about.
+        existing: The job, if it is there already and is to be followed; None: it is to be submitted.
+    """
+
+    submission_id: str
+    existing: JobDetails | None = None
+
+
+@dataclass(slots=True)
+class _Chain:
+    """The jobs of one run that were found, oldest first."""
+
+    run_id: str
+    jobs: list[JobDetails] = field(default_factory=list[JobDetails])
+
+
+def digest_of(job: Mapping[str, Any], extras: Mapping[str, Any] | None) -> str:
+    """Return a hash of what is submitted. Two equal jobs of a step differ by their number. Pure."""
+    text = json.dumps([dict(job), extras], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]
+
+
+def call_identity(context: StepContext, job: Mapping[str, Any], extras: Mapping[str, Any] | None) -> CallIdentity:
+    """Return who calls, and count the call: the next one with the same job is another."""
+    digest = digest_of(job, extras)
+    calls = _calls.setdefault(context, Counter())
+    number = calls[digest]
+    calls[digest] += 1
+    step_key = context.get_step_execution_context().step.key
+    return CallIdentity(tuple(_runs(context)), step_key, digest, number)
+
+
+def _runs(context: StepContext) -> Iterator[str]:
+    """Yield the run, then those that it continues: only across re-executions from failure.
+
+    A re-execution of all steps wants everything anew (dagster/_core/pipes/reattach.py has the same rule).
+    """
+    run: dg.DagsterRun | None = context.run
+    seen: set[str] = set()
+    while run is not None and run.run_id not in seen and len(seen) < _LONGEST_CHAIN:
+        seen.add(run.run_id)
+        yield run.run_id
+        if not any(run.tags.get(tag) == "true" for tag in _FROM_FAILURE) or run.parent_run_id is None:
+            return
+        run = context.instance.get_run_by_id(run.parent_run_id)
+
+
+def choose(identity: CallIdentity, found: Sequence[tuple[str, Sequence[JobDetails]]]) -> Attempt:
+    """Return what to do, given the jobs of each run, oldest first. Pure.
+
+    A job that runs, waits or has succeeded is followed. One that has failed or was stopped is not: a retry is there to
+    try again.
+    """
+    for run_id, jobs in found:
+        if not jobs:
+            continue
+        newest = jobs[-1]
+        if newest.status not in {"FAILED", "STOPPED"}:
+            return Attempt(newest.submission_id or identity.submission_id(run_id, len(jobs) - 1), newest)
+        break
+    own = found[0][1] if found else ()
+    return Attempt(identity.submission_id(identity.runs[0], len(own)))
+
+
+def delivered_logs(
+    context: StepContext, identity: CallIdentity, submission_id: str, log: logging.Logger
+) -> tuple[LogLine, ...]:
+    """Return the log messages that the step has in the event log since it first named the job.
+
+    Messages of a job are logged in the process that reads them, at once; so the event log itself says what was
+    delivered, also after a crash.
+    """
+    lines: list[LogLine] = []
+    named = False
+    try:
+        for run_id in reversed(identity.runs):
+            for entry in _entries(context.instance, run_id):
+                if entry.step_key != identity.step_key or entry.dagster_event is not None:
+                    continue
+                if named:
+                    lines.append((_level_name(entry.level), entry.user_message))
+                named = named or submission_id in entry.user_message
+    except Exception:
+        log.warning("The run's log could not be read, so log messages of the job may appear twice.", exc_info=True)
+    return tuple(lines)
+
+
+def _level_name(level: object) -> str:
+    number = level if isinstance(level, int) else logging.INFO
+    return _LEVELS.get(number, str(number))
+
+
+def _entries(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.EventLogEntry]:
+    cursor: str | None = None
+    while True:
+        page = instance.get_records_for_run(run_id, cursor=cursor, limit=_PAGE)
+        yield from (record.event_log_entry for record in page.records)
+        if not page.has_more:
+            return
+        cursor = page.cursor

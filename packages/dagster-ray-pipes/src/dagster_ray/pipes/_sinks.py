@@ -1,0 +1,153 @@
+"""What becomes of the bytes of a job's files: text for the compute logs, messages for the Pipes session."""
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from typing_extensions import Protocol
+
+from dagster_ray.pipes._cursor import LineCursor, TextCursor
+from dagster_ray.pipes._messages import Delivered, Message, has_message, read_line
+
+if TYPE_CHECKING:
+    from dagster._core.pipes.context import PipesMessageHandler
+    from dagster_pipes import PipesMessage
+
+LAST_LINES = 20
+_LAST_TEXT = 16384
+
+
+class Sink(Protocol):
+    """Takes a file's bytes, once and in order."""
+
+    @property
+    def position(self) -> int:
+        """The next byte of the file that is wanted."""
+        ...
+
+    def take(self, data: bytes) -> None:
+        """Take the bytes at `position`."""
+        ...
+
+    def end(self) -> None:
+        """Give out what is left; nothing follows."""
+        ...
+
+
+def to_stdout(text: str) -> None:
+    """Write to this process's stdout, which Dagster captures as the step's compute log."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+class Tail:
+    """The last lines of a log, for an error."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._text: deque[str] = deque()
+        self._size = 0
+
+    def add(self, text: str) -> None:
+        """Add text; what is older than the last lines is forgotten."""
+        kept = text[-_LAST_TEXT:]
+        self._text.append(kept)
+        self._size += len(kept)
+        while len(self._text) > 1 and self._size - len(self._text[0]) >= _LAST_TEXT:
+            self._size -= len(self._text.popleft())
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The last lines that are not empty, at most 20."""
+        found = "".join(self._text).replace("\r", "\n").split("\n")
+        return tuple(line[-500:] for line in found if line.strip())[-LAST_LINES:]
+
+
+class LogSink:
+    """Text that goes to the compute logs as it is."""
+
+    def __init__(self, write: Callable[[str], None], tail: Tail) -> None:
+        """Take where text goes, and what remembers its end."""
+        self._write, self._tail, self._cursor = write, tail, TextCursor()
+
+    @property
+    def position(self) -> int:
+        """The next byte of the file that is wanted."""
+        return self._cursor.position
+
+    def take(self, data: bytes) -> None:
+        """Write what may be shown of the bytes at `position`."""
+        self._cursor, text = self._cursor.feed(data)
+        self._give(text)
+
+    def end(self) -> None:
+        """Write what is left."""
+        self._cursor, text = self._cursor.end()
+        self._give(text if not text or text.endswith("\n") else text + "\n")
+
+    def _give(self, text: str) -> None:
+        if text:
+            self._tail.add(text)
+            self._write(text)
+
+
+class MessageTaker:
+    """Hands messages to the Pipes session, each once."""
+
+    def __init__(
+        self, handler: "PipesMessageHandler", delivered: Delivered, failed: Callable[[Exception], None]
+    ) -> None:
+        """Take the session's handler, what was delivered before, and who is told of messages that fail."""
+        self._handler, self._delivered, self._failed = handler, delivered, failed
+
+    def take(self, message: Message) -> None:
+        """Deliver a message. One that Dagster refuses does not stop the others."""
+        if self._delivered.skips(message):
+            return
+        try:
+            self._handler.handle_message(cast("PipesMessage", message))
+        except Exception as error:  # noqa: BLE001 - a message is foreign input, and Dagster checks it in many places
+            self._failed(error)
+
+
+class MessageSink:
+    """Lines that hold messages; what else is in them is text for the compute logs.
+
+    Serves the file of messages, and the driver log where messages travel in it.
+    """
+
+    def __init__(self, taker: MessageTaker, write: Callable[[str], None], tail: Tail) -> None:
+        """Take where messages and text go, and what remembers the text's end."""
+        self._taker, self._write, self._tail, self._cursor = taker, write, tail, LineCursor()
+
+    @property
+    def position(self) -> int:
+        """The next byte of the file that is wanted."""
+        return self._cursor.position
+
+    def take(self, data: bytes) -> None:
+        """Deliver what is whole of the bytes at `position`."""
+        self._cursor, lines = self._cursor.feed(data)
+        self._give(lines)
+
+    def end(self) -> None:
+        """Deliver what is left."""
+        self._cursor, lines = self._cursor.end()
+        self._give(lines)
+
+    def _give(self, lines: list[bytes]) -> None:
+        text: list[str] = []
+        for line in lines:
+            if not has_message(line):
+                text.append(line.decode("utf-8", "replace"))
+                continue
+            found = read_line(line)
+            if found.rest is not None:
+                text.append(found.rest)
+            for message in found.messages:
+                self._taker.take(message)
+        if text:
+            joined = "\n".join(text) + "\n"
+            self._tail.add(joined)
+            self._write(joined)

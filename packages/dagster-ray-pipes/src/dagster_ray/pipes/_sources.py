@@ -1,0 +1,266 @@
+"""Where a file of Ray's log folder is read from, by byte position.
+
+Measured with Ray 2.60: the websocket of `/api/jobs/<id>/logs/tail` loses data silently, so it is not used at all. The
+agent of the node serves its log folder with HTTP ranges; the dashboard streams a file from its beginning, until it
+cuts the stream after 300 s, or hands it out whole.
+"""
+
+import contextlib
+import threading
+import time
+from collections import deque
+
+import requests
+from typing_extensions import Protocol
+
+from dagster_ray.pipes._job_answers import excerpt
+from dagster_ray.pipes._job_server import JobServer
+
+_MISSING = (b"not found", b"Not Found", b"No such file")
+_PIECE_BYTES = 2**16
+_BUFFER_BYTES = 8 * 2**20
+_STREAM_SECONDS = 290.0  # the dashboard cuts it after 300 s
+_MISSING_SECONDS = 1.0
+_CALL_SECONDS = 10.0
+_JOIN_SECONDS = 5.0
+
+
+class SourceUnavailableError(Exception):
+    """The file cannot be read here now; another place, or another time, may do."""
+
+
+class Source(Protocol):
+    """A place where one file can be read."""
+
+    def read(self, position: int, limit: int) -> bytes:
+        """Return up to `limit` bytes from `position` on; nothing if there are no more now, or no file yet.
+
+        Raises:
+            SourceUnavailableError: The place does not answer.
+        """
+        ...
+
+    def close(self) -> None:
+        """End connections and threads."""
+        ...
+
+
+class Pieces:
+    """The body of an answer as it arrives. What came before a connection broke is not lost."""
+
+    def __init__(self, response: requests.Response) -> None:
+        """Take an answer whose body is not read yet."""
+        self._response = response
+        self.broken = False
+        """Whether the body has broken off, so that its end is not the file's."""
+
+    def next(self) -> bytes:
+        """Return the next bytes; nothing at the end, or where the connection has broken."""
+        try:
+            return self._response.raw.read1(_PIECE_BYTES) or b""
+        except Exception:  # noqa: BLE001 - urllib3, http.client and ssl each have their own; all mean a break
+            self.broken = True
+            return b""
+
+    def close(self) -> None:
+        """Close the connection; a thread that waits for bytes wakes up."""
+        with contextlib.suppress(Exception):  # it is closed already, or not connected
+            self._response.raw.shutdown()
+        self._response.close()
+
+
+class AgentSource:
+    """HTTP ranges of the log folder that a node's agent serves (ray/dashboard/modules/log/log_agent.py)."""
+
+    def __init__(self, server: JobServer, name: str) -> None:
+        """Take the agent as a server, and the file's name."""
+        self._server, self._name = server, name
+
+    def read(self, position: int, limit: int) -> bytes:
+        """Return up to `limit` bytes from `position` on."""
+        url = f"{self._server.address}/logs/{self._name}"
+        try:
+            response = self._server.open(
+                "GET", url, _CALL_SECONDS, headers={"Range": f"bytes={position}-{position + limit - 1}"}
+            )
+        except requests.RequestException as error:
+            raise SourceUnavailableError(f"the agent: {type(error).__name__}") from error
+        with response:
+            if response.status_code in {404, 416}:
+                return b""
+            if response.status_code not in {200, 206}:
+                raise SourceUnavailableError(f"the agent answered {response.status_code}")
+            whole = response.status_code == 200
+            pieces = Pieces(response)
+            data = _gathered(pieces, position if whole else 0, limit)
+            # A range that is served is never empty, and a body of known length that breaks off raises nothing.
+            if not data and (pieces.broken or not whole or position == 0):
+                raise SourceUnavailableError("the agent's answer broke off")
+            return data
+
+    def close(self) -> None:
+        """Close the agent's connections."""
+        self._server.close()
+
+
+def _gathered(pieces: Pieces, skip: int, limit: int) -> bytes:
+    """Return the bytes after the first `skip`, up to `limit`, as far as they arrive."""
+    found = bytearray()
+    while len(found) < limit and (piece := pieces.next()):
+        if skip >= len(piece):
+            skip -= len(piece)
+            continue
+        found += piece[skip:]
+        skip = 0
+    return bytes(found[:limit])
+
+
+class WholeFileSource:
+    """`/api/v0/logs/file` of the dashboard: the whole file, as it is now.
+
+    The answer stays open while it is read from one position to the next, so that a long file crosses the network once.
+    """
+
+    def __init__(self, server: JobServer, node_id: str, name: str) -> None:
+        """Take the dashboard as a server, the node and the file's name."""
+        self._server = server
+        self._params = {"node_id": node_id, "filename": name, "lines": "-1"}
+        self._open: tuple[int, Pieces, bytes] | None = None
+
+    def read(self, position: int, limit: int) -> bytes:
+        """Return up to `limit` bytes from `position` on."""
+        if self._open is None or self._open[0] != position:
+            self._open_at(position)
+        if self._open is None:
+            return b""
+        _, pieces, ahead = self._open
+        data = ahead or _gathered(pieces, 0, limit)
+        if not data:
+            self.close()
+            if pieces.broken:
+                raise SourceUnavailableError("the dashboard's answer broke off")
+            return b""
+        self._open = (position + len(data[:limit]), pieces, data[limit:])
+        return data[:limit]
+
+    def _open_at(self, position: int) -> None:
+        self.close()
+        response = _logs(self._server, "file", self._params, _CALL_SECONDS)
+        if response is None:
+            return
+        pieces, skip, first = Pieces(response), position, b""
+        while skip > 0 and (piece := pieces.next()):
+            skip, first = (skip - len(piece), b"") if len(piece) <= skip else (0, piece[skip:])
+        if pieces.broken:
+            pieces.close()
+            raise SourceUnavailableError("the dashboard's answer broke off")
+        self._open = (position, pieces, first)
+
+    def close(self) -> None:
+        """Close the answer that is open."""
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
+
+
+class StreamSource:
+    """`/api/v0/logs/stream` of the dashboard, read by a thread. Each connection begins at the file's beginning.
+
+    What is before the wanted position is skipped, so a connection that is cut costs bytes, and loses none.
+    """
+
+    def __init__(self, server: JobServer, node_id: str, name: str) -> None:
+        """Take the dashboard as a server, the node and the file's name."""
+        self._server = server
+        self._params = {"node_id": node_id, "filename": name, "lines": "-1", "interval": "0.1"}
+        self._changed = threading.Condition()
+        self._pieces: Pieces | None = None
+        self._thread: threading.Thread | None = None
+        self._buffer: deque[bytes] = deque()
+        self._buffered = 0
+        self._begin = 0
+        self._ended = True
+        self._not_before = 0.0
+
+    def read(self, position: int, limit: int) -> bytes:
+        """Return up to `limit` bytes from `position` on, of what has arrived."""
+        with self._changed:
+            stale = self._begin != position or (self._ended and not self._buffer)
+            if stale and time.monotonic() >= self._not_before:
+                self._restart(position)
+            elif self._begin != position:
+                return b""
+            found = bytearray()
+            while self._buffer and len(found) < limit:
+                piece = self._buffer.popleft()
+                room = limit - len(found)
+                found += piece[:room]
+                if piece[room:]:
+                    self._buffer.appendleft(piece[room:])
+            self._buffered -= len(found)
+            self._begin += len(found)
+            self._changed.notify_all()
+            return bytes(found)
+
+    def _restart(self, position: int) -> None:
+        self._stop()
+        self._buffer.clear()
+        self._buffered, self._begin = 0, position
+        self._not_before = time.monotonic() + _MISSING_SECONDS
+        response = _logs(self._server, "stream", self._params, _STREAM_SECONDS)
+        if response is None:
+            return
+        self._pieces, self._ended = Pieces(response), False
+        self._thread = threading.Thread(
+            target=self._fill, args=(self._pieces, position), name="ray job log stream", daemon=True
+        )
+        self._thread.start()
+
+    def _fill(self, pieces: Pieces, skip: int) -> None:
+        while piece := pieces.next():
+            if skip >= len(piece):
+                skip -= len(piece)
+                continue
+            with self._changed:
+                self._changed.wait_for(lambda: self._buffered < _BUFFER_BYTES or self._pieces is not pieces)
+                if self._pieces is not pieces:
+                    return
+                self._buffer.append(piece[skip:])
+                self._buffered += len(piece) - skip
+                skip = 0
+        with self._changed:
+            if self._pieces is pieces:
+                self._ended = True
+
+    def _stop(self) -> None:
+        pieces, self._pieces, self._ended = self._pieces, None, True
+        thread, self._thread = self._thread, None
+        if pieces is not None:
+            pieces.close()
+        if thread is not None:
+            self._changed.notify_all()
+            self._changed.release()  # the thread needs it to see that it is over
+            try:
+                thread.join(_JOIN_SECONDS)
+            finally:
+                self._changed.acquire()
+
+    def close(self) -> None:
+        """End the thread and its connection."""
+        with self._changed:
+            self._stop()
+
+
+def _logs(server: JobServer, kind: str, params: dict[str, str], seconds: float) -> requests.Response | None:
+    """Return an answer of the dashboard's log API whose body follows; None if there is no such file yet."""
+    try:
+        response = server.open("GET", f"{server.address}/api/v0/logs/{kind}", seconds, params=params)
+    except requests.RequestException as error:
+        raise SourceUnavailableError(f"the dashboard: {type(error).__name__}") from error
+    if response.status_code == 200:
+        return response
+    with response:
+        body = response.content
+    if response.status_code == 500 and any(text in body for text in _MISSING):
+        return None
+    raise SourceUnavailableError(f"the dashboard answered {response.status_code} {excerpt(body)}")

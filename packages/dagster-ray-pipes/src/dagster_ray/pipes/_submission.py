@@ -1,0 +1,125 @@
+"""What is sent to submit a Ray job. Pure.
+
+Fields and limits are those of Ray 2.46 to 2.60 (ray/dashboard/modules/job/common.py, job_manager.py).
+"""
+
+import difflib
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Any, Required, TypedDict
+
+from dagster_ray.pipes.errors import InvalidSubmissionError
+
+NONCE = "dagster-ray/nonce"
+"""Metadata by which a job is known as the one that a lost answer was about."""
+_RESERVED_METADATA = "job_submission_id"  # it would override Ray's own (ray/dashboard/modules/job/job_supervisor.py)
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")  # with "/" Ray keeps a job that nothing can stop or delete
+
+
+class RayJob(TypedDict, total=False):
+    """A Ray job to submit: the parameters of Ray's job API.
+
+    Keys:
+        entrypoint: The shell command that is the driver.
+        submission_id: The job's id. Unset: one is made.
+        runtime_env: Ray's runtime environment; local `working_dir` and `py_modules` are uploaded.
+        metadata: Texts that Ray keeps with the job.
+        entrypoint_num_cpus: CPUs of the driver. Unset: none, and the driver runs on the head.
+        entrypoint_num_gpus: GPUs of the driver.
+        entrypoint_memory: Memory of the driver, in bytes.
+        entrypoint_resources: Custom resources of the driver.
+        entrypoint_label_selector: Labels of the node for the driver (Ray 2.49 and later).
+    """
+
+    entrypoint: Required[str]
+    submission_id: str
+    runtime_env: Mapping[str, Any]
+    metadata: Mapping[str, str]
+    entrypoint_num_cpus: float
+    entrypoint_num_gpus: float
+    entrypoint_memory: int
+    entrypoint_resources: Mapping[str, float]
+    entrypoint_label_selector: Mapping[str, str]
+
+
+_FIELDS = tuple(RayJob.__annotations__)
+_NUMBERS = ("entrypoint_num_cpus", "entrypoint_num_gpus", "entrypoint_memory")
+_MAPPINGS = ("runtime_env", "metadata", "entrypoint_resources", "entrypoint_label_selector")
+
+
+def new_submission_id() -> str:
+    """Return an id that no other job has."""
+    return f"raysubmit_{uuid.uuid4().hex[:16]}"
+
+
+def checked_id(submission_id: object) -> str:
+    """Return a submission id that Ray takes.
+
+    Raises:
+        InvalidSubmissionError: It is none.
+    """
+    if not isinstance(submission_id, str) or not _ID.fullmatch(submission_id):
+        reason = f"is {submission_id!r}; use up to 200 letters, digits, `_`, `.` and `-`, not beginning with `.` or `-`"
+        raise InvalidSubmissionError("submission_id", reason)
+    return submission_id
+
+
+def checked_job(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a job's fields without those that are None.
+
+    Raises:
+        InvalidSubmissionError: A field is unknown, missing, or of the wrong kind.
+    """
+    found = {key: value for key, value in job.items() if value is not None}
+    for key in found:
+        if key not in _FIELDS:
+            near = difflib.get_close_matches(str(key), _FIELDS, n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else f"; use one of {', '.join(_FIELDS)}"
+            raise InvalidSubmissionError(str(key), f"is no field of a Ray job{hint}")
+    entrypoint = found.get("entrypoint")
+    if not isinstance(entrypoint, str) or not entrypoint.strip():
+        raise InvalidSubmissionError("entrypoint", "must be a shell command")
+    if "submission_id" in found:
+        checked_id(found["submission_id"])
+    for key in _NUMBERS:
+        if key in found and (isinstance(found[key], bool) or not isinstance(found[key], (int, float))):
+            raise InvalidSubmissionError(key, f"is {found[key]!r}; it must be a number")
+        if key in found and found[key] < 0:
+            raise InvalidSubmissionError(key, f"is {found[key]!r}; it must not be negative")
+    for key in _MAPPINGS:
+        if key in found and not isinstance(found[key], Mapping):
+            raise InvalidSubmissionError(key, f"is a {type(found[key]).__name__}; it must be a mapping")
+    _check_metadata(found.get("metadata", {}))
+    return found
+
+
+def _check_metadata(metadata: Mapping[Any, Any]) -> None:
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise InvalidSubmissionError("metadata", f"has {key!r}: {value!r}; Ray takes texts only")
+        if key == _RESERVED_METADATA:
+            raise InvalidSubmissionError("metadata", f"has {key!r}, which Ray keeps for itself")
+
+
+def request_of(
+    job: Mapping[str, Any], submission_id: str, runtime_env: Mapping[str, Any], nonce: str
+) -> dict[str, Any]:
+    """Return the body of the POST that submits a checked job.
+
+    Args:
+        job: What `checked_job` returned.
+        submission_id: The job's id, fixed before anything is sent, so that the job is found after a lost answer.
+        runtime_env: The runtime environment, whose local packages were uploaded.
+        nonce: A text by which the job is known as the one that this request made.
+    """
+    body: dict[str, Any] = {
+        **job,
+        "submission_id": submission_id,
+        "metadata": {**job.get("metadata", {}), NONCE: nonce},
+    }
+    if "entrypoint_memory" in body:
+        body["entrypoint_memory"] = int(body["entrypoint_memory"])  # a float is refused
+    if runtime_env:
+        body["runtime_env"] = dict(runtime_env)
+    return body

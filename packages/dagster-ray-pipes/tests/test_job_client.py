@@ -1,0 +1,184 @@
+"""`RayJobClient` against a server that answers as scripted."""
+
+import json
+import threading
+from collections.abc import Callable, Generator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+from dagster_ray.pipes import RayJobClient
+from dagster_ray.pipes._submission import NONCE
+from dagster_ray.pipes.errors import (
+    InvalidSubmissionError,
+    JobExistsError,
+    JobNotFoundError,
+    JobServerAnswerError,
+    JobServerRefusedError,
+    JobServerUnavailableError,
+    SubmissionRefusedError,
+)
+
+Script = Callable[[str, str, bytes], tuple[int, object]]
+CANARY = "s3cr3t-canary"
+
+
+class Server(ThreadingHTTPServer):
+    """Answers as a script says; a status of 0 breaks the connection."""
+
+    script: Script
+    calls: list[tuple[str, str]]
+    headers: list[dict[str, str]]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server  # type: ignore[assignment]
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.calls.append((self.command, self.path))
+        self.server.headers.append(dict(self.headers.items()))
+        status, answer = self.server.script(self.command, self.path, body)
+        if status == 0:
+            self.close_connection = True
+            return
+        data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - http.server's names
+
+    @override
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Generator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as found:
+        found.calls, found.headers = [], []
+        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
+
+
+def client_of(server: Server, **options: Any) -> RayJobClient:
+    return RayJobClient(f"http://127.0.0.1:{server.server_port}", **{"timeout": 3.0, **options})  # pyright: ignore[reportArgumentType]
+
+
+class Jobs:
+    """A job server that loses the answers to its first POSTs."""
+
+    def __init__(self, *, lose: int = 0, keep_lost: bool = True) -> None:
+        self.lose, self.keep_lost, self.jobs = lose, keep_lost, dict[str, dict[str, Any]]()
+        self.submitted = 0
+
+    def __call__(self, method: str, path: str, body: bytes) -> tuple[int, object]:
+        if method == "POST" and path == "/api/jobs/":
+            job = json.loads(body)
+            name = job["submission_id"]
+            losing = self.lose > 0
+            self.lose -= losing
+            if losing and not self.keep_lost:
+                return 0, ""
+            if name in self.jobs:
+                return 500, f"Traceback\nRuntimeError: Job with submission_id {name} already exists"
+            self.submitted += 1
+            self.jobs[name] = {"submission_id": name, "status": "PENDING", "metadata": job["metadata"]}
+            return (0, "") if losing else (200, {"submission_id": name})
+        found = self.jobs.get(path.rpartition("/")[2])
+        return (200, found) if found else (404, "Job does not exist")
+
+
+@pytest.mark.parametrize("keep_lost", [True, False], ids=["answer lost", "request lost"])
+@pytest.mark.parametrize("lose", [0, 1, 2])
+def test_a_job_is_submitted_once_whatever_is_lost(server: Server, lose: int, keep_lost: bool) -> None:
+    jobs = Jobs(lose=lose, keep_lost=keep_lost)
+    server.script = jobs
+    with client_of(server) as client:
+        name = client.submit(entrypoint="true")
+    assert (jobs.submitted, list(jobs.jobs)) == (1, [name])
+
+
+def test_another_job_of_the_same_id_is_not_ours(server: Server) -> None:
+    jobs = Jobs()
+    jobs.jobs["mine"] = {"submission_id": "mine", "status": "RUNNING", "metadata": {NONCE: "other"}}
+    server.script = jobs
+    with client_of(server) as client, pytest.raises(JobExistsError):
+        client.submit(entrypoint="true", submission_id="mine")
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ((400, "Traceback\nTypeError: entrypoint"), SubmissionRefusedError),
+        ((500, "Traceback\nValueError: bad label selector"), SubmissionRefusedError),
+        ((401, "Unauthorized: Missing authentication token"), JobServerRefusedError),
+        ((503, "down"), JobServerUnavailableError),
+    ],
+)
+def test_a_submission_that_fails_says_why(server: Server, answer: tuple[int, str], error: type[Exception]) -> None:
+    server.script = lambda method, path, body: answer if method == "POST" else (404, "none")
+    with client_of(server, timeout=1.0) as client, pytest.raises(error):
+        client.submit(entrypoint="true")
+
+
+def test_what_passes_is_tried_again(server: Server) -> None:
+    answers = iter([(503, "starting"), (0, ""), (500, "agent"), (200, {"status": "RUNNING", "start_time": 2000})])
+    server.script = lambda method, path, body: next(answers)
+    with client_of(server) as client:
+        details = client.details("a")
+    assert (details.status, details.start_time, details.is_over) == ("RUNNING", 2.0, False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ((404, "Job a does not exist"), JobNotFoundError),
+        ((200, "<html>login</html>"), JobServerAnswerError),
+        ((200, {"no": "status"}), JobServerAnswerError),
+        ((302, ""), JobServerAnswerError),
+        ((403, "Forbidden"), JobServerRefusedError),
+    ],
+)
+def test_odd_answers_are_typed(server: Server, answer: tuple[int, object], error: type[Exception]) -> None:
+    server.script = lambda method, path, body: answer
+    with client_of(server) as client, pytest.raises(error):
+        client.details("a")
+
+
+def test_the_token_is_sent_and_never_shown(server: Server) -> None:
+    server.script = lambda method, path, body: (403, "Forbidden")
+    with client_of(server, token=CANARY, headers={"X-Team": "a"}) as client:
+        with pytest.raises(JobServerRefusedError) as raised:
+            client.version()
+        assert CANARY not in f"{client!r} {client.server!r} {raised.value} {raised.value!r}"
+    assert server.headers[0]["Authorization"] == f"Bearer {CANARY}"
+    assert server.headers[0]["X-Team"] == "a"
+
+
+def test_a_proxys_authorization_leaves_room_for_rays_token(server: Server) -> None:
+    server.script = lambda method, path, body: (200, {"ray_version": "2.60.0"})
+    with client_of(server, token=CANARY, headers={"Authorization": "Basic x"}) as client:
+        assert client.version().ray_version == "2.60.0"
+    assert server.headers[0]["Authorization"] == "Basic x"
+    assert server.headers[0]["X-Ray-Authorization"] == f"Bearer {CANARY}"
+
+
+@pytest.mark.parametrize("address", ["head:8265", "ray://head:10001", "http://user:pw@head:8265", "http://head/?a=b"])
+def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
+    with pytest.raises(InvalidSubmissionError, match="address"):
+        RayJobClient(address)
+
+
+def test_ids_cannot_leave_the_api(server: Server) -> None:
+    server.script = lambda method, path, body: (404, "none")
+    with client_of(server) as client, pytest.raises(JobNotFoundError):
+        client.details("../../api/version")
+    assert server.calls == [("GET", "/api/jobs/..%2F..%2Fapi%2Fversion")]

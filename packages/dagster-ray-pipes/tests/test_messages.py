@@ -1,0 +1,51 @@
+import json
+
+import pytest
+
+from dagster_ray.pipes._messages import Delivered, has_message, read_line
+
+
+def message(method: str = "log", **params: object) -> str:
+    return json.dumps({"__dagster_pipes_version": "0.1", "method": method, "params": params})
+
+
+ONE = message(message="one", level="INFO")
+TWO = message(message='two {"__dagster_pipes_version" inside', level="INFO")
+
+
+@pytest.mark.parametrize(
+    ("line", "methods", "rest"),
+    [
+        pytest.param("plain text", 0, "plain text", id="no message"),
+        pytest.param("", 0, "", id="empty"),
+        pytest.param(ONE, 1, None, id="a message"),
+        pytest.param(f"noise {ONE}", 1, "noise ", id="text before"),
+        pytest.param(f"{ONE} noise", 1, " noise", id="text after"),
+        pytest.param(ONE + TWO, 2, None, id="two in a line"),
+        pytest.param(f"a{ONE}b{TWO}c", 2, "abc", id="two between text"),
+        pytest.param(ONE[:-5], 0, ONE[:-5], id="torn"),
+        pytest.param(ONE[:20] + ONE, 1, ONE[:20], id="torn, then whole"),
+        pytest.param('{"__dagster_pipes_version": 1}', 0, '{"__dagster_pipes_version": 1}', id="no method"),
+        pytest.param("[" * 5000, 0, "[" * 5000, id="deep"),
+    ],
+)
+def test_a_line_is_read(line: str, methods: int, rest: str | None) -> None:
+    found = read_line(line.encode())
+    assert (len(found.messages), found.rest) == (methods, rest)
+
+
+def test_invalid_utf8_around_a_message_does_not_lose_it() -> None:
+    line = b"\xff" + ONE.encode() + b"\xfe"
+    assert has_message(line)
+    assert [found["params"]["message"] for found in read_line(line).messages] == ["one"]
+
+
+def test_what_was_delivered_is_skipped_as_often_as_it_was() -> None:
+    delivered = Delivered([("INFO", "one"), ("WARNING", "two"), ("INFO", "one")])
+    sent = [("info", "one"), ("WARN", "two"), ("INFO", "one"), ("INFO", "one"), ("ERROR", "two")]
+    skipped = [delivered.skips(json.loads(message(message=text, level=level))) for level, text in sent]
+    assert skipped == [True, True, True, False, False]
+
+
+def test_only_log_messages_are_skipped() -> None:
+    assert not Delivered([("INFO", "")]).skips(json.loads(message("report_asset_materialization", asset_key="a")))

@@ -1,0 +1,45 @@
+"""Dagster jobs that run Ray jobs with Pipes, for tests that need them in another process."""
+
+import os
+import sys
+
+import dagster as dg
+
+from dagster_ray.pipes import PipesRayJobClient
+
+SLOW = """
+import time
+from dagster_pipes import open_dagster_pipes
+with open_dagster_pipes() as pipes:
+    for number in range(30):
+        pipes.log.info(f"message {number}")
+        time.sleep(0.25)
+    pipes.report_asset_materialization(metadata={"messages": 30})
+"""
+
+
+@dg.asset
+def slow_asset(context: dg.AssetExecutionContext, ray_pipes_client: PipesRayJobClient) -> object:
+    """Send thirty messages in some seconds."""
+    job = {"entrypoint": f"{sys.executable} slow.py", "runtime_env": {"working_dir": os.environ["JOB_FOLDER"]}}
+    return ray_pipes_client.run(context=context, ray_job=job)
+
+
+def client() -> PipesRayJobClient:
+    """Return a client of the job server that the environment names."""
+    return PipesRayJobClient(os.environ["JOB_SERVER"])
+
+
+def slow_job() -> dg.JobDefinition:
+    """Return a job that materializes the asset in one process."""
+    definitions = dg.Definitions(
+        assets=[slow_asset],
+        jobs=[dg.define_asset_job("slow_job", [slow_asset], executor_def=dg.in_process_executor)],  # pyright: ignore[reportUnknownMemberType]
+        resources={"ray_pipes_client": client()},
+    )
+    return definitions.resolve_job_def("slow_job")
+
+
+if __name__ == "__main__":
+    with dg.DagsterInstance.get() as instance, dg.execute_job(dg.reconstructable(slow_job), instance) as result:
+        sys.exit(not result.success)
