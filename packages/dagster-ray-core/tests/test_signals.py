@@ -175,3 +175,44 @@ def test_the_handler_is_restored_after_an_error(seen: list[int]) -> None:
         init()
     assert signal.getsignal(signal.SIGTERM) is before
     assert seen == []
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_signal_whose_exception_got_lost_is_raised_again(seen: list[int], signum: int, fails: bool) -> None:
+    """As in a callback of `os.register_at_fork`, where Python prints an exception and goes on."""
+
+    @sigterm_handler_kept()
+    def init() -> None:
+        signal.signal(signal.SIGTERM, exit_as_ray_does)
+        with pytest.raises((SystemExit, Stopped)):
+            send(signum)
+        if fails:
+            raise ConnectionError
+
+    seen_before_the_end = 1 if signum == signal.SIGINT else 0
+    with pytest.raises(Stopped):
+        init()
+    assert seen == [signum] * (1 + seen_before_the_end)
+
+
+def test_a_signal_that_ended_the_block_is_not_raised_again(seen: list[int]) -> None:
+    with pytest.raises(Stopped), sigterm_handler_kept():
+        send(signal.SIGTERM)
+    assert seen == [signal.SIGTERM]
+
+
+def test_the_wakeup_file_descriptor_of_an_event_loop_stays(seen: list[int]) -> None:
+    import socket
+
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno())
+        try:
+            with sigterm_handler_kept():
+                pass
+        finally:
+            left = signal.set_wakeup_fd(-1)
+        assert left == writer.fileno()
+    assert seen == []

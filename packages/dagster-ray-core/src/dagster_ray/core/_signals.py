@@ -1,8 +1,9 @@
 """Signal handlers: defer interrupts around work that must finish, and undo what `ray.init` installs."""
 
 import signal
+import socket
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -46,12 +47,44 @@ def interrupts_deferred(*, redeliver: bool) -> Generator[None]:
 
 
 @contextmanager
+def _arrivals() -> Generator[Callable[[], list[int]]]:
+    """Count the signals that reach this process, whatever their handlers do; main thread only.
+
+    Yields what returns the interrupts that came. Nothing is counted where an event loop has set a wakeup
+    file descriptor of its own (`signal.set_wakeup_fd` has room for one).
+    """
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        others = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        if others != -1:
+            signal.set_wakeup_fd(others)
+
+        def arrived() -> list[int]:
+            try:
+                return [signum for signum in reader.recv(4096) if signum in _INTERRUPTS]
+            except BlockingIOError:
+                return []
+
+        try:
+            yield arrived
+        finally:
+            if others == -1:
+                signal.set_wakeup_fd(-1)
+
+
+@contextmanager
 def sigterm_handler_kept() -> Generator[None]:
     """Restore the SIGTERM handler after the block, which contains a `ray.init`.
 
     In the main thread `ray.init` installs a handler that calls `sys.exit(SIGTERM)` and leaves it there
     (ray/_private/worker.py), so that Dagster would no longer notice a termination. A SIGTERM that
     arrives inside the block shows as that SystemExit; it is handed to the handler that was there before.
+
+    `ray.init` forks, and Python only prints an exception that a handler raises within a callback of
+    `os.register_at_fork` (the one of logging, for example). So a signal that came but did not end the block
+    is raised again after it.
     """
     if not _in_main_thread():
         yield
@@ -61,12 +94,23 @@ def sigterm_handler_kept() -> Generator[None]:
     def restore() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
-    try:
-        yield
-    except SystemExit as exit_:
-        restore()
-        if exit_.code == signal.SIGTERM and callable(before):
-            before(signal.SIGTERM, None)
-        raise
-    finally:
-        restore()
+    with _arrivals() as arrived:
+        try:
+            yield
+        except SystemExit as exit_:
+            restore()
+            if exit_.code == signal.SIGTERM and callable(before):
+                before(signal.SIGTERM, None)
+            raise
+        except Exception:
+            restore()
+            _raise_again(arrived())
+            raise
+        finally:
+            restore()
+        _raise_again(arrived())
+
+
+def _raise_again(signals: list[int]) -> None:
+    if signals:
+        signal.raise_signal(signals[0])
