@@ -154,8 +154,8 @@ DAEMON = """
         os.setsid()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         Path("daemon").write_text(str(os.getpid()))
-        time.sleep(600)
-    time.sleep(600)
+        time.sleep(60)
+    time.sleep(60)
 """
 PARENT = """
     import subprocess, sys, time

@@ -37,25 +37,32 @@ def descendants(root: int) -> Iterator[int]:
                 yield from descendants(int(child))
 
 
-def reap() -> None:
-    """Collect children that ended, so that no zombies stay."""
-    with contextlib.suppress(ChildProcessError):
+def has_children() -> bool:
+    """Collect children that ended, so that no zombies stay; return whether others are left."""
+    try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
+    except ChildProcessError:
+        return False
+    return True
 
 
-def kill_descendants(command: int) -> None:
-    """Kill everything below this process until nothing is left."""
+def kill_descendants(process: subprocess.Popen[bytes]) -> None:
+    """Kill the command's group, then everything below this process until nothing is left.
+
+    The kernel may leave a process out of a list of children while another one ends (proc(5)), so an empty list is no
+    proof: that there is no child to wait for is one.
+    """
     with contextlib.suppress(OSError):
-        os.killpg(command, signal.SIGKILL)
-    for _ in range(50):
-        left = list(descendants(os.getpid()))
-        if not left:
-            return
-        for pid in left:
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(1)  # here, so that its exit code is not collected as that of any child
+    for _ in range(250):
+        for pid in list(descendants(os.getpid())):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-        reap()
+        if not has_children():
+            return
         time.sleep(0.02)  # noqa: TID251 - a process of its own that imports nothing of this project
 
 
@@ -81,9 +88,7 @@ def main() -> int:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace)
-    kill_descendants(process.pid)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(1)
+    kill_descendants(process)
     if wanted["orphaned"]:
         shutil.rmtree(folder, ignore_errors=True)
     return process.returncode if process.returncode is not None else 137
