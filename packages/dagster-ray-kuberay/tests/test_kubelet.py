@@ -157,8 +157,10 @@ DAEMON = """
         time.sleep(60)
     time.sleep(60)
 """
+# A shell starts background jobs with SIGINT ignored, and Dagster gives SIGTERM the handler of SIGINT.
 PARENT = """
-    import subprocess, sys, time
+    import signal, subprocess, sys, time
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)
     time.sleep(600)
 """
