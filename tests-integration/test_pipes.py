@@ -13,7 +13,7 @@ import dagster as dg
 import pipes_jobs
 import pytest
 from cutting_proxy import cutting_proxy
-from ray_head import Head, ray_head
+from real_head import Head, ray_head
 
 from dagster_ray.pipes import PipesRayJobClient, PipesRayJobMessageReader, RayJobClient
 from dagster_ray.pipes.errors import PipesMessagesMissingError, RayJobFailedError

@@ -134,6 +134,8 @@ def test_apply_on_the_server_is_served(kubectl: Kubectl) -> None:
 )
 def test_an_object_is_changed(kubectl: Kubectl, words: tuple[str, ...], said: str) -> None:
     kubectl("create", "-f", kubectl.file(rayjob("one", team="a")))
+    # Until then the operator changes it too, and kubectl compares what it read with what it got.
+    kubectl("wait", "rayjob/one", "--for=jsonpath={.status.jobDeploymentStatus}=Waiting", "--timeout=40s")
     changed = kubectl(*words)
     assert changed.out == f"rayjob.ray.io/one {said}\n", changed.err
 
