@@ -43,6 +43,11 @@ class ClusterTarget:
             **more,
         }
 
+    def pipes_options(self, **more: Any) -> dict[str, Any]:
+        """Return the arguments of a Pipes client on this cluster, with the session's label."""
+        fields = self.fields(**more)
+        return {"template": fields.pop("ray_job"), **fields}
+
     def resource(self, **more: Any) -> KubeRayInteractiveJob:
         """Return a resource on this cluster."""
         return KubeRayInteractiveJob(**self.fields(**more))

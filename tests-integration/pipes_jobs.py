@@ -1,11 +1,13 @@
 """Dagster jobs that run Ray jobs with Pipes, for tests that need them in another process."""
 
+import json
 import os
 import sys
 
 import dagster as dg
 
-from dagster_ray.pipes import PipesRayJobClient
+from dagster_ray.kuberay import PipesKubeRayJobClient
+from dagster_ray.pipes import PipesRayJobClient, RayPipesClient
 
 SLOW = """
 import time
@@ -19,14 +21,16 @@ with open_dagster_pipes() as pipes:
 
 
 @dg.asset
-def slow_asset(context: dg.AssetExecutionContext, ray_pipes_client: PipesRayJobClient) -> object:
+def slow_asset(context: dg.AssetExecutionContext, ray_pipes_client: RayPipesClient) -> object:
     """Send thirty messages in some seconds."""
     job = {"entrypoint": f"{sys.executable} slow.py", "runtime_env": {"working_dir": os.environ["JOB_FOLDER"]}}
     return ray_pipes_client.run(context=context, ray_job=job)
 
 
-def client() -> PipesRayJobClient:
-    """Return a client of the job server that the environment names."""
+def client(_: dg.InitResourceContext) -> RayPipesClient:
+    """Return the client that the environment of the moment names; Dagster keeps a job's definition."""
+    if options := os.environ.get("KUBERAY_OPTIONS"):
+        return PipesKubeRayJobClient(**json.loads(options))
     return PipesRayJobClient(os.environ["JOB_SERVER"])
 
 
@@ -35,7 +39,7 @@ def slow_job() -> dg.JobDefinition:
     definitions = dg.Definitions(
         assets=[slow_asset],
         jobs=[dg.define_asset_job("slow_job", [slow_asset], executor_def=dg.in_process_executor)],  # pyright: ignore[reportUnknownMemberType]
-        resources={"ray_pipes_client": client()},
+        resources={"ray_pipes_client": dg.ResourceDefinition(client)},
     )
     return definitions.resolve_job_def("slow_job")
 

@@ -11,8 +11,10 @@ def test_the_public_names_are_these() -> None:
     assert dagster_ray.kuberay.__all__ == [
         "InteractiveRayJobConfig",
         "InteractiveRayJobSpec",
+        "KubeRayClientOptions",
         "KubeRayInteractiveJob",
         "Lifecycle",
+        "PipesKubeRayJobClient",
         "RayResource",
     ]
     assert all(hasattr(dagster_ray.kuberay, name) for name in dagster_ray.kuberay.__all__)

@@ -26,7 +26,7 @@ class Route(Protocol):
 
     @property
     def address(self) -> str:
-        """What `ray.init` takes."""
+        """What `ray.init` takes; the dashboard's URL where only that is reached."""
         ...
 
     @property
@@ -40,7 +40,7 @@ class Route(Protocol):
         ...
 
     def accepts(self, timeout_seconds: float) -> bool:
-        """Return whether the client port accepts drivers now."""
+        """Return whether what the route is for answers now: the client port, or the dashboard."""
         ...
 
     def close(self) -> None:

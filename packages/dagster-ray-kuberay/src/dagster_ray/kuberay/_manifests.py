@@ -17,12 +17,23 @@ from dagster_ray.kuberay._spec_rules import check_raycluster, check_rayjob
 if TYPE_CHECKING:
     from dagster_ray.kuberay.configs import InteractiveRayJobConfig, RayClusterConfig
 
-__all__ = ["RenderInput", "metadata_text", "render_raycluster", "render_rayjob"]
+__all__ = [
+    "CLUSTER_KEY",
+    "DEFAULT_TTL_SECONDS",
+    "RenderInput",
+    "metadata_text",
+    "render_raycluster",
+    "render_rayjob",
+    "render_selecting_rayjob",
+]
 
 API_VERSION = "ray.io/v1"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 DEFAULT_TTL_SECONDS = 60
+CLUSTER_KEY = "ray.io/cluster"
+"""The one key that KubeRay reads of a clusterSelector; its value is a RayCluster's name (rayjob_controller.go)."""
+_OF_THE_RAYJOB = ("activeDeadlineSeconds", "managedBy", "preRunningDeadlineSeconds")
 
 
 def metadata_text(
@@ -97,6 +108,32 @@ def render_rayjob(config: "InteractiveRayJobConfig", wish: RenderInput) -> Json:
     rendered = {**_ending(spec), **deadline, **spec, "submissionMode": "InteractiveMode", "rayClusterSpec": cluster}
     check_rayjob(metadata, rendered)
     return {"apiVersion": API_VERSION, "kind": "RayJob", "metadata": metadata, "spec": rendered}
+
+
+def render_selecting_rayjob(config: "InteractiveRayJobConfig", cluster: str, wish: RenderInput) -> Json:
+    """Return the RayJob to send for a job on a RayCluster that exists.
+
+    Of the configuration's spec only what concerns the RayJob itself is used: the operator deletes nothing of a cluster
+    that it did not make (KubeRay rayjob_controller.go).
+
+    Args:
+        config: The user's configuration. Its `spec_file` is read, if it names one.
+        cluster: The RayCluster's name.
+        wish: The facts of the step.
+
+    Raises:
+        InvalidSpecError: KubeRay or the API server would refuse it.
+        SpecFileError: The file cannot be used.
+        MissingVariableError: A value comes from the environment, and the variable is not set in `wish.environ`.
+    """
+    plain: Json = resolved(config.plain(), wish.environ)
+    metadata = _metadata(plain["metadata"], wish)
+    kept = {key: plain["spec"][key] for key in _OF_THE_RAYJOB if key in plain["spec"]}
+    if wish.pre_running_deadline_seconds is not None:
+        kept.setdefault("preRunningDeadlineSeconds", wish.pre_running_deadline_seconds)
+    spec = {**kept, "submissionMode": "InteractiveMode", "clusterSelector": {CLUSTER_KEY: cluster}}
+    check_rayjob(metadata, spec)
+    return {"apiVersion": API_VERSION, "kind": "RayJob", "metadata": metadata, "spec": spec}
 
 
 def render_raycluster(config: "RayClusterConfig", wish: RenderInput) -> Json:

@@ -17,6 +17,7 @@ from dagster_ray.kuberay._cluster_errors import (
     RayJobEndedError,
     SpecRefusedError,
 )
+from dagster_ray.kuberay._dashboard_route import DirectDashboard, ForwardedDashboard
 from dagster_ray.kuberay._diagnosis import Diagnosis, explain, explain_head
 from dagster_ray.kuberay._head_route import (
     CLIENT_PORT,
@@ -68,6 +69,10 @@ class WaitPlan:
     wait_for: Literal["head", "workers"]
     queue_timeout: float
     """Seconds that a queue may hold the RayJob; the deadline stands still meanwhile."""
+    goal: Literal["drivers", "dashboard"] = "drivers"
+    """What must answer: the port of Ray Client, or the dashboard, to which jobs are submitted."""
+    even_if_complete: bool = False
+    """Whether a RayJob whose job has succeeded is a goal as well, for as long as its cluster is there."""
 
 
 class RayJobWait:
@@ -140,6 +145,8 @@ class RayJobWait:
     def _note(self, rayjob: Mapping[str, Any], deadline: Deadline, *, deleted: bool = False) -> None:
         """Take in the RayJob as it was at some time."""
         self._state = read_rayjob(rayjob, deleted=deleted)
+        if self._plan.even_if_complete and isinstance(self._state, Ended) and self._state.status == "Complete":
+            self._state = Starting("the job is complete", head_of_rayjob(rayjob), operator_ready=True)
         if isinstance(self._state, Starting) and self._state.head is not None:
             if self._cluster_watch is None:
                 self._see_head(self._state.head)
@@ -265,12 +272,19 @@ class RayJobWait:
         service_ports, pod_ports = self._ports(head, deadline)
         ports = service_ports if self._plan.direct else pod_ports
         client, dashboard = ports.get(CLIENT_PORT), ports.get(DASHBOARD_PORT)
+        if self._plan.goal == "dashboard":
+            return None if dashboard is None else self._dashboard_route(head, dashboard)
         if client is None:
             return None
         if self._plan.direct:
             return DirectRoute(host_of(head, self._job.namespace, self._plan.head_host), client, dashboard)
         wanted = (client,) if dashboard is None else (client, dashboard)
         return ForwardRoute(self._api, self._job.namespace, self._pod_name, wanted)
+
+    def _dashboard_route(self, head: Head, port: int) -> Route:
+        if self._plan.direct:
+            return DirectDashboard(host_of(head, self._job.namespace, self._plan.head_host), port)
+        return ForwardedDashboard(self._api, self._job.namespace, self._pod_name, port)
 
     def _pod_name(self) -> str:
         return (self._head.pod if self._head is not None else None) or ""
@@ -330,6 +344,9 @@ class RayJobWait:
         if isinstance(self._state, Unseen):
             return OperatorSilentError(target, budget)
         if isinstance(self._state, Starting) and self._state.operator_ready and found is None:
+            if self._plan.goal == "dashboard":
+                place = self._route.place if self._route is not None else "the head's port `dashboard`"
+                return NotReadyError(target, budget, f"{self._sentence()}; {place} does not answer")
             place = self._route.place if self._route is not None else "the head's port `client`"
             return ClientPortClosedError(target, place, budget)
         return NotReadyError(target, budget, self._sentence())

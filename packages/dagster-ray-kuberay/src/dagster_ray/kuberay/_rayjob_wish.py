@@ -57,7 +57,7 @@ def wish_for(
     identity = identity_of(context)
     namespace = metadata_text(config, "namespace", os.environ) or api.namespace
     ray_version = importlib.metadata.version("ray")
-    image = _image(settings.image, context, ray_version)
+    image = image_of(settings.image, context, ray_version)
     log.info("The cluster's image is %s (%s).", *image)
     creation_id = uuid.uuid4().hex
     common = RenderInput(
@@ -70,7 +70,7 @@ def wish_for(
         env_vars=settings.env_vars,
         queue=settings.queue,
         priority=settings.priority,
-        pre_running_deadline_seconds=_operator_deadline(settings),
+        pre_running_deadline_seconds=operator_deadline(settings.timeout_seconds),
         owner_reference=owner_reference(api, namespace, deadline, log) if settings.owned else None,
         environ=os.environ,
     )
@@ -85,18 +85,19 @@ def wish_for(
     return Wish(namespace, names, creation_id, render, ours)
 
 
-def _image(explicit: str | None, context: DagsterContext, ray_version: str) -> ChosenImage:
+def image_of(explicit: str | None, context: DagsterContext, ray_version: str) -> ChosenImage:
+    """Return the image of containers that name none, and where it was found."""
     found = image_candidates(context)
     python = platform.python_version()
     return choose_image(explicit, found.run_tags, found.code_origin_image, found.environ_image, ray_version, python)
 
 
-def _operator_deadline(settings: Settings) -> int | None:
+def operator_deadline(timeout_seconds: float) -> int:
     """Return after how many seconds the operator gives up a RayJob that no driver has come to.
 
     It counts from the creation of the cluster, after any queue (KubeRay rayjob_controller.go: status.startTime).
     """
-    return math.ceil(settings.timeout_seconds) + _OPERATOR_GRACE_SECONDS
+    return math.ceil(timeout_seconds) + _OPERATOR_GRACE_SECONDS
 
 
 def _names(first: str) -> tuple[str, ...]:

@@ -168,8 +168,12 @@ class RayJobClient:
             raise JobServerAnswerError(self.address, "GET /api/jobs/", answer.status, excerpt(answer.body))
         return found
 
-    def stop(self, submission_id: str) -> bool:
+    def stop(self, submission_id: str, *, timeout: float | None = None) -> bool:
         """Ask Ray to stop a job: SIGTERM to its processes, SIGKILL after three seconds.
+
+        Args:
+            submission_id: The id that it was submitted with.
+            timeout: Seconds that the call may take. Unset: those of the client.
 
         Returns:
             Whether there was something to stop. A job that waits for resources stays PENDING until it is scheduled.
@@ -178,7 +182,7 @@ class RayJobClient:
             JobNotFoundError: There is no such job.
             JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: The server does not answer so.
         """
-        found = self._object("POST", f"/api/jobs/{_part(submission_id)}/stop", submission_id)
+        found = self._object("POST", f"/api/jobs/{_part(submission_id)}/stop", submission_id, timeout)
         return found.get("stopped") is True
 
     def delete(self, submission_id: str) -> bool:

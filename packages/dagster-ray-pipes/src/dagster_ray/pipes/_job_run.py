@@ -20,6 +20,7 @@ from dagster_ray.pipes._job_file import AgentRoute
 from dagster_ray.pipes._reader import MessageChannel, PipesRayJobMessageReader, message_file
 from dagster_ray.pipes._reattach import Attempt, CallIdentity, StepContext, delivered_logs
 from dagster_ray.pipes.errors import (
+    JobLostError,
     JobNotFoundError,
     PipesContextTooLargeError,
     PipesMessagesMissingError,
@@ -58,11 +59,15 @@ class Place:
         client: The job server.
         route: Where an agent is reached from here.
         check: Called twice a second while the job runs; raises if the job's cluster is gone.
+        metadata: More metadata of the results.
+        has_link: Whether the client's address means anything to people: a port-forward's does not.
     """
 
     client: RayJobClient
     route: AgentRoute = _identity_route
     check: Callable[[], None] = lambda: None
+    metadata: Mapping[str, dg.MetadataValue[Any]] = field(default_factory=dict[str, dg.MetadataValue[Any]])
+    has_link: bool = True
 
 
 def check_variables(variables: Mapping[str, str]) -> None:
@@ -204,7 +209,9 @@ class JobRun:
             raise PipesMessagesMissingError(details.submission_id, reader.opened, reason)
 
     def _stop_if_wanted(self, attempt: Attempt, reader: PipesRayJobMessageReader, error: BaseException) -> None:
-        """Stop the job, unless it is over, or is to outlive an interrupted step."""
+        """Stop the job, unless it is over or lost, or is to outlive an interrupted step."""
+        if isinstance(error, JobLostError):
+            return  # there is nobody left to ask
         interrupted = is_interrupt(error) or isinstance(error, (SystemExit, GeneratorExit))
         if interrupted and not self._settings.forward_termination:
             self._log.info("The Ray job %s goes on; a retry of the step will follow it.", attempt.submission_id)
@@ -230,9 +237,11 @@ class JobRun:
         follower = reader.follower
         url = f"{self._client.address}/#/jobs/{details.submission_id}"
         metadata: dict[str, dg.MetadataValue[Any]] = {
+            **self._place.metadata,
             f"{PREFIX}submission_id": dg.MetadataValue.text(details.submission_id),
-            f"{PREFIX}dashboard": dg.MetadataValue.url(url),
         }
+        if self._place.has_link:
+            metadata[f"{PREFIX}dashboard"] = dg.MetadataValue.url(url)
         if details.job_id is not None:
             metadata[f"{PREFIX}job_id"] = dg.MetadataValue.text(details.job_id)
         if follower.running_at is not None:
@@ -257,7 +266,7 @@ def stop_job(client: RayJobClient, submission_id: str, seconds: float, log: logg
     while True:
         try:
             if not asked:
-                client.stop(submission_id)
+                client.stop(submission_id, timeout=max(1.0, deadline.remaining_seconds()))
                 asked = True
             if client.details(submission_id, timeout=max(1.0, deadline.remaining_seconds())).is_over:
                 log.info("The Ray job %s is stopped.", submission_id)

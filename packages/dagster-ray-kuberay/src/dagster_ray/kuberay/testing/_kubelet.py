@@ -41,6 +41,8 @@ class KubeletOptions:
         capacity: What the node has; a resource that is absent it has not.
         crashing_images: Parts of names of images whose container exits with code 1 at once.
         crash_log: What such a container prints.
+        image_folder: The working directory of every image; a container's `workingDir` wins. None, and a folder that
+            this machine does not have, mean an empty one.
         nodes: Makes what a Ray pod runs; None for real Ray nodes, or fake ones with `fake_heads`.
         now: The clock.
     """
@@ -49,6 +51,7 @@ class KubeletOptions:
     capacity: Mapping[str, str] = field(default_factory=lambda: {"cpu": "64", "memory": "256Gi"})
     crashing_images: tuple[str, ...] = ("crashing",)
     crash_log: str = "Traceback (most recent call last):\nModuleNotFoundError: No module named 'ray'\n"
+    image_folder: str | None = None
     nodes: NodeFactory | None = None
     now: Callable[[], datetime] = _utc_now
 
@@ -193,7 +196,8 @@ class Kubelet:
             MissingConfigError: A Secret or ConfigMap is not there.
         """
         namespace = namespace_of(pod)
-        image = str(mappings(at(pod, "spec", "containers"))[0].get("image") or "")
+        container = mappings(at(pod, "spec", "containers"))[0]
+        image, folder = str(container.get("image") or ""), container.get("workingDir") or self.options.image_folder
         env = container_env(pod, lambda plural, name: self._store.get(plural, namespace, name))
         if any(part in image for part in self.options.crashing_images):
             return IdleNode(self._plain_address(), 1, self.options.crash_log)
@@ -214,6 +218,7 @@ class Kubelet:
                 env,
                 env.get("RAY_AUTH_TOKEN") if env.get("RAY_AUTH_MODE") == "token" else None,
                 head_gcs,
+                None if folder is None else str(folder),
             )
         )
 

@@ -29,6 +29,7 @@ class NodeOrder:
         env: The container's environment.
         token: The cluster's token; None without token authentication.
         head_gcs: Tells where the GCS of the cluster's head listens on this machine.
+        folder: Where its processes start; None for an empty folder.
     """
 
     namespace: str
@@ -38,6 +39,7 @@ class NodeOrder:
     env: Mapping[str, str] = field(repr=False)
     token: str | None = field(default=None, repr=False)
     head_gcs: Callable[[], tuple[str, int] | None] | None = None
+    folder: str | None = None
 
 
 class Node(Protocol):

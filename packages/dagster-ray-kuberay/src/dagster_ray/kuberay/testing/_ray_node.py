@@ -63,6 +63,8 @@ def ray_environment(order: NodeOrder, inherited: Mapping[str, str]) -> dict[str,
     base = {name: value for name, value in inherited.items() if not name.startswith("RAY_")}
     base |= {"GRPC_ENABLE_FORK_SUPPORT": "0", "PYTHONUNBUFFERED": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     base["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+    # `python` is that of the image, which is this one.
+    base["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)))
     dropped = ("RAY_ADDRESS", "RAY_PORT", "RAY_IP", "FQ_RAY_IP")
     base |= {name: value for name, value in order.env.items() if name not in dropped}
     if order.token is None:
@@ -146,7 +148,7 @@ class RayNode:
             env["RAY_ADDRESS"] = f"{_HOST}:{self._ports[GCS_PORT]}"
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the command is a list made here
-                launcher, stdin=subprocess.PIPE, stdout=log, stderr=log, env=env, cwd=self._folder
+                launcher, stdin=subprocess.PIPE, stdout=log, stderr=log, env=env, cwd=self._start_folder
             )
         name = f"probe-{self._order.pod}"
         self._watcher = threading.Thread(target=self._probe, args=(self._process, self._ending), name=name, daemon=True)
@@ -207,6 +209,11 @@ class RayNode:
             log.seek(max(0, self._log_file.stat().st_size - _LOG_BYTES))
             return log.read().decode(errors="replace")
         return ""
+
+    @property
+    def _start_folder(self) -> Path:
+        wanted = Path(self._order.folder) if self._order.folder is not None else self._folder
+        return wanted if wanted.is_dir() else self._folder
 
     @property
     def _log_file(self) -> Path:

@@ -1,0 +1,190 @@
+"""`PipesKubeRayJobClient` on the simulator without Ray: what is made, what is left, and what the user is told."""
+
+import threading
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from pipes_world import PipesWorld, eventually, pipes_world, run_job
+
+from dagster_ray.core import Lifecycle
+from dagster_ray.kuberay import PipesKubeRayJobClient
+from dagster_ray.kuberay.errors import InvalidSpecError
+from dagster_ray.kuberay.groups import head_group
+from dagster_ray.kuberay.testing import Fault
+
+# Dagster's own Pipes code warns about itself with the context of an asset.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*expected_writer_count:Warning")
+
+JOB = {"entrypoint": "python work.py", "entrypoint_num_cpus": 1.0, "entrypoint_memory": 2 * 1024**3}
+
+
+@pytest.fixture
+def world() -> Generator[PipesWorld]:
+    with pipes_world() as found:
+        yield found
+
+
+def test_a_job_gets_a_rayjob_that_follows_it(world: PipesWorld) -> None:
+    with world.ending("SUCCEEDED"):
+        ran = run_job(world.client(env_vars={"A": "b"}), JOB)
+    assert ran.success, ran.log
+    (rayjob,), (job,) = world.rayjobs(), world.jobs
+    assert job["entrypoint_memory"] == 2 * 1024**3
+    assert rayjob["spec"]["submissionMode"] == "InteractiveMode"
+    assert rayjob["spec"]["jobId"] == job["submission_id"] == rayjob["metadata"]["name"]
+    assert "entrypoint" not in rayjob["spec"]
+    assert rayjob["spec"]["ttlSecondsAfterFinished"] == 60, "all is read, so the cluster need not wait for a retry"
+    assert "ownerReferences" not in rayjob["metadata"]
+    labels = rayjob["metadata"]["labels"]
+    assert labels["app.kubernetes.io/managed-by"] == "dagster-ray"
+    assert labels["dagster/step-key"] == "computed"
+    assert ran.metadata["dagster_ray/rayjob"] == f"default/{rayjob['metadata']['name']}"
+    eventually(lambda: world.rayjobs()[0]["status"].get("jobDeploymentStatus") == "Complete")
+
+
+@pytest.mark.parametrize("ttl", [0, 30, 7200])
+def test_a_time_to_live_of_the_user_holds_once_all_is_read(world: PipesWorld, ttl: int) -> None:
+    call = {**JOB, "template": {"spec": {"ttlSecondsAfterFinished": ttl}}}
+    with world.ending("SUCCEEDED"):
+        assert run_job(world.client(), call).success
+    (made,) = world.at_submission
+    assert made["spec"]["ttlSecondsAfterFinished"] == max(600, ttl)
+    (rayjob,) = world.simulator.store.list("rayjobs")
+    assert rayjob["spec"]["ttlSecondsAfterFinished"] == ttl
+
+
+@pytest.mark.parametrize(("cleanup", "left"), [("on_exception", 0), ("always", 0), ("never", 1)])
+def test_a_job_that_fails_fails_the_step_and_the_lifecycle_decides(world: PipesWorld, cleanup: Any, left: int) -> None:
+    with world.ending("FAILED", driver_exit_code=3, message="it broke"):
+        ran = run_job(world.client(lifecycle=Lifecycle(cleanup=cleanup)), JOB)
+    assert not ran.success
+    assert "[dagster-ray: ray-job-failed]" in ran.log
+    assert "it broke" in ran.log
+    eventually(lambda: len(world.rayjobs()) == left)
+
+
+def test_always_deletes_after_success_too(world: PipesWorld) -> None:
+    with world.ending("SUCCEEDED"):
+        assert run_job(world.client(lifecycle=Lifecycle(cleanup="always")), JOB).success
+    eventually(lambda: world.rayjobs() == [])
+
+
+def test_what_the_spec_says_of_failures_is_left_to_the_operator(world: PipesWorld) -> None:
+    strategy = {"onSuccess": {"policy": "DeleteCluster"}, "onFailure": {"policy": "DeleteNone"}}
+    call = {**JOB, "template": {"spec": {"deletionStrategy": strategy}}}
+    with world.ending("FAILED"):
+        assert not run_job(world.client(), call).success
+    assert len(world.rayjobs()) == 1
+
+
+NOTHING: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "an unknown parameter": ({**JOB, "entrypoint_cpus": 1}, {}, "invalid-submission"),
+    "no entrypoint": ({"template": {}}, {}, "invalid-submission"),
+    "a field that has no place": ({"spec": {"entrypoint": "a", "submitterPodTemplate": {}}}, {}, "invalid-spec"),
+    "a context that is too large": (JOB, {"text": "".join(map(str, range(80_000)))}, "pipes-context-too-large"),
+    "a cluster that does not exist": ({**JOB, "cluster_selector": "nowhere"}, {}, "invalid-spec"),
+}
+
+
+@pytest.mark.parametrize(("call", "extras", "code"), NOTHING.values(), ids=NOTHING)
+def test_what_is_wrong_is_told_before_anything_is_made(
+    world: PipesWorld, call: dict[str, Any], extras: dict[str, Any], code: str
+) -> None:
+    ran = run_job(world.client(), call, extras)
+    assert not ran.success
+    assert f"[dagster-ray: {code}]" in ran.log
+    assert not [request for request in world.simulator.requests if request.method == "POST"]
+
+
+OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "a phase switched off": ({"lifecycle": Lifecycle(connect=False)}, "lifecycle"),
+    "no time": ({"timeout": 0}, "timeout"),
+    "no time in a queue": ({"queue_timeout": -1}, "queue_timeout"),
+    "an access that is none": ({"access": "tunnel"}, "access"),
+    "a host that cannot be filled in": ({"head_host": "{pod}"}, "head_host"),
+}
+
+
+@pytest.mark.parametrize(("options", "field"), OPTIONS.values(), ids=OPTIONS)
+def test_an_option_that_cannot_work_is_refused_when_the_client_is_made(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidSpecError) as caught:
+        PipesKubeRayJobClient(**options)
+    assert caught.value.field == field
+
+
+def test_a_template_that_cannot_work_is_refused_when_the_client_is_made() -> None:
+    with pytest.raises(ValueError, match="submitterPodTemplate"):
+        PipesKubeRayJobClient({"spec": {"submitterPodTemplate": {}}})
+
+
+def test_a_cluster_that_exists_runs_the_job_and_stays(world: PipesWorld) -> None:
+    spec = {
+        "rayVersion": "2.60.0",
+        "headGroupSpec": {
+            "rayStartParams": {},
+            "template": {"spec": {"containers": [{"name": "ray-head", "image": "rayproject/ray:2.60.0"}]}},
+        },
+    }
+    cluster = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "mine"}, "spec": spec}
+    world.simulator.store.create("rayclusters", {**cluster, "metadata": {"name": "mine", "namespace": "default"}})
+    with world.ending("FAILED"):
+        ran = run_job(world.client(), {**JOB, "cluster_selector": {"ray.io/cluster": "mine"}})
+    assert "[dagster-ray: ray-job-failed]" in ran.log, ran.log
+    eventually(lambda: world.rayjobs() == [])
+    (left,) = world.simulator.store.list("rayclusters")
+    assert left["metadata"]["name"] == "mine"
+    assert "deletionTimestamp" not in left["metadata"]
+
+
+def test_an_api_server_that_is_away_while_the_job_runs_fails_nothing(world: PipesWorld) -> None:
+    """Neither the watch, nor the job id that the operator is told."""
+    gone = Fault(method="PATCH", status=503)
+    world.simulator.faults.add(gone)
+    done = threading.Event()
+
+    def act() -> None:
+        eventually(lambda: any(request.method == "PATCH" for request in world.simulator.requests))
+        world.simulator.faults.drop_watches()
+        world.simulator.faults.remove(gone)
+        for job in world.jobs:
+            job["status"] = "SUCCEEDED"
+        done.set()
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    ran = run_job(world.client(), JOB)
+    thread.join()
+    assert done.is_set()
+    assert ran.success, ran.log
+
+
+def test_a_rayjob_that_somebody_deletes_ends_the_step(world: PipesWorld) -> None:
+    def act() -> None:
+        eventually(lambda: world.jobs and world.rayjobs()[0]["spec"].get("jobId"))
+        world.simulator.store.delete("rayjobs", "default", world.rayjobs()[0]["metadata"]["name"])
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    ran = run_job(world.client(), JOB)
+    thread.join()
+    assert not ran.success
+    assert "[dagster-ray: ray-job-lost]" in ran.log
+
+
+@pytest.mark.parametrize("version", ["1.3.2", "1.5.1"])
+def test_older_operators_follow_the_job_as_well(version: str) -> None:
+    with pipes_world(version) as world, world.ending("SUCCEEDED"):
+        ran = run_job(world.client(), JOB)
+        assert ran.success, ran.log
+        eventually(lambda: world.rayjobs()[0]["status"].get("jobDeploymentStatus") == "Complete")
+
+
+def test_a_head_that_cannot_run_is_told_with_the_reason(world: PipesWorld) -> None:
+    head = head_group(cpus=1, memory="2Gi", image="crashing:1")
+    cluster: dict[str, Any] = {"headGroupSpec": head, "workerGroupSpecs": []}
+    call: dict[str, Any] = {**JOB, "template": {"spec": {"rayClusterSpec": cluster}}}
+    ran = run_job(world.client(), call)
+    assert not ran.success
+    assert "[dagster-ray: head-failed]" in ran.log
+    eventually(lambda: world.rayjobs() == [])

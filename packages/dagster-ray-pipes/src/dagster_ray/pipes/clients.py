@@ -1,0 +1,23 @@
+"""What a Pipes client for another place is made of, for authors of backends.
+
+A client makes a place for the job, then lets a `JobRun` submit, follow and judge it there.
+"""
+
+from dagster_ray.pipes._client import find_attempt, settings_of
+from dagster_ray.pipes._job_run import JobRun, Place, RunSettings, check_context
+from dagster_ray.pipes._reattach import Attempt, CallIdentity, StepContext, call_identity
+from dagster_ray.pipes._submission import checked_job
+
+__all__ = [
+    "Attempt",
+    "CallIdentity",
+    "JobRun",
+    "Place",
+    "RunSettings",
+    "StepContext",
+    "call_identity",
+    "check_context",
+    "checked_job",
+    "find_attempt",
+    "settings_of",
+]
