@@ -61,7 +61,9 @@ def ray_head() -> Generator[Head]:
         *(f"--ray-client-server-port={client}", "--min-worker-port=0", "--max-worker-port=0"),
         *(f"--temp-dir={folder}", "--object-store-memory=100000000", "--disable-usage-stats"),
     ]
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    # `python` of a job's entrypoint is this one.
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "PATH": path}
     with Path(folder, "start.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:

@@ -1,5 +1,8 @@
 """Names, quantities, commands and versions of the simulated operator."""
 
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,7 +125,8 @@ def test_a_node_never_takes_the_authentication_of_this_process(token: str | None
     env = ray_environment(order, {"RAY_AUTH_MODE": "other", "RAY_ADDRESS": "x", "PATH": "p"})
 
     assert (env["RAY_AUTH_MODE"], env.get("RAY_AUTH_TOKEN")) == (mode, token)
-    assert (env["PATH"], env["A"], env["GRPC_ENABLE_FORK_SUPPORT"]) == ("p", "b", "0")
+    assert (env["A"], env["GRPC_ENABLE_FORK_SUPPORT"]) == ("b", "0")
+    assert env["PATH"].split(os.pathsep) == [str(Path(sys.executable).parent), "p"], "`python` is the image's"
     assert "RAY_ADDRESS" not in env
     assert "secret" not in repr(order)
 

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from dagster_ray.pipes._messages import Delivered, has_message, read_line
+from dagster_ray.pipes.errors import RayJobFailedError
 
 
 def message(method: str = "log", **params: object) -> str:
@@ -49,3 +50,18 @@ def test_what_was_delivered_is_skipped_as_often_as_it_was() -> None:
 
 def test_only_log_messages_are_skipped() -> None:
     assert not Delivered([("INFO", "")]).skips(json.loads(message("report_asset_materialization", asset_key="a")))
+
+
+MESSAGE = "runtime_env setup failed: Failed to set up runtime environment.\nERROR: no matching distribution\n"
+FAILED = {
+    "without a log": (MESSAGE, (), "ended as FAILED: runtime_env setup failed: Failed to set up runtime environment."),
+    "with a log": (MESSAGE, ("Traceback", "KeyError"), "The last lines of its log:\n    Traceback\n    KeyError\n"),
+    "without anything": ("", (), "ended as FAILED."),
+}
+
+
+@pytest.mark.parametrize(("message", "lines", "said"), FAILED.values(), ids=FAILED)
+def test_a_failed_job_is_told_with_what_is_known(message: str, lines: tuple[str, ...], said: str) -> None:
+    text = RayJobFailedError("job", "FAILED", message, None, lines).problem
+    assert said in text
+    assert ("Ray's message goes on:\n    ERROR: no matching" in text) is (bool(message) and not lines)

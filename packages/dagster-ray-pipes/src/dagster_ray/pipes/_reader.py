@@ -11,8 +11,10 @@ from dagster import PipesMessageReader
 from dagster_pipes import PipesDefaultMessageWriter
 from typing_extensions import override
 
+from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.pipes._follower import JobFollower, Patience
+from dagster_ray.pipes._job_answers import Node
 from dagster_ray.pipes._job_client import RayJobClient
 from dagster_ray.pipes._job_file import AgentRoute
 from dagster_ray.pipes._messages import Delivered, LogLine
@@ -33,6 +35,9 @@ def log_name(submission_id: str) -> str:
     return f"job-driver-{submission_id}.log"
 
 
+_HEAD_SECONDS, _PAUSE_SECONDS = 20.0, 0.5
+
+
 def message_file(client: RayJobClient, channel: MessageChannel, name: str) -> str | None:
     """Return where a job writes its messages; None if they travel in its log.
 
@@ -48,12 +53,20 @@ def message_file(client: RayJobClient, channel: MessageChannel, name: str) -> st
     """
     if channel == "log":
         return None
-    heads = [node.session_dir for node in client.nodes() if node.is_head and node.session_dir]
-    if not heads:
+    deadline = Deadline(_HEAD_SECONDS)
+    heads = _heads(client)
+    while not heads and deadline.sleep(_PAUSE_SECONDS):  # a head that has just started is not in its own list yet
+        heads = _heads(client)
+    folders = [head.session_dir for head in heads if head.session_dir]
+    if not folders:
         if channel == "file":
             raise InvalidSubmissionError("message_channel", "is `file`, but the dashboard does not tell Ray's folder")
         return None
-    return f"{heads[0]}/logs/dagster-pipes-{name}.jsonl"
+    return f"{folders[0]}/logs/dagster-pipes-{name}.jsonl"
+
+
+def _heads(client: RayJobClient) -> list[Node]:
+    return [node for node in client.nodes() if node.is_head]
 
 
 class PipesRayJobMessageReader(PipesMessageReader):

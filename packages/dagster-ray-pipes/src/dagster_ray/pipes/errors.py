@@ -20,6 +20,8 @@ from typing_extensions import override
 
 from dagster_ray.core.errors import DagsterRayError
 
+_MESSAGE_LINES, _LINE_CHARACTERS = 30, 500
+
 __all__ = [
     "InvalidSubmissionError",
     "JobExistsError",
@@ -201,9 +203,12 @@ class RayJobFailedError(DagsterRayError):
     @override
     def problem(self) -> str:
         code = "" if self.exit_code is None else f" with exit code {self.exit_code}"
-        told = "" if not self.message else f": {self.message.strip().splitlines()[0].rstrip('.:')}"
-        lines = "".join(f"\n    {line}" for line in self.last_lines)
-        log = f" The last lines of its log:{lines}\n" if lines else ""
+        first, *more = self.message.strip().splitlines() or [""]
+        told = f": {first.rstrip('.:')}" if first else ""
+        # A job that never ran has no log; what its environment failed at stands in the message alone.
+        lines = self.last_lines or tuple(more[-_MESSAGE_LINES:])
+        what = "The last lines of its log" if self.last_lines else "Ray's message goes on"
+        log = f" {what}:{''.join(f'{chr(10)}    {line[:_LINE_CHARACTERS]}' for line in lines)}\n" if lines else ""
         return f"The Ray job {self.submission_id} ended as {self.status}{code}{told}.{log}"
 
     @property

@@ -59,7 +59,8 @@ class OperatorOptions:
         limits: Its periods.
         now: Its clock.
         namespaces: The namespaces that it watches; None means all.
-        autoscales: Whether one worker is started for a head without CPUs (see `autoscaler_request`).
+        autoscales: Whether one worker is started for a head without CPUs (see `autoscaler_request`), and a second one
+            when its jobs wait for resources (see `_autoscaler.py`).
         seed: Makes names repeatable; None means random ones.
     """
 

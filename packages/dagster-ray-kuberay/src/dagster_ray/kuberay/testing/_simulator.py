@@ -11,6 +11,7 @@ import yaml
 
 from dagster_ray.kuberay.testing._access import ADMIN_TOKEN, Access
 from dagster_ray.kuberay.testing._api import ApiServer, Request
+from dagster_ray.kuberay.testing._autoscaler import Autoscaler
 from dagster_ray.kuberay.testing._faults import Faults
 from dagster_ray.kuberay.testing._kubelet import Kubelet, KubeletOptions
 from dagster_ray.kuberay.testing._operator_dashboard import http_dashboard
@@ -62,6 +63,8 @@ class Simulator:
         dashboard = http_dashboard(self.store, self.kubelet.address)
         self.operator = Operator(self.store, kuberay_version, dashboard=dashboard, options=operator_options)
         self._runs_operator = operator
+        options = operator_options or OperatorOptions()
+        self._autoscaler = Autoscaler(self.store, dashboard) if operator and options.autoscales else None
         self._folder = tempfile.TemporaryDirectory(prefix="kuberay-")
         self.kubeconfig = Path(kubeconfig) if kubeconfig is not None else Path(self._folder.name) / "kubeconfig"
         self._server = ApiServer(self.store, self.faults, self.access, self.kubelet, kuberay_version, port)
@@ -100,6 +103,8 @@ class Simulator:
             self.kubelet.start()
             if self._runs_operator:
                 self.operator.start()
+            if self._autoscaler is not None:
+                self._autoscaler.start()
             self._server.start()
         except BaseException:
             self._stop()
@@ -119,6 +124,8 @@ class Simulator:
             ends.callback(self.kubelet.stop)
             if self._runs_operator:
                 ends.callback(self.operator.stop)
+            if self._autoscaler is not None:
+                ends.callback(self._autoscaler.stop)
             ends.callback(self._server.stop)
 
     def account(self, token: str) -> dict[str, Any]:
