@@ -10,6 +10,7 @@ import pytest
 from typing_extensions import override
 
 from dagster_ray.pipes import RayJobClient
+from dagster_ray.pipes._reader import message_file
 from dagster_ray.pipes._submission import NONCE
 from dagster_ray.pipes.errors import (
     InvalidSubmissionError,
@@ -182,3 +183,32 @@ def test_ids_cannot_leave_the_api(server: Server) -> None:
     with client_of(server) as client, pytest.raises(JobNotFoundError):
         client.details("../../api/version")
     assert server.calls == [("GET", "/api/jobs/..%2F..%2Fapi%2Fversion")]
+
+
+HEAD = {"raylet": {"nodeId": "a", "isHeadNode": True, "state": "ALIVE", "rayletSocketName": "/t/s/sockets/raylet"}}
+
+
+def nodes(*raylets: dict[str, Any]) -> tuple[int, object]:
+    return 200, {"data": {"summary": list(raylets)}}
+
+
+PLACES: dict[str, tuple[list[tuple[int, object]], str | None, int]] = {
+    "the head tells": ([nodes(HEAD)], "/t/s/logs/dagster-pipes-x.jsonl", 1),
+    "a head that has just started": ([nodes(), nodes(HEAD)], "/t/s/logs/dagster-pipes-x.jsonl", 2),
+    "a dashboard that does not tell": ([(404, "no")], None, 1),
+    "a head without a folder": ([nodes({"raylet": {"nodeId": "a", "isHeadNode": True}})], None, 1),
+}
+
+
+@pytest.mark.parametrize(("answers", "place", "calls"), PLACES.values(), ids=PLACES)
+def test_messages_travel_in_a_file_where_the_dashboard_tells_the_folder(
+    server: Server, answers: list[tuple[int, object]], place: str | None, calls: int
+) -> None:
+    left = list(answers)
+
+    def script(_method: str, _path: str, _body: bytes) -> tuple[int, object]:
+        return left.pop(0)
+
+    server.script = script
+    assert message_file(client_of(server), "auto", "x") == place
+    assert len(server.calls) == calls

@@ -208,7 +208,7 @@ class JobFollower:
     def _check_node(self, details: JobDetails) -> None:
         """Raise if the driver's node is dead: Ray leaves its job RUNNING for ever (run with Ray 2.60)."""
         try:
-            nodes = {node.node_id: node for node in self._client.nodes()}
+            nodes = {node.node_id: node for node in self._client.nodes() or ()}
         except (JobServerUnavailableError, JobServerRefusedError):
             return
         node = nodes.get(details.node_id or "")

@@ -196,14 +196,16 @@ class RayJobClient:
         found = self._object("DELETE", f"/api/jobs/{_part(submission_id)}", submission_id)
         return found.get("deleted") is True
 
-    def nodes(self) -> tuple[Node, ...]:
-        """Return the nodes of the cluster, with their session folders; none where the dashboard does not tell.
+    def nodes(self) -> tuple[Node, ...] | None:
+        """Return the nodes of the cluster, with their session folders; None where the dashboard does not tell.
+
+        A head that has just started is not among them for some seconds.
 
         Raises:
             JobServerUnavailableError, JobServerRefusedError: The server does not answer.
         """
         answer = self.server.call("GET", "/nodes", Deadline(self.timeout), params={"view": "summary"})
-        return read_nodes(answer.body) if answer.status == 200 else ()
+        return read_nodes(answer.body) if answer.status == 200 else None
 
     def has_package(self, name: str) -> bool:
         """Return whether the cluster has a package, `_ray_pkg_<hash>.zip`.

@@ -55,9 +55,9 @@ def message_file(client: RayJobClient, channel: MessageChannel, name: str) -> st
         return None
     deadline = Deadline(_HEAD_SECONDS)
     heads = _heads(client)
-    while not heads and deadline.sleep(_PAUSE_SECONDS):  # a head that has just started is not in its own list yet
+    while heads == [] and deadline.sleep(_PAUSE_SECONDS):  # a head that has just started is not in its own list yet
         heads = _heads(client)
-    folders = [head.session_dir for head in heads if head.session_dir]
+    folders = [head.session_dir for head in heads or [] if head.session_dir]
     if not folders:
         if channel == "file":
             raise InvalidSubmissionError("message_channel", "is `file`, but the dashboard does not tell Ray's folder")
@@ -65,8 +65,9 @@ def message_file(client: RayJobClient, channel: MessageChannel, name: str) -> st
     return f"{folders[0]}/logs/dagster-pipes-{name}.jsonl"
 
 
-def _heads(client: RayJobClient) -> list[Node]:
-    return [node for node in client.nodes() if node.is_head]
+def _heads(client: RayJobClient) -> list[Node] | None:
+    nodes = client.nodes()
+    return None if nodes is None else [node for node in nodes if node.is_head]
 
 
 class PipesRayJobMessageReader(PipesMessageReader):
