@@ -108,11 +108,9 @@ def ours(address: str, job: dict[str, Any], arrivals: Arrivals) -> None:
 
 def older(address: str, job: dict[str, Any], arrivals: Arrivals) -> None:
     """Read with the older project."""
-    from ray.job_submission import JobSubmissionClient
-
     from dagster_ray import PipesRayJobClient  # pyright: ignore[reportMissingImports] - in the other environment
 
-    client = PipesRayJobClient(client=JobSubmissionClient(address))
+    client = PipesRayJobClient(address)
     read_by_asset(lambda context, ray_job: client.run(context=context, submit_job_params=ray_job), job, arrivals)
 
 

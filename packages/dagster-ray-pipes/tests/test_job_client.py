@@ -1,13 +1,10 @@
 """`RayJobClient` against a server that answers as scripted."""
 
 import json
-import threading
-from collections.abc import Callable, Generator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from typing_extensions import override
+from scripted_job_server import Server, client_of
 
 from dagster_ray.pipes import RayJobClient
 from dagster_ray.pipes._reader import message_file
@@ -22,55 +19,7 @@ from dagster_ray.pipes.errors import (
     SubmissionRefusedError,
 )
 
-Script = Callable[[str, str, bytes], tuple[int, object]]
 CANARY = "s3cr3t-canary"
-
-
-class Server(ThreadingHTTPServer):
-    """Answers as a script says; a status of 0 breaks the connection."""
-
-    script: Script
-    calls: list[tuple[str, str]]
-    headers: list[dict[str, str]]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server  # type: ignore[assignment]
-
-    def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.calls.append((self.command, self.path))
-        self.server.headers.append(dict(self.headers.items()))
-        status, answer = self.server.script(self.command, self.path, body)
-        if status == 0:
-            self.close_connection = True
-            return
-        data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - http.server's names
-
-    @override
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def server() -> Generator[Server]:
-    with Server(("127.0.0.1", 0), Handler) as found:
-        found.calls, found.headers = [], []
-        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield found
-        found.shutdown()
-        thread.join()
-
-
-def client_of(server: Server, **options: Any) -> RayJobClient:
-    return RayJobClient(f"http://127.0.0.1:{server.server_port}", **{"timeout": 3.0, **options})  # pyright: ignore[reportArgumentType]
 
 
 class Jobs:
