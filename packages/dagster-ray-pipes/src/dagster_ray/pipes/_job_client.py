@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import IO, Any, Self
 from urllib.parse import quote
 
-import requests
 from typing_extensions import Unpack, override
 
 from dagster_ray.core import Deadline
@@ -225,6 +224,8 @@ class RayJobClient:
         Raises:
             JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: The server does not take it.
         """
+        import requests
+
         call, deadline = f"PUT /api/packages/gcs/{name}", Deadline(max(self.timeout, _UPLOAD_SECONDS))
         while True:
             file.seek(0)

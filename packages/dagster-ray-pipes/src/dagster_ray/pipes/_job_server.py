@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import requests
-from requests.utils import get_environ_proxies
 from typing_extensions import override
 
 from dagster_ray.core import Deadline
 from dagster_ray.pipes._job_answers import excerpt, is_transient
 from dagster_ray.pipes.errors import InvalidSubmissionError, JobServerRefusedError, JobServerUnavailableError
+
+# Loads with the first request: a code location imports this package to read its definitions.
+if TYPE_CHECKING:
+    import requests
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
@@ -136,6 +138,8 @@ class JobServer:
             JobServerUnavailableError: No answer before the deadline.
             JobServerRefusedError: 401 or 403.
         """
+        import requests
+
         pause, last = _FIRST_PAUSE_SECONDS, "nothing was tried"
         while True:
             try:
@@ -170,6 +174,8 @@ class JobServer:
         Raises:
             requests.RequestException: There is none, or it is longer than 256 MiB.
         """
+        import requests
+
         response = self.open(method, url, min(READ_SECONDS, seconds), json, params, data, headers)
         with response:
             body = bytearray()
@@ -188,7 +194,7 @@ class JobServer:
         params: Mapping[str, str] | None = None,
         data: IO[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> requests.Response:
+    ) -> "requests.Response":
         """Return an answer whose body is not read yet; it must be closed.
 
         Args:
@@ -200,6 +206,8 @@ class JobServer:
             data: A body that is sent as it is.
             headers: More headers.
         """
+        from requests.utils import get_environ_proxies
+
         read = max(0.1, seconds)
         proxies = get_environ_proxies(url) if self._connection.use_proxies else {}
         return self._session().request(
@@ -215,7 +223,7 @@ class JobServer:
             stream=True,
         )
 
-    def _session(self) -> requests.Session:
+    def _session(self) -> "requests.Session":
         found: requests.Session | None = getattr(self._local, "session", None)
         if found is None:
             found = self._new_session()
@@ -224,7 +232,9 @@ class JobServer:
             self._local.session = found
         return found
 
-    def _new_session(self) -> requests.Session:
+    def _new_session(self) -> "requests.Session":
+        import requests
+
         connection, session = self._connection, requests.Session()
         session.trust_env = False  # a .netrc of the machine would replace the Authorization header
         session.verify = _verify(connection.verify, os.environ)

@@ -10,10 +10,12 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from pathspec import GitIgnoreSpec
+from typing import TYPE_CHECKING
 
 from dagster_ray.pipes.errors import PackageNotFoundError
+
+if TYPE_CHECKING:  # loads with the first package
+    from pathspec import GitIgnoreSpec
 
 _IGNORE_FILES = (".gitignore", ".rayignore")
 _ALWAYS_EXCLUDED = (".git", "__pycache__")
@@ -42,12 +44,18 @@ class _Rules:
     """Patterns, and the folder that they are relative to."""
 
     folder: Path
-    spec: GitIgnoreSpec
+    spec: "GitIgnoreSpec"
 
     def exclude(self, path: Path, *, is_folder: bool) -> bool:
         """Return whether a path is excluded."""
         name = path.relative_to(self.folder).as_posix()
         return self.spec.match_file(f"{name}/" if is_folder else name)
+
+
+def _patterns(lines: Sequence[str]) -> "GitIgnoreSpec":
+    from pathspec import GitIgnoreSpec
+
+    return GitIgnoreSpec.from_lines(lines)
 
 
 def package_files(folder: Path, excludes: Sequence[str], *, use_gitignore: bool = True) -> tuple[PackageFile, ...]:
@@ -63,7 +71,7 @@ def package_files(folder: Path, excludes: Sequence[str], *, use_gitignore: bool 
     Raises:
         PackageNotFoundError: A file or folder cannot be read.
     """
-    rules = (_Rules(folder, GitIgnoreSpec.from_lines(excludes)),)
+    rules = (_Rules(folder, _patterns(excludes)),)
     try:
         found = list(_walk(folder, folder, rules, (folder.resolve(),), use_gitignore=use_gitignore))
     except OSError as error:
@@ -80,7 +88,7 @@ def _walk(
         file = folder / name
         if file.is_file():
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-            rules = (*rules, _Rules(folder, GitIgnoreSpec.from_lines(lines)))
+            rules = (*rules, _Rules(folder, _patterns(lines)))
     for entry in sorted(os.scandir(folder), key=lambda found: found.name):
         path, is_folder = Path(entry.path), entry.is_dir()
         if any(rule.exclude(path, is_folder=is_folder) for rule in rules):

@@ -9,12 +9,15 @@ import contextlib
 import threading
 import time
 from collections import deque
+from typing import TYPE_CHECKING
 
-import requests
 from typing_extensions import Protocol
 
 from dagster_ray.pipes._job_answers import excerpt
 from dagster_ray.pipes._job_server import JobServer
+
+if TYPE_CHECKING:
+    import requests
 
 _MISSING = (b"not found", b"Not Found", b"No such file")
 _PIECE_BYTES = 2**16
@@ -48,7 +51,7 @@ class Source(Protocol):
 class Pieces:
     """The body of an answer as it arrives. What came before a connection broke is not lost."""
 
-    def __init__(self, response: requests.Response) -> None:
+    def __init__(self, response: "requests.Response") -> None:
         """Take an answer whose body is not read yet."""
         self._response = response
         self.broken = False
@@ -78,6 +81,8 @@ class AgentSource:
 
     def read(self, position: int, limit: int) -> bytes:
         """Return up to `limit` bytes from `position` on."""
+        import requests
+
         url = f"{self._server.address}/logs/{self._name}"
         try:
             response = self._server.open(
@@ -251,8 +256,10 @@ class StreamSource:
             self._stop()
 
 
-def _logs(server: JobServer, kind: str, params: dict[str, str], seconds: float) -> requests.Response | None:
+def _logs(server: JobServer, kind: str, params: dict[str, str], seconds: float) -> "requests.Response | None":
     """Return an answer of the dashboard's log API whose body follows; None if there is no such file yet."""
+    import requests
+
     try:
         response = server.open("GET", f"{server.address}/api/v0/logs/{kind}", seconds, params=params)
     except requests.RequestException as error:
