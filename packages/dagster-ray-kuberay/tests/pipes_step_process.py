@@ -16,7 +16,8 @@ from dagster_ray.kuberay import PipesKubeRayJobClient
 @dg.asset
 def computed(context: dg.AssetExecutionContext, ray_pipes_client: PipesKubeRayJobClient) -> object:
     """Submit a job."""
-    return ray_pipes_client.run(context=context, ray_job={"entrypoint": "python work.py"})
+    more = json.loads(os.environ.get("PIPES_JOB", "{}"))
+    return ray_pipes_client.run(context=context, ray_job={"entrypoint": "python work.py", **more})
 
 
 def client(_: dg.InitResourceContext) -> PipesKubeRayJobClient:

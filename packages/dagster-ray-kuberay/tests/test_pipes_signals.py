@@ -129,3 +129,18 @@ def retry(world: PipesWorld) -> None:
     assert len(world.rayjobs()) == len(world.jobs) == 1
     posts = [r for r in world.simulator.requests if r.method == "POST" and "/rayjobs" in r.path]
     assert len(posts) == 1
+
+
+def test_a_retry_on_a_selected_cluster_with_a_token_reads_the_token_again(
+    world: PipesWorld, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = {"spec": {"containers": [{"name": "ray-head", "image": "rayproject/ray:2.60.0"}]}}
+    head = {"rayStartParams": {}, "template": template}
+    spec = {"rayVersion": "2.60.0", "headGroupSpec": head, "authOptions": {"mode": "token"}}
+    made = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "mine", "namespace": "default"}}
+    world.simulator.store.create("rayclusters", {**made, "spec": spec})
+    monkeypatch.setenv("PIPES_JOB", '{"cluster_selector": "mine"}')
+    with in_job(world) as process:
+        process.kill()
+        process.wait(PATIENCE_SECONDS)
+    retry(world)

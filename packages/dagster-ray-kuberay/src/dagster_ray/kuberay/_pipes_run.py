@@ -113,7 +113,7 @@ class _RayJobCall:
         """Return where the job runs, and whether it is there already."""
         ids, found = self._choose(deadline)
         if found is not None:
-            self._adopt(ids, found)
+            self._adopt(ids, found, deadline)
         else:
             self._create(ids, deadline)
         waiting, route = self._wait(deadline, even_if_complete=found is not None and found.is_complete)
@@ -161,13 +161,16 @@ class _RayJobCall:
             return None
         return found
 
-    def _adopt(self, ids: CallIds, found: Found) -> None:
+    def _adopt(self, ids: CallIds, found: Found, deadline: Deadline) -> None:
         rayjob = found.rayjob
         name, uid = str(at(rayjob, "metadata", "name")), str(at(rayjob, "metadata", "uid"))
         self._job = CreatedRayJob(self._namespace, name, uid, rayjob)
         self._wish = Wish(self._namespace, (name,), "", lambda _: dict(rayjob), frozenset())
         self._is_submitted = bool(at(rayjob, "spec", "jobId"))
         self._log.info("Following %s, which an earlier attempt has left, for %s.", self._job.target, ids.submission_id)
+        if self._call.cluster is not None:
+            cluster = existing_cluster(self._api, self._namespace, self._call.cluster, deadline)
+            self._job = with_cluster_spec(self._job, cluster)
 
     def _create(self, ids: CallIds, deadline: Deadline) -> None:
         call, settings = self._call, self._settings
