@@ -27,6 +27,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,11 @@ class Arrivals:
                 self.first = self.first or now
                 self.fast, self.last = self.fast + 1, now
         return len(text)
+
+    def writelines(self, texts: Iterable[str]) -> None:
+        """Take several texts, as a file does."""
+        for text in texts:
+            self.write(text)
 
     def flush(self) -> None:
         """Hold nothing back."""
