@@ -175,3 +175,20 @@ def test_a_step_that_was_killed_finds_its_job_when_it_is_retried(head: Head, tmp
     assert len([details for details in ours if details.metadata["dagster/step-key"] == "slow_asset"]) == 1, json.dumps(
         [details.submission_id for details in ours]
     )
+
+
+def test_packages_arrive_and_what_is_excluded_does_not(
+    head: Head, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    work, module = tmp_path / "work", tmp_path / "own_module"
+    work.mkdir()
+    module.mkdir()
+    (module / "__init__.py").write_text("ANSWER = 42\n")
+    (work / "a.py").write_text("import os, own_module\nprint('found', own_module.ANSWER, sorted(os.listdir('.')))\n")
+    (work / ".gitignore").write_text("*.tmp\n")
+    for name in ("left.tmp", "left.log"):
+        (work / name).write_text("x")
+    environment = {"working_dir": str(work), "py_modules": [str(module)], "excludes": ["*.log"]}
+    job = {"entrypoint": "python a.py", "runtime_env": environment, "entrypoint_num_cpus": 0.5}
+    assert materialize(PipesRayJobClient(head.dashboard), job).success
+    assert "found 42 ['.gitignore', 'a.py']" in capfd.readouterr().out
