@@ -49,18 +49,25 @@ class Source(Protocol):
 
 
 class Pieces:
-    """The body of an answer as it arrives. What came before a connection broke is not lost."""
+    """The body of an answer as it arrives, from some byte on. What came before a connection broke is not lost."""
 
-    def __init__(self, response: "requests.Response") -> None:
-        """Take an answer whose body is not read yet."""
-        self._response = response
+    def __init__(self, response: "requests.Response", skip: int = 0) -> None:
+        """Take an answer whose body is not read yet, and how many bytes of it are not wanted."""
+        self._response, self._skip = response, skip
         self.broken = False
         """Whether the body has broken off, so that its end is not the file's."""
 
-    def next(self) -> bytes:
-        """Return the next bytes; nothing at the end, or where the connection has broken."""
+    def next(self, most: int = _PIECE_BYTES) -> bytes:
+        """Return the next bytes, up to `most`; nothing at the end, or where the connection has broken."""
+        while piece := self._read(min(_PIECE_BYTES, self._skip + most)):
+            wanted, self._skip = piece[self._skip :], max(0, self._skip - len(piece))
+            if wanted:
+                return wanted
+        return b""
+
+    def _read(self, most: int) -> bytes:
         try:
-            return self._response.raw.read1(_PIECE_BYTES) or b""
+            return self._response.raw.read1(most) or b""
         except Exception:  # noqa: BLE001 - urllib3, http.client and ssl each have their own; all mean a break
             self.broken = True
             return b""
@@ -96,8 +103,8 @@ class AgentSource:
             if response.status_code not in {200, 206}:
                 raise SourceUnavailableError(f"the agent answered {response.status_code}")
             whole = response.status_code == 200
-            pieces = Pieces(response)
-            data = _gathered(pieces, position if whole else 0, limit)
+            pieces = Pieces(response, skip=position if whole else 0)
+            data = _gathered(pieces, limit)
             # A range that is served is never empty, and a body of known length that breaks off raises nothing.
             if not data and (pieces.broken or not whole or position == 0):
                 raise SourceUnavailableError("the agent's answer broke off")
@@ -108,16 +115,12 @@ class AgentSource:
         self._server.close()
 
 
-def _gathered(pieces: Pieces, skip: int, limit: int) -> bytes:
-    """Return the bytes after the first `skip`, up to `limit`, as far as they arrive."""
+def _gathered(pieces: Pieces, limit: int) -> bytes:
+    """Return the next bytes, up to `limit`, as far as they arrive."""
     found = bytearray()
-    while len(found) < limit and (piece := pieces.next()):
-        if skip >= len(piece):
-            skip -= len(piece)
-            continue
-        found += piece[skip:]
-        skip = 0
-    return bytes(found[:limit])
+    while len(found) < limit and (piece := pieces.next(limit - len(found))):
+        found += piece
+    return bytes(found)
 
 
 class WholeFileSource:
@@ -130,7 +133,7 @@ class WholeFileSource:
         """Take the dashboard as a server, the node and the file's name."""
         self._server = server
         self._params = {"node_id": node_id, "filename": name, "lines": "-1"}
-        self._open: tuple[int, Pieces, bytes] | None = None
+        self._open: tuple[int, Pieces] | None = None
 
     def read(self, position: int, limit: int) -> bytes:
         """Return up to `limit` bytes from `position` on."""
@@ -138,28 +141,21 @@ class WholeFileSource:
             self._open_at(position)
         if self._open is None:
             return b""
-        _, pieces, ahead = self._open
-        data = ahead or _gathered(pieces, 0, limit)
+        pieces = self._open[1]
+        data = _gathered(pieces, limit)
         if not data:
             self.close()
             if pieces.broken:
                 raise SourceUnavailableError("the dashboard's answer broke off")
             return b""
-        self._open = (position + len(data[:limit]), pieces, data[limit:])
-        return data[:limit]
+        self._open = (position + len(data), pieces)
+        return data
 
     def _open_at(self, position: int) -> None:
         self.close()
         response = _logs(self._server, "file", self._params, _CALL_SECONDS)
-        if response is None:
-            return
-        pieces, skip, first = Pieces(response), position, b""
-        while skip > 0 and (piece := pieces.next()):
-            skip, first = (skip - len(piece), b"") if len(piece) <= skip else (0, piece[skip:])
-        if pieces.broken:
-            pieces.close()
-            raise SourceUnavailableError("the dashboard's answer broke off")
-        self._open = (position, pieces, first)
+        if response is not None:
+            self._open = (position, Pieces(response, skip=position))
 
     def close(self) -> None:
         """Close the answer that is open."""
@@ -215,24 +211,18 @@ class StreamSource:
         response = _logs(self._server, "stream", self._params, _STREAM_SECONDS)
         if response is None:
             return
-        self._pieces, self._ended = Pieces(response), False
-        self._thread = threading.Thread(
-            target=self._fill, args=(self._pieces, position), name="ray job log stream", daemon=True
-        )
+        self._pieces, self._ended = Pieces(response, skip=position), False
+        self._thread = threading.Thread(target=self._fill, args=(self._pieces,), name="ray job log stream", daemon=True)
         self._thread.start()
 
-    def _fill(self, pieces: Pieces, skip: int) -> None:
+    def _fill(self, pieces: Pieces) -> None:
         while piece := pieces.next():
-            if skip >= len(piece):
-                skip -= len(piece)
-                continue
             with self._changed:
                 self._changed.wait_for(lambda: self._buffered < _BUFFER_BYTES or self._pieces is not pieces)
                 if self._pieces is not pieces:
                     return
-                self._buffer.append(piece[skip:])
-                self._buffered += len(piece) - skip
-                skip = 0
+                self._buffer.append(piece)
+                self._buffered += len(piece)
         with self._changed:
             if self._pieces is pieces:
                 self._ended = True
