@@ -5,8 +5,9 @@
 # pyright: reportUnknownArgumentType=false
 
 import contextlib
+import threading
 import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -14,9 +15,20 @@ from typing import Any, cast
 import pytest
 from kubernetes import client, config
 
+from dagster_ray.core import Deadline
 from dagster_ray.kuberay import KubeRayInteractiveJob
 
 SESSION_LABEL = "dagster-ray-tests"
+PATIENCE_SECONDS = 120
+
+
+def eventually(found: Callable[[], object], what: str) -> None:
+    """Return when something is so; the cluster decides how long that takes."""
+    deadline = Deadline(PATIENCE_SECONDS)
+    never = threading.Event()
+    while not found():
+        assert not deadline.is_over(), what
+        never.wait(0.5)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -18,6 +20,12 @@ with open_dagster_pipes() as pipes:
         time.sleep(0.25)
     pipes.report_asset_materialization(metadata={"messages": 30})
 """
+
+
+def job_of(folder: Path, code: str) -> dict[str, Any]:
+    """Return a Ray job that runs some code."""
+    (folder / "work.py").write_text(code, encoding="utf-8")
+    return {"entrypoint": "python work.py", "runtime_env": {"working_dir": str(folder)}}
 
 
 @dg.asset

@@ -5,19 +5,15 @@
 # pyright: reportUnknownVariableType=false
 
 import sys
-import threading
-from collections.abc import Callable
 
 import dagster as dg
 import pytest
 import ray
-from cluster_targets import ClusterTarget
+from cluster_targets import ClusterTarget, eventually
 from ray import cloudpickle
 
-from dagster_ray.core import Deadline, RayResource
+from dagster_ray.core import RayResource
 from dagster_ray.kuberay.groups import head_group, worker_group
-
-PATIENCE_SECONDS = 120
 
 # A cluster does not have this file, so its functions travel by value.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -43,15 +39,6 @@ def failing(ray_cluster: RayResource) -> int:
 def clean(target: ClusterTarget) -> None:
     """A test starts without what an earlier one has kept."""
     target.delete_all()
-
-
-def eventually(found: Callable[[], object], what: str) -> None:
-    """Return when something is so; the cluster decides how long that takes."""
-    deadline = Deadline(PATIENCE_SECONDS)
-    never = threading.Event()
-    while not found():
-        assert not deadline.is_over(), what
-        never.wait(0.5)
 
 
 def one_rayjob(target: ClusterTarget) -> dict[str, object]:

@@ -57,12 +57,6 @@ def head() -> Generator[Head]:
         yield found
 
 
-def job_of(folder: Path, code: str) -> dict[str, Any]:
-    """Return a Ray job that runs some code."""
-    (folder / "work.py").write_text(code, encoding="utf-8")
-    return {"entrypoint": f"{sys.executable} work.py", "runtime_env": {"working_dir": str(folder)}}
-
-
 def materialize(client: PipesRayJobClient, job: dict[str, Any], **extras: object) -> dg.ExecuteInProcessResult:
     """Run a job in an asset that is written as users write it."""
 
@@ -79,7 +73,7 @@ def test_an_asset_gets_what_its_job_reports(
     head: Head, tmp_path: Path, capsys: pytest.CaptureFixture[str], channel: Any
 ) -> None:
     client = PipesRayJobClient(head.dashboard, message_channel=channel)
-    result = materialize(client, job_of(tmp_path, TRAINING), num_partitions=4)
+    result = materialize(client, pipes_jobs.job_of(tmp_path, TRAINING), num_partitions=4)
     (made,) = result.asset_materializations_for_node("computed")
     assert made.metadata["num_partitions"].value == 4
     assert (made.tags or {})["dagster/data_version"] == "alpha"
@@ -88,7 +82,7 @@ def test_an_asset_gets_what_its_job_reports(
 
 
 def test_a_job_that_fails_fails_the_step_with_its_last_lines(head: Head, tmp_path: Path) -> None:
-    job = job_of(tmp_path, "import sys\nprint('about to fail')\nsys.exit(3)")
+    job = pipes_jobs.job_of(tmp_path, "import sys\nprint('about to fail')\nsys.exit(3)")
     with pytest.raises(RayJobFailedError) as raised:
         materialize(PipesRayJobClient(head.dashboard), job)
     assert (raised.value.status, raised.value.exit_code) == ("FAILED", 3)
@@ -98,7 +92,7 @@ def test_a_job_that_fails_fails_the_step_with_its_last_lines(head: Head, tmp_pat
 def test_a_session_that_was_never_closed_is_no_success(head: Head, tmp_path: Path) -> None:
     code = "import os\nfrom dagster_pipes import open_dagster_pipes\nopen_dagster_pipes().log.info('x')\nos._exit(0)"
     with pytest.raises(PipesMessagesMissingError):
-        materialize(PipesRayJobClient(head.dashboard), job_of(tmp_path, code))
+        materialize(PipesRayJobClient(head.dashboard), pipes_jobs.job_of(tmp_path, code))
 
 
 @pytest.mark.parametrize("place", ["agent", "dashboard"])
@@ -106,7 +100,7 @@ def test_each_message_comes_once_and_in_order_through_connections_that_break(
     head: Head, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = NOISY if place == "agent" else NOISY.replace("thread.start()", "pass").replace("thread.join()", "pass")
-    job, reached = job_of(tmp_path, code), list[dict[str, Any]]()
+    job, reached = pipes_jobs.job_of(tmp_path, code), list[dict[str, Any]]()
     port = head.agent_port if place == "agent" else int(head.dashboard.rpartition(":")[2])
 
     @dg.op

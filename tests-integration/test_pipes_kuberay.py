@@ -8,24 +8,20 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pipes_jobs
 import pytest
-from cluster_targets import ClusterTarget
+from cluster_targets import ClusterTarget, eventually
 
-from dagster_ray.core import Deadline
 from dagster_ray.kuberay import PipesKubeRayJobClient
 from dagster_ray.kuberay.groups import head_group
 
 # Dagster's own Pipes code warns about itself with the context of an asset.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*expected_writer_count:Warning")
 
-PATIENCE_SECONDS = 120
 REPORTING = """
 from dagster_pipes import open_dagster_pipes
 with open_dagster_pipes() as context:
@@ -42,25 +38,11 @@ def clean(target: ClusterTarget) -> None:
     target.delete_all()
 
 
-def job_of(folder: Path, code: str) -> dict[str, Any]:
-    """Return a Ray job that runs some code."""
-    (folder / "work.py").write_text(code, encoding="utf-8")
-    return {"entrypoint": "python work.py", "runtime_env": {"working_dir": str(folder)}}
-
-
-def eventually(found: Callable[[], object], what: str) -> None:
-    """Return when something is so; the cluster decides how long that takes."""
-    deadline, never = Deadline(PATIENCE_SECONDS), threading.Event()
-    while not found():
-        assert not deadline.is_over(), what
-        never.wait(0.5)
-
-
 def test_an_asset_gets_what_its_job_reports(
     target: ClusterTarget, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On the default cluster, whose head takes no jobs with CPUs: a worker comes, and the job runs there."""
-    job = job_of(tmp_path, REPORTING) | {"entrypoint_num_cpus": 1.0, "entrypoint_memory": 1024**3}
+    job = pipes_jobs.job_of(tmp_path, REPORTING) | {"entrypoint_num_cpus": 1.0, "entrypoint_memory": 1024**3}
 
     @dg.asset
     def computed(context: dg.AssetExecutionContext, ray_pipes_client: PipesKubeRayJobClient) -> None:

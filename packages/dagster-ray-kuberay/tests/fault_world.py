@@ -3,20 +3,29 @@
 # Dagster is typed in part only.
 # pyright: reportUnknownMemberType=false
 
-from collections.abc import Generator
+import threading
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
-from dagster_ray.core import Lifecycle, RayResource
+from dagster_ray.core import Deadline, Lifecycle, RayResource
 from dagster_ray.kuberay import KubeRayInteractiveJob
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import KubeletOptions, PodTimes, Simulator
 
 FAST = PodTimes(probe_grid_seconds=None)
 TIMEOUT_SECONDS = 20.0
+PATIENCE_SECONDS = 60
+
+
+def eventually(found: Callable[[], object]) -> None:
+    deadline, pause = Deadline(PATIENCE_SECONDS), threading.Event()
+    while not found():
+        assert not deadline.is_over()
+        pause.wait(0.05)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -12,21 +12,11 @@ from typing import Any, cast
 import dagster as dg
 from fault_world import FAST, simulated
 
-from dagster_ray.core import Deadline
 from dagster_ray.kuberay import PipesKubeRayJobClient
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import KubeletOptions, Simulator
 from dagster_ray.kuberay.testing._fake_node import FakeRayNode
 from dagster_ray.kuberay.testing._nodes import NodeOrder
-
-PATIENCE_SECONDS = 60.0
-
-
-def eventually(found: Callable[[], object]) -> None:
-    deadline, pause = Deadline(PATIENCE_SECONDS), threading.Event()
-    while not found():
-        assert not deadline.is_over()
-        pause.wait(0.05)
 
 
 @dataclass

@@ -5,7 +5,8 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from pipes_world import PipesWorld, eventually, pipes_world, run_job
+from fault_world import eventually
+from pipes_world import PipesWorld, pipes_world, run_job
 
 from dagster_ray.core import Lifecycle
 from dagster_ray.kuberay import PipesKubeRayJobClient

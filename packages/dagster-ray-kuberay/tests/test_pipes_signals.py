@@ -15,7 +15,8 @@ from typing import Any
 import dagster as dg
 import pipes_step_process
 import pytest
-from pipes_world import PATIENCE_SECONDS, PipesWorld, eventually, pipes_world
+from fault_world import PATIENCE_SECONDS, eventually
+from pipes_world import PipesWorld, pipes_world
 
 from dagster_ray.kuberay.testing import Fault
 

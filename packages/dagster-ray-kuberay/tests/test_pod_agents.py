@@ -4,7 +4,8 @@ from collections.abc import Generator
 
 import pytest
 import requests
-from pipes_world import PipesWorld, eventually, pipes_world
+from fault_world import eventually
+from pipes_world import PipesWorld, pipes_world
 
 from dagster_ray.kuberay._kubernetes import KubernetesApi
 from dagster_ray.kuberay._pod_agents import ForwardedAgents

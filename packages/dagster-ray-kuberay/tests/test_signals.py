@@ -4,19 +4,16 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_world import left, simulated
+from fault_world import PATIENCE_SECONDS, eventually, left, simulated
 
-from dagster_ray.core import Deadline
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Fault, Simulator
 
-PATIENCE_SECONDS = 60
 SCRIPT = str(Path(__file__).with_name("step_process.py"))
 
 
@@ -40,13 +37,6 @@ def started(simulator: Simulator, cpus: int = 1) -> subprocess.Popen[str]:
         stderr=subprocess.DEVNULL,
         text=True,
     )
-
-
-def eventually(found: Callable[[], object]) -> None:
-    deadline, pause = Deadline(PATIENCE_SECONDS), threading.Event()
-    while not found():
-        assert not deadline.is_over()
-        pause.wait(0.05)
 
 
 def asked(simulator: Simulator, method: str, part: str) -> bool:

@@ -60,12 +60,14 @@ def wait_plan(
     *,
     access: Access,
     head_host: str | None,
-    wait_for: Literal["head", "workers"],
+    wait_for: Literal["head", "workers"] = "head",
     queue_timeout: float,
+    goal: Literal["drivers", "dashboard"] = "drivers",
+    even_if_complete: bool = False,
 ) -> WaitPlan:
     """Return what the wait is for, and how the head is reached."""
     direct = goes_direct(access, in_cluster=api.in_cluster, head_host=head_host)
-    return WaitPlan(direct, head_host, wait_for, queue_timeout)
+    return WaitPlan(direct, head_host, wait_for, queue_timeout, goal, even_if_complete)
 
 
 def wait(

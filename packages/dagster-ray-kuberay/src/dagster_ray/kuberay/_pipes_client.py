@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from dagster import PipesEnvContextInjector
 from typing_extensions import Unpack, override
@@ -20,7 +20,7 @@ from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 from dagster_ray.pipes import ClientOptions, CompletedRayJob, RayPipesClient
 from dagster_ray.pipes.clients import StepContext, call_identity, check_context, checked_job, settings_of
 
-_ACCESS = ("auto", "direct", "port_forward")
+_ACCESS: tuple[str, ...] = get_args(Access)
 
 
 class KubeRayClientOptions(ClientOptions, total=False):

@@ -25,9 +25,8 @@ from dagster_ray.kuberay._manifests import (
 )
 from dagster_ray.kuberay._pipes_attempts import ATTEMPT_ANNOTATION, CALL_LABEL, SUBMISSION_ANNOTATION
 from dagster_ray.kuberay._pipes_job import PipesJob
-from dagster_ray.kuberay._portable import PRE_RUNNING_DEADLINE
 from dagster_ray.kuberay._rayjob_creation import CREATION_ANNOTATION, CreatedRayJob, Wish
-from dagster_ray.kuberay._rayjob_wish import image_of, operator_deadline
+from dagster_ray.kuberay._rayjob_wish import fields_of_ours, image_of, namespace_of, operator_deadline
 from dagster_ray.kuberay._spec_errors import InvalidSpecError
 from dagster_ray.kuberay._spec_merge import merged
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
@@ -83,11 +82,6 @@ def config_of(template: InteractiveRayJobConfig, call: PipesJob) -> InteractiveR
     return InteractiveRayJobConfig(**merged(template.plain(), own.plain()))
 
 
-def namespace_of(config: InteractiveRayJobConfig, api: "KubernetesApi") -> str:
-    """Return the namespace of a call's RayJob."""
-    return metadata_text(config, "namespace", os.environ) or api.namespace
-
-
 def wish_of(
     config: InteractiveRayJobConfig,
     cluster: str | None,
@@ -127,11 +121,9 @@ def wish_of(
             return render_selecting_rayjob(config, cluster, wish)
         return _with_retry_window(_with_known_images(render_rayjob(config, wish)))
 
-    given = config.plain()["spec"]
-    ours = frozenset({PRE_RUNNING_DEADLINE} if "preRunningDeadlineSeconds" not in given else ())
     name = metadata_text(config, "name", os.environ) or ids.name
     render(name)  # what cannot be rendered is told before anything is asked for
-    return Wish(common.namespace, (name,), creation_id, render, ours)
+    return Wish(common.namespace, (name,), creation_id, render, fields_of_ours(config))
 
 
 def _local_ray() -> str | None:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster import PipesContextInjector
 
-from dagster_ray.core import CleanupPolicy, Deadline, interrupts_deferred, is_interrupt
+from dagster_ray.core import CleanupPolicy, Deadline, interrupts_deferred
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay import _interactive_steps as steps
-from dagster_ray.kuberay._head_route import Access, goes_direct
+from dagster_ray.kuberay._head_route import Access
 from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._kubernetes_errors import NotFoundError, UnavailableError
 from dagster_ray.kuberay._manifest_fields import at
@@ -25,7 +25,6 @@ from dagster_ray.kuberay._pipes_rayjob import (
     RayJobSettings,
     existing_cluster,
     final_ttl,
-    namespace_of,
     wish_of,
     with_cluster_spec,
 )
@@ -33,6 +32,7 @@ from dagster_ray.kuberay._pipes_watch import RayJobWatch
 from dagster_ray.kuberay._pod_agents import ForwardedAgents
 from dagster_ray.kuberay._rayjob_creation import CreatedRayJob, Wish, create_rayjob
 from dagster_ray.kuberay._rayjob_wait import RayJobWait, WaitPlan
+from dagster_ray.kuberay._rayjob_wish import namespace_of
 from dagster_ray.pipes import CompletedRayJob, RayJobClient
 from dagster_ray.pipes.clients import Attempt, CallIdentity, JobRun, Place, RunSettings, StepContext
 from dagster_ray.pipes.errors import JobNotFoundError, RayJobFailedError
@@ -116,11 +116,18 @@ class _RayJobCall:
             self._adopt(ids, found, deadline)
         else:
             self._create(ids, deadline)
-        waiting, route = self._wait(deadline, even_if_complete=found is not None and found.is_complete)
+        plan = steps.wait_plan(
+            self._api,
+            access=self._settings.access,
+            head_host=self._settings.head_host,
+            queue_timeout=self._settings.queue_timeout,
+            goal="dashboard",
+            even_if_complete=found is not None and found.is_complete,
+        )
+        waiting, route = self._wait(plan, deadline)
         job = self._created
         client = self._job_client(job, waiting, route, deadline)
         self._watch = watch = self._opened.enter_context(RayJobWatch(self._api, job, waiting, self._log))
-        plan = self._plan()
         place = Place(
             client,
             route=self._agent_route(waiting.cluster or job.name, direct=plan.direct),
@@ -188,13 +195,7 @@ class _RayJobCall:
         if cluster is not None:
             self._job = with_cluster_spec(self._job, cluster)
 
-    def _plan(self, *, even_if_complete: bool = False) -> WaitPlan:
-        settings = self._settings
-        direct = goes_direct(settings.access, in_cluster=self._api.in_cluster, head_host=settings.head_host)
-        return WaitPlan(direct, settings.head_host, "head", settings.queue_timeout, "dashboard", even_if_complete)
-
-    def _wait(self, deadline: Deadline, *, even_if_complete: bool) -> "tuple[RayJobWait, Route]":
-        plan = self._plan(even_if_complete=even_if_complete)
+    def _wait(self, plan: WaitPlan, deadline: Deadline) -> "tuple[RayJobWait, Route]":
         self._job, waiting, route = steps.wait(
             self._api, self._wanted, self._created, plan, log=self._log, deadline=deadline
         )
@@ -246,8 +247,7 @@ class _RayJobCall:
         """Delete the RayJob, or leave it to the operator."""
         if self._wish is None:
             return
-        interrupted = error is not None and (is_interrupt(error) or isinstance(error, (SystemExit, GeneratorExit)))
-        if interrupted and self._is_submitted and not self._settings.run.forward_termination:
+        if error is not None and self._is_submitted and self._settings.run.leaves_job(error):
             return  # the job goes on, for a retry
         policy = self._settings.cleanup
         if policy == "always" or (policy == "on_exception" and error is not None and not self._left_to_operator(error)):

@@ -1,6 +1,5 @@
 """Keeps an eye on the RayJob of a running Ray job: its end, its head, and the job id that the operator follows."""
 
-import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -9,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._cluster_errors import ClusterGoneError
+from dagster_ray.kuberay._interactive_steps import register
 from dagster_ray.kuberay._kinds import RAYJOBS
 from dagster_ray.kuberay._kubernetes_errors import ConflictError, InvalidObjectError, KubernetesError, NotFoundError
 from dagster_ray.kuberay._manifest_fields import at
@@ -80,11 +81,10 @@ class RayJobWatch:
     def _register(self) -> None:
         if self._is_registered or not self._job_id or time.monotonic() < self._try_at:
             return
-        patch = {"metadata": {"uid": self._job.uid}, "spec": {"jobId": self._job_id}}
         try:
-            self._api.patch(RAYJOBS, self._job.namespace, self._job.name, patch, Deadline(_PATCH_SECONDS))
+            register(self._api, self._job, self._job_id, Deadline(_PATCH_SECONDS))
             self._is_registered = True
-        except (NotFoundError, ConflictError, InvalidObjectError) as error:
+        except ClusterGoneError as error:
             raise JobLostError(self._job_id, self._job.target, "the RayJob was deleted by somebody else") from error
         except DagsterRayError as error:
             self._try_at = time.monotonic() + _PAUSE_SECONDS
@@ -93,10 +93,9 @@ class RayJobWatch:
     def shorten_life(self, seconds: int) -> None:
         """Let the operator delete the cluster this long after the job's end, now that all is read."""
         body = {"metadata": {"uid": self._job.uid}, "spec": {"ttlSecondsAfterFinished": seconds}}
-        with contextlib.suppress(NotFoundError, ConflictError, InvalidObjectError):
-            try:
-                self._api.patch(RAYJOBS, self._job.namespace, self._job.name, body, Deadline(_PATCH_SECONDS))
-            except (NotFoundError, ConflictError, InvalidObjectError):
-                raise
-            except DagsterRayError as error:
-                self._log.warning("%s: its cluster lives longer than it should: %s", self._job.target, error)
+        try:
+            self._api.patch(RAYJOBS, self._job.namespace, self._job.name, body, Deadline(_PATCH_SECONDS))
+        except (NotFoundError, ConflictError, InvalidObjectError):
+            return  # it is gone, and its cluster with it
+        except DagsterRayError as error:
+            self._log.warning("%s: its cluster lives longer than it should: %s", self._job.target, error)

@@ -55,7 +55,7 @@ def wish_for(
     """
     config = settings.config.with_file()
     identity = identity_of(context)
-    namespace = metadata_text(config, "namespace", os.environ) or api.namespace
+    namespace = namespace_of(config, api)
     ray_version = importlib.metadata.version("ray")
     image = image_of(settings.image, context, ray_version)
     log.info("The cluster's image is %s (%s).", *image)
@@ -80,9 +80,18 @@ def wish_for(
     def render(name: str) -> dict[str, Any]:
         return render_rayjob(config, dataclasses.replace(common, name=name))
 
+    return Wish(namespace, names, creation_id, render, fields_of_ours(config))
+
+
+def namespace_of(config: "InteractiveRayJobConfig", api: "KubernetesApi") -> str:
+    """Return the namespace of the RayJob: the configuration's, else the account's."""
+    return metadata_text(config, "namespace", os.environ) or api.namespace
+
+
+def fields_of_ours(config: "InteractiveRayJobConfig") -> frozenset[str]:
+    """Return the paths of fields that are set without the user's asking."""
     given = config.plain()["spec"]
-    ours = frozenset({PRE_RUNNING_DEADLINE} if "preRunningDeadlineSeconds" not in given else ())
-    return Wish(namespace, names, creation_id, render, ours)
+    return frozenset({PRE_RUNNING_DEADLINE} if "preRunningDeadlineSeconds" not in given else ())
 
 
 def image_of(explicit: str | None, context: DagsterContext, ray_version: str) -> ChosenImage:

@@ -46,6 +46,11 @@ class RunSettings:
     forward_logs: bool = True
     patience: Patience = field(default_factory=Patience)
 
+    def leaves_job(self, error: BaseException) -> bool:
+        """Return whether the job outlives a step that `error` ends: one that is interrupted, without forwarding."""
+        interrupted = is_interrupt(error) or isinstance(error, (SystemExit, GeneratorExit))
+        return interrupted and not self.forward_termination
+
 
 def _identity_route(url: str) -> str | None:
     return url
@@ -212,8 +217,7 @@ class JobRun:
         """Stop the job, unless it is over or lost, or is to outlive an interrupted step."""
         if isinstance(error, JobLostError):
             return  # there is nobody left to ask
-        interrupted = is_interrupt(error) or isinstance(error, (SystemExit, GeneratorExit))
-        if interrupted and not self._settings.forward_termination:
+        if self._settings.leaves_job(error):
             self._log.info("The Ray job %s goes on; a retry of the step will follow it.", attempt.submission_id)
             return
         with interrupts_deferred(redeliver=False):

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlsplit
 
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from dagster_ray.core import Deadline
 from dagster_ray.pipes._job_answers import excerpt, is_transient
@@ -32,6 +32,22 @@ class Answer:
 
     status: int
     body: bytes
+    headers: Mapping[str, str]
+
+
+class RequestParts(TypedDict, total=False):
+    """What a request may have beside method and URL.
+
+    Keys:
+        json: A body that is sent as JSON.
+        params: The query.
+        data: A body that is sent as it is.
+        headers: More headers.
+    """
+
+    json: Any
+    params: Mapping[str, str] | None
+    data: IO[bytes]
     headers: Mapping[str, str]
 
 
@@ -143,7 +159,9 @@ class JobServer:
         pause, last = _FIRST_PAUSE_SECONDS, "nothing was tried"
         while True:
             try:
-                answer = self.attempt(method, self.address + path, deadline.remaining_seconds(), json, params)
+                answer = self.attempt(
+                    method, self.address + path, deadline.remaining_seconds(), json=json, params=params
+                )
             except requests.RequestException as error:
                 last = f"{type(error).__name__}: {_cause(error)}"
             else:
@@ -159,16 +177,7 @@ class JobServer:
                 raise JobServerUnavailableError(self.address, f"{method} {path}", deadline.spent_seconds(), last)
             pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
 
-    def attempt(  # noqa: PLR0917 - a request has these parts
-        self,
-        method: str,
-        url: str,
-        seconds: float,
-        json: Any = None,
-        params: Mapping[str, str] | None = None,
-        data: IO[bytes] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Answer:
+    def attempt(self, method: str, url: str, seconds: float, **parts: Unpack[RequestParts]) -> Answer:
         """Return the answer to one attempt of at most 30 s a read, at any URL that may see the credentials.
 
         Raises:
@@ -176,7 +185,7 @@ class JobServer:
         """
         import requests
 
-        response = self.open(method, url, min(READ_SECONDS, seconds), json, params, data, headers)
+        response = self.open(method, url, min(READ_SECONDS, seconds), **parts)
         with response:
             body = bytearray()
             for chunk in response.iter_content(2**16):
@@ -185,26 +194,14 @@ class JobServer:
                     raise requests.exceptions.ContentDecodingError(f"longer than {ANSWER_LIMIT_BYTES} bytes")
             return Answer(response.status_code, bytes(body), response.headers)
 
-    def open(  # noqa: PLR0917 - a request has these parts
-        self,
-        method: str,
-        url: str,
-        seconds: float,
-        json: Any = None,
-        params: Mapping[str, str] | None = None,
-        data: IO[bytes] | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> "requests.Response":
+    def open(self, method: str, url: str, seconds: float, **parts: Unpack[RequestParts]) -> "requests.Response":
         """Return an answer whose body is not read yet; it must be closed.
 
         Args:
             method: The HTTP method.
             url: The whole URL.
             seconds: Longest wait for the beginning of the answer, and for each part of it.
-            json: A body that is sent as JSON.
-            params: The query.
-            data: A body that is sent as it is.
-            headers: More headers.
+            parts: See `RequestParts`.
         """
         from requests.utils import get_environ_proxies
 
@@ -213,10 +210,7 @@ class JobServer:
         return self._session().request(
             method,
             url,
-            json=json,
-            params=params,
-            data=data,
-            headers=headers,
+            **parts,
             proxies=proxies,
             timeout=(min(CONNECT_SECONDS, read), read),
             allow_redirects=False,  # a redirect would carry the token to another host

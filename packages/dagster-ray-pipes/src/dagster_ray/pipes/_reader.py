@@ -27,15 +27,13 @@ if TYPE_CHECKING:
     from dagster_pipes import PipesParams
 
 MessageChannel = Literal["auto", "file", "log"]
+_HEAD_SECONDS, _PAUSE_SECONDS = 20.0, 0.5
 STDIO = {PipesDefaultMessageWriter.STDIO_KEY: PipesDefaultMessageWriter.STDERR}
 
 
 def log_name(submission_id: str) -> str:
     """Return the name of a job's driver log in Ray's log folder (ray/dashboard/modules/job/common.py)."""
     return f"job-driver-{submission_id}.log"
-
-
-_HEAD_SECONDS, _PAUSE_SECONDS = 20.0, 0.5
 
 
 def message_file(client: RayJobClient, channel: MessageChannel, name: str) -> str | None:
