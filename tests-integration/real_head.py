@@ -1,6 +1,7 @@
 """A Ray head of one's own: own ports, own folder, ended by its process id."""
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -10,7 +11,7 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,17 +24,6 @@ class Head:
 
     dashboard: str
     agent_port: int
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody uses now, below the range that the system hands out by itself."""
-    sockets = [socket.socket() for _ in range(count)]
-    for found in sockets:
-        found.bind(("127.0.0.1", 0))
-    ports = [found.getsockname()[1] for found in sockets]
-    for found in sockets:
-        found.close()
-    return ports
 
 
 def _wait_until_ready(dashboard: str, agent: int, process: subprocess.Popen[bytes]) -> None:
@@ -50,10 +40,24 @@ def _wait_until_ready(dashboard: str, agent: int, process: subprocess.Popen[byte
     raise TimeoutError("the head did not start")
 
 
+def _free_ports(count: int) -> list[int]:
+    """Return different ports that nobody uses, from below the range that the system hands out by itself."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = random.randrange(12_000, 32_000)
+        with suppress(OSError), socket.socket() as tried:
+            tried.bind(("", port))
+            found.add(port)
+    return list(found)
+
+
 @contextmanager
 def ray_head() -> Generator[Head]:
     """Start a Ray head, and end it with all its processes."""
-    gcs, dashboard, agent, client = free_ports(4)
+    yield from _head(*_free_ports(4))
+
+
+def _head(gcs: int, dashboard: int, agent: int, client: int) -> Generator[Head]:
     folder = tempfile.mkdtemp(prefix="ray-")  # short: the path of a socket has 107 bytes
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"),

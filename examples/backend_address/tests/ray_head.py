@@ -1,6 +1,7 @@
 """A Ray head in processes of its own, for tests."""
 
 import contextlib
+import random
 import shutil
 import socket
 import subprocess
@@ -45,12 +46,14 @@ def listens(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different ports that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Return different ports that nobody uses, from below the range that the system hands out by itself."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = random.randrange(12_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as tried:
+            tried.bind(("", port))
+            found.add(port)
+    return list(found)
 
 
 def _start_command(directory: str, ports: list[int]) -> list[str]:

@@ -45,6 +45,8 @@ def run(seen: dict[str, Any], cluster: LocalRay, *, fails: bool = False) -> Mapp
         seen["handler"] = signal.getsignal(signal.SIGTERM)
         seen["cpus"] = ray.cluster_resources()["CPU"]
         seen["address"], seen["job"] = ray_cluster.address, ray_cluster.job_id
+        context: Any = ray_cluster.context
+        seen["of its job server"] = Path(context.address_info["session_dir"]).parent / "ray_current_cluster"
         result = sum(ray.get([shout.remote(number) for number in range(2)]))
         if fails:
             raise ValueError("as asked")
@@ -78,6 +80,7 @@ def test_a_run_gets_its_own_ray_and_leaves_nothing_behind(capfd: pytest.CaptureF
     assert told["dagster_ray/job_id"] == seen["job"]
     assert told["dagster_ray/startup_seconds"] > 0
     assert seen["address"].count(":") == 1
+    assert seen["of its job server"].read_text() == seen["address"]
     assert capfd.readouterr().out.count(" loudx") == 80
 
 

@@ -79,7 +79,12 @@ def test_the_step_that_started_the_cluster_may_be_killed_while_another_goes_on(f
 
 def claim(folder: Path, **options: Any) -> Claim:
     return claim_cluster(
-        Place.of("k", folder), {**CHEAP, **options}, keep_seconds=0, target="test", deadline=Deadline(PATIENCE_SECONDS)
+        Place.of("k", folder),
+        {**CHEAP, **options},
+        temp_dir=str(folder / "ray"),
+        keep_seconds=0,
+        target="test",
+        deadline=Deadline(PATIENCE_SECONDS),
     )
 
 
@@ -93,6 +98,7 @@ def test_a_cluster_whose_holder_was_killed_dies_with_it_and_the_next_step_starts
     assert not alive
     found = claim(folder)
     assert found.holder_pid != lost.holder_pid
+    assert (folder / "ray" / "ray_current_cluster").read_text() == found.address
     found.release(Deadline(PATIENCE_SECONDS))
     lost.release(Deadline(1))
     assert nothing_left(folder)

@@ -96,12 +96,18 @@ class Holder:
             self._leaving = claim  # it waits for the end of this process
 
 
-def _start_ray(options: dict[str, Any]) -> dict[str, Any]:
-    """Start Ray; return the answer for everybody: where it is, or why it did not start."""
+def _start_ray(options: dict[str, Any], temp_dir: str | None) -> dict[str, Any]:
+    """Start Ray, with a folder of its own if there is one (see _temp_dir.py).
+
+    Return the answer for everybody: where it is, or why it did not start.
+    """
     import ray
 
+    own = {} if temp_dir is None else {"_temp_dir": temp_dir}
     try:
-        context: Any = ray.init(address="local", log_to_driver=False, **options)
+        context: Any = ray.init(address="local", log_to_driver=False, **own, **options)
+        if temp_dir is not None:
+            Path(temp_dir, "ray_current_cluster").write_text(context.address_info["gcs_address"], encoding="utf-8")
     except Exception as error:  # noqa: BLE001 - goes to everybody who asked, as their error
         return {"error": f"{type(error).__name__}: {error}"}
     return {
@@ -132,7 +138,7 @@ def main(path: str, settings: str) -> None:
     last: socket.socket | None = None
     answer: dict[str, Any] = {"error": "it was ended before Ray had started"}
     try:
-        answer = _start_ray(wanted["options"])
+        answer = _start_ray(wanted["options"], wanted["temp_dir"])
         signal.signal(signal.SIGTERM, _end)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the run, not for its cluster
         last = holder.serve(json.dumps(answer).encode() + b"\n")

@@ -15,6 +15,7 @@ from dagster_ray.local._machine import usable_cpus
 from dagster_ray.local._options import sharing_key, split_options
 from dagster_ray.local._shared_cluster import Claim, Place, claim_cluster
 from dagster_ray.local._task_output import TaskOutput
+from dagster_ray.local._temp_dir import cluster_temp_dir, name_current_cluster
 from dagster_ray.local._worker_python import undo_use_this_python, use_this_python
 
 
@@ -85,7 +86,10 @@ class LocalRay(BaseRayResource):
     def init_options(self) -> Mapping[str, Any]:
         """Keyword arguments of `ray.init`: everything without `share`, with it only what is the driver's."""
         options = self._all_options()
-        return split_options(options)[1] if self.share else options
+        if self.share:
+            return split_options(options)[1]
+        own = _own_temp_dir(str(os.getpid()))
+        return options if own is None else {"_temp_dir": own, **options}
 
     @override
     def driver_environment(self) -> Mapping[str, str]:
@@ -111,10 +115,23 @@ class LocalRay(BaseRayResource):
                 "auth": os.environ.get("RAY_AUTH_MODE"),
                 "keep_seconds": self.keep_seconds,
             }
-            place = Place.of(sharing_key(cluster, surroundings))
+            key = sharing_key(cluster, surroundings)
             self._claim = claim_cluster(
-                place, cluster, keep_seconds=self.keep_seconds, target=self.display_name, deadline=deadline
+                Place.of(key),
+                cluster,
+                temp_dir=None if "_temp_dir" in cluster else _own_temp_dir(key),
+                keep_seconds=self.keep_seconds,
+                target=self.display_name,
+                deadline=deadline,
             )
+
+    @override
+    def on_driver(self, context: DagsterContext, deadline: Deadline) -> None:
+        """Let Ray's job server find the cluster that was just started in this process."""
+        own = None if self.share else _own_temp_dir(str(os.getpid()))
+        session = self._address_info.get("session_dir")
+        if own is not None and session is not None and Path(session).parent == Path(own):
+            name_current_cluster(own, self.address)
 
     @override
     def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
@@ -147,3 +164,7 @@ class LocalRay(BaseRayResource):
     def _address_info(self) -> Mapping[str, Any]:
         """What Ray says of the node that the driver is connected to; empty before that."""
         return {} if not self.is_connected else getattr(self.context, "address_info", {})
+
+
+def _own_temp_dir(cluster: str) -> str | None:
+    return cluster_temp_dir(cluster, os.getuid(), os.environ, sys.platform)

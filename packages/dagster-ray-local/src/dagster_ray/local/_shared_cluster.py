@@ -79,13 +79,20 @@ class Place:
 
 
 def claim_cluster(
-    place: Place, options: Mapping[str, Any], *, keep_seconds: float, target: str, deadline: Deadline
+    place: Place,
+    options: Mapping[str, Any],
+    *,
+    temp_dir: str | None = None,
+    keep_seconds: float,
+    target: str,
+    deadline: Deadline,
 ) -> Claim:
     """Join the cluster at `place`, and start it first if there is none.
 
     Args:
         place: Where to meet.
         options: Keyword arguments of `ray.init` for a cluster that is started.
+        temp_dir: The folder of its sessions, if it gets one of its own.
         keep_seconds: How long a cluster that is started outlives its last claim.
         target: The resource's display name, for errors.
         deadline: Ends all waits.
@@ -94,8 +101,9 @@ def claim_cluster(
         NotReadyError: The deadline passed.
         SharedClusterError: Ray could not be started.
     """
+    settings = {"options": dict(options), "temp_dir": temp_dir, "keep_seconds": keep_seconds}
     while not deadline.is_over():
-        connection = _connected(place) or _started(place, options, keep_seconds, deadline)
+        connection = _connected(place) or _started(place, settings, deadline)
         if connection is None:
             continue
         answer = _answer(connection, deadline)
@@ -119,14 +127,14 @@ def _connected(place: Place) -> socket.socket | None:
     return connection
 
 
-def _started(place: Place, options: Mapping[str, Any], keep_seconds: float, deadline: Deadline) -> socket.socket | None:
+def _started(place: Place, settings: Mapping[str, Any], deadline: Deadline) -> socket.socket | None:
     """Start the holder unless somebody else just did; return a connection, or None when the deadline is over."""
     try:
         with FileLock(place.lock, timeout=deadline.remaining_seconds(), poll_interval=_RETRY_SECONDS):
             if (connection := _connected(place)) is not None:
                 return connection
             place.socket.unlink(missing_ok=True)
-            process = _launch(place, {"options": dict(options), "keep_seconds": keep_seconds})
+            process = _launch(place, settings)
             while deadline.sleep(_RETRY_SECONDS):
                 if (connection := _connected(place)) is not None:
                     return connection

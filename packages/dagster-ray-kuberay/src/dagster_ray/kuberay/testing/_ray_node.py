@@ -8,7 +8,6 @@ import contextlib
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from dagster_ray.kuberay.testing._nodes import (
     listens,
     speaks_http2,
 )
+from dagster_ray.kuberay.testing._ports import PortBlock
 from dagster_ray.kuberay.testing._relay import PodAddress
 
 OBJECT_STORE_BYTES = 100_000_000
@@ -36,22 +36,6 @@ _PREFACE_SECONDS = 1.0
 _LOG_BYTES = 1024 * 1024
 _HOST = "127.0.0.1"
 _KILLED = 137
-_given_ports: set[int] = set()
-_given_lock = threading.Lock()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free now and were not given to another node of this process."""
-    with contextlib.ExitStack() as held, _given_lock:
-        found: list[int] = []
-        while len(found) < count:
-            listener = held.enter_context(socket.socket())
-            listener.bind((_HOST, 0))
-            port = int(listener.getsockname()[1])
-            if port not in _given_ports:
-                _given_ports.add(port)
-                found.append(port)
-        return found
 
 
 def ray_environment(order: NodeOrder, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -122,6 +106,7 @@ class RayNode:
         self._stop_seconds = stop_seconds
         self._pod_address = PodAddress(POD_PORTS)
         self._folder = Path(tempfile.mkdtemp(prefix="kr-", dir="/tmp"))
+        self._block: PortBlock | None = None
         self._ports: dict[int, int] = {}
         self._open: set[int] = set()
         self._process: subprocess.Popen[bytes] | None = None
@@ -136,7 +121,8 @@ class RayNode:
 
     def start(self) -> None:
         """Start the processes with fresh ports."""
-        self._ports = dict(zip(POD_PORTS, free_ports(len(POD_PORTS)), strict=True))
+        self._block = PortBlock(len(POD_PORTS))
+        self._ports = dict(zip(POD_PORTS, self._block.ports, strict=True))
         self._open, self._ended = set(), None
         self._ending = threading.Event()
         parameters = start_parameters(self._order, self._ports, str(self._folder / "r"))
@@ -226,8 +212,8 @@ class RayNode:
         if self._watcher is not None and self._watcher is not threading.current_thread():
             self._watcher.join()
         self._open = set()
-        with _given_lock:
-            _given_ports.difference_update(self._ports.values())
+        if self._block is not None:
+            self._block.close()
 
     def _probe(self, process: "subprocess.Popen[bytes]", ending: threading.Event) -> None:
         """Open the pod's ports as the real ones open."""
