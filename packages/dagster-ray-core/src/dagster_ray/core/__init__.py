@@ -17,7 +17,7 @@ from dagster_ray.core._outcome import is_interrupt
 from dagster_ray.core._phases import CleanupPolicy, StepOutcome
 from dagster_ray.core._protocol import RayResource, require_ray_resource
 from dagster_ray.core._resource import BaseRayResource
-from dagster_ray.core._run_identity import ImageCandidates, identity_of, image_candidates
+from dagster_ray.core._run_identity import ImageCandidates, identity_of, image_candidates, instance_id_of
 from dagster_ray.core._run_phases import run_phases
 from dagster_ray.core._signals import interrupts_deferred
 from dagster_ray.core._startup_event import startup_metadata
@@ -41,6 +41,7 @@ __all__ = [
     "identity_of",
     "image_candidates",
     "installed_backends",
+    "instance_id_of",
     "interrupts_deferred",
     "is_interrupt",
     "load_backend",

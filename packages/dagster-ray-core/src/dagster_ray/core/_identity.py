@@ -54,6 +54,7 @@ class Identity:
         code_location: The code location of the run's job. None for runs that the command line started.
         git_sha: The commit of the code location, where the deployment tells it.
         deployment: The Dagster deployment.
+        instance_id: The id of the Dagster instance's run storage. None where the storage does not tell it.
         job: The run's job.
         asset_keys: The assets of the step, as text with `/` between the parts.
         partition_key: The run's partition.
@@ -67,6 +68,7 @@ class Identity:
     code_location: str | None = None
     git_sha: str | None = None
     deployment: str | None = None
+    instance_id: str | None = None
     job: str | None = None
     asset_keys: tuple[str, ...] = ()
     partition_key: str | None = None
@@ -81,6 +83,7 @@ class Identity:
             "dagster/code-location": self.code_location,
             "dagster/git-sha": self.git_sha,
             "dagster/deployment": self.deployment,
+            "dagster/instance-id": self.instance_id,
             "dagster/job": self.job,
             "dagster/asset-key": ",".join(sorted(self.asset_keys)),
             "dagster/partition": self.partition_key,

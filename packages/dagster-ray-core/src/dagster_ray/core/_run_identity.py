@@ -52,6 +52,21 @@ def _attempt(context: DagsterContext, run_id: str, step_key: str | None) -> int:
     return max(types.count(kind) for kind in _RETRIES)
 
 
+def instance_id_of(instance: dg.DagsterInstance | None) -> str | None:
+    """Return the id of an instance's run storage, by which its runs are told from those of another instance.
+
+    A storage that Dagster+ or a third party provides need not have one (dagster/_core/storage/runs/sql_run_storage.py
+    has).
+    """
+    read = getattr(getattr(instance, "run_storage", None), "get_run_storage_id", None)
+    if read is None:
+        return None
+    try:
+        return str(read())
+    except Exception:  # noqa: BLE001 - any storage can sit behind it, and without an id only less is known
+        return None
+
+
 def _asset_keys(context: DagsterContext, run: dg.DagsterRun, step_key: str | None) -> tuple[str, ...]:
     """Return the assets of the step; during set-up those of the run's selection that the step is named after."""
     if not isinstance(context, dg.InitResourceContext):
@@ -96,6 +111,7 @@ def identity_of(
         code_location=info.get("dagster/code-location") or run.tags.get("dagster/code_location"),
         git_sha=git_sha,
         deployment=deployment,
+        instance_id=instance_id_of(context.instance),
         job=run.job_name,
         asset_keys=_asset_keys(context, run, step_key),
         partition_key=info.get("dagster/partition"),

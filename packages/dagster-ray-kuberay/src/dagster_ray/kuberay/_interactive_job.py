@@ -257,5 +257,5 @@ class KubeRayInteractiveJob(BaseRayResource):
 
         # Type checkers see no type in a nested config of Dagster's.
         config = cast("InteractiveRayJobConfig", self.ray_job)  # pyright: ignore[reportUnknownMemberType]
-        owned = self._plan.cleanup != "never"
-        return Settings(config, self.image, dict(self.env_vars), self.queue, self.priority, self.timeout, owned)
+        cleanup = self._plan.cleanup
+        return Settings(config, self.image, dict(self.env_vars), self.queue, self.priority, self.timeout, cleanup)

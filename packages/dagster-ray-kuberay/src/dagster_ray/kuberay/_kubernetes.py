@@ -1,28 +1,18 @@
-"""Calls of the Kubernetes API. The only module that imports kubernetes, and it does so when a step needs it.
+"""Calls of the Kubernetes API, as the backend needs them."""
 
-Uses the official client's configuration, credentials and connection pool with paths and JSON of our own, so that
-every version from 30 on behaves the same, and fields which its model classes do not know survive.
-"""
-
-# The official client has no types.
+# urllib3's responses come untyped from the Kubernetes client.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportMissingTypeStubs=false
 
-import json
-import os
-import random
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
 
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._kinds import PODS, Kind
-from dagster_ray.kuberay._kubernetes_answers import error_of, is_transient, message_of, parsed, retry_seconds
-from dagster_ray.kuberay._kubernetes_errors import KubeconfigError, NotFoundError, UnavailableError
+from dagster_ray.kuberay._kubernetes_answers import error_of, is_transient, message_of, parsed
+from dagster_ray.kuberay._kubernetes_connection import CONNECT_SECONDS, Call, KubernetesConnection
+from dagster_ray.kuberay._kubernetes_errors import NotFoundError
 from dagster_ray.kuberay._manifest_fields import at, mappings
 
 if TYPE_CHECKING:
@@ -30,43 +20,19 @@ if TYPE_CHECKING:
 
     from dagster_ray.kuberay._watch_stream import WatchStream
 
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_USER_AGENT = f"dagster-ray-kuberay/{version('dagster-ray-kuberay')}"
-_CONNECT_SECONDS = 5.0
-_READ_SECONDS = 10.0
 # A watch ends by itself after this time; a silence that is longer is a dead connection.
 _WATCH_SECONDS = 240
 _SILENCE_SECONDS = 300.0
-_PORT_FORWARD_PROTOCOL = "v4.channel.k8s.io"
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All objects that a selection matches."""
+    """All objects that a selection matches, or one page of them."""
 
     items: list[dict[str, Any]]
     resource_version: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One call, for the request and for errors."""
-
-    verb: str
-    """As a Role names it."""
-    method: str
-    kind: Kind
-    namespace: str | None
-    name: str | None = None
-    subresource: str | None = None
-    query: Mapping[str, str] | None = None
-    body: Mapping[str, Any] | None = None
-    content_type: str = "application/json"
-
-    @property
-    def path(self) -> str:
-        tail = f"?{urlencode(self.query)}" if self.query else ""
-        return self.kind.path(self.namespace, self.name, self.subresource) + tail
+    more: str | None = None
+    """Where the next page goes on; None after the last."""
 
 
 class KubernetesApi:
@@ -76,48 +42,34 @@ class KubernetesApi:
     end in `UnavailableError`; all others are a `KubernetesError` at once.
     """
 
-    def __init__(self, client: Any, namespace: str, *, in_cluster: bool) -> None:
-        """Take an ApiClient of the official library, which nobody else uses, and the account's namespace."""
-        self._client = client
-        self._configuration = client.configuration
-        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
-        self.namespace = namespace
-        self.in_cluster = in_cluster
-        self.server: str = self._configuration.host.rstrip("/")
-        self.requests = 0
-        """How many HTTP requests were sent."""
+    def __init__(self, connection: KubernetesConnection) -> None:
+        """Take a connection, which nobody else uses."""
+        self._connection = connection
+        self.namespace = connection.namespace
+        self.in_cluster = connection.in_cluster
+        self.server = connection.server
 
     @classmethod
     def load(cls, kubeconfig_file: str | None = None, context: str | None = None) -> "KubernetesApi":
         """Return the cluster that the arguments, the pod or the environment name, in this order.
 
-        Reads a kubeconfig as kubectl does (KUBECONFIG, ~/.kube/config) and runs its exec plug-ins. The official
-        library's default configuration is neither read nor changed.
-
         Raises:
             KubeconfigError: There is none, or it cannot be read.
         """
-        from kubernetes import client, config
+        return cls(KubernetesConnection.load(kubeconfig_file, context))
 
-        in_pod = "KUBERNETES_SERVICE_HOST" in os.environ and _NAMESPACE_FILE.exists()
-        in_cluster = in_pod and kubeconfig_file is None and context is None
-        source = "the pod's service account" if in_cluster else f"the kubeconfig {kubeconfig_file or '(default)'}"
-        configuration = client.Configuration()
-        configuration.retries = False
-        try:
-            if in_cluster:
-                config.load_incluster_config(client_configuration=configuration)
-                namespace = _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
-            else:
-                config.load_kube_config(
-                    kubeconfig_file, context, client_configuration=configuration, persist_config=False
-                )
-                namespace = _namespace_of(config, kubeconfig_file, context)
-        except Exception as error:  # noqa: BLE001 - the loader raises whatever YAML, base64 and plug-ins raise
-            # Texts of the loader may quote the file, which has credentials.
-            reason = str(error) if isinstance(error, config.ConfigException) else type(error).__name__
-            raise KubeconfigError(source, reason.splitlines()[0][:200] if reason else "unreadable") from None
-        return cls(client.ApiClient(configuration), namespace, in_cluster=in_cluster)
+    @property
+    def requests(self) -> int:
+        """How many HTTP requests were sent."""
+        return self._connection.requests
+
+    def server_time(self) -> datetime:
+        """Return the API server's time now, as its last answer and the seconds since tell it.
+
+        Raises:
+            ServerTimeUnknownError: No answer has told it yet.
+        """
+        return self._connection.server_time()
 
     def create(
         self, kind: Kind, namespace: str, body: Mapping[str, Any], deadline: Deadline, *, strict: bool = True
@@ -136,12 +88,12 @@ class KubernetesApi:
         """
         name = at(body, "metadata", "name")
         query = {"fieldValidation": "Strict" if strict else "Warn"}
-        call = _Call("create", "POST", kind, namespace, query=query, body=body)
-        return dict(parsed(self._request(call, deadline, str(name))))
+        call = Call("create", "POST", kind, namespace, query=query, body=body)
+        return dict(parsed(self._connection.request(call, deadline, str(name))))
 
     def get(self, kind: Kind, namespace: str, name: str, deadline: Deadline) -> dict[str, Any]:
         """Return an object."""
-        return dict(parsed(self._request(_Call("get", "GET", kind, namespace, name), deadline)))
+        return dict(parsed(self._connection.request(Call("get", "GET", kind, namespace, name), deadline)))
 
     def list(
         self,
@@ -154,23 +106,66 @@ class KubernetesApi:
         page: int = 500,
     ) -> Listing:
         """Return all objects of a namespace (None: of all namespaces) that the selectors match, page by page."""
-        selectors = {"labelSelector": label_selector, "fieldSelector": field_selector}
-        query = {key: value for key, value in selectors.items() if value is not None} | {"limit": str(page)}
         items: list[dict[str, Any]] = []
+        more: str | None = None
         while True:
-            answer = parsed(self._request(_Call("list", "GET", kind, namespace, query=query), deadline))
-            items += [dict(item) for item in mappings(answer.get("items"))]
-            more = at(answer, "metadata", "continue")
-            if not more:
-                return Listing(items, str(at(answer, "metadata", "resourceVersion") or ""))
-            query = {**query, "continue": str(more)}
+            found = self.list_page(
+                kind,
+                namespace,
+                deadline,
+                label_selector=label_selector,
+                field_selector=field_selector,
+                page=page,
+                more=more,
+            )
+            items += found.items
+            more = found.more
+            if more is None:
+                return Listing(items, found.resource_version)
+
+    def list_page(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        deadline: Deadline,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        page: int = 500,
+        more: str | None = None,
+    ) -> Listing:
+        """Return one page of a list.
+
+        Args:
+            kind: The kind of objects.
+            namespace: Their namespace; None for all.
+            deadline: Ends the attempts.
+            label_selector: Only these objects.
+            field_selector: Only these objects.
+            page: Most objects of a page.
+            more: What the page before said; None for the first.
+
+        Raises:
+            GoneError: The server has forgotten the state that the first page showed; begin again.
+        """
+        given = {
+            "labelSelector": label_selector,
+            "fieldSelector": field_selector,
+            "limit": str(page),
+            "continue": more,
+        }
+        query = {key: value for key, value in given.items() if value is not None}
+        answer = parsed(self._connection.request(Call("list", "GET", kind, namespace, query=query), deadline))
+        items = [dict(item) for item in mappings(answer.get("items"))]
+        version, go_on = at(answer, "metadata", "resourceVersion"), at(answer, "metadata", "continue")
+        return Listing(items, str(version or ""), str(go_on) if go_on else None)
 
     def patch(
         self, kind: Kind, namespace: str, name: str, body: Mapping[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
         """Send a merge patch; return the object. Sending one twice does the same as once."""
-        call = _Call("patch", "PATCH", kind, namespace, name, body=body, content_type="application/merge-patch+json")
-        return dict(parsed(self._request(call, deadline)))
+        call = Call("patch", "PATCH", kind, namespace, name, body=body, content_type="application/merge-patch+json")
+        return dict(parsed(self._connection.request(call, deadline)))
 
     def delete(
         self,
@@ -194,7 +189,7 @@ class KubernetesApi:
         if preconditions:
             body["preconditions"] = preconditions
         try:
-            self._request(_Call("delete", "DELETE", kind, namespace, name, body=body), deadline)
+            self._connection.request(Call("delete", "DELETE", kind, namespace, name, body=body), deadline)
         except NotFoundError:
             return False
         return True
@@ -241,7 +236,7 @@ class KubernetesApi:
             query["previous"] = "true"
         if tail_lines is not None:
             query["tailLines"] = str(tail_lines)
-        body = self._request(_Call("get", "GET", PODS, namespace, pod, "log", query), deadline)
+        body = self._connection.request(Call("get", "GET", PODS, namespace, pod, "log", query), deadline)
         return body.decode(errors="replace").rstrip()
 
     def open_watch(self, kind: Kind, namespace: str, query: Mapping[str, str]) -> Any:
@@ -252,9 +247,9 @@ class KubernetesApi:
         import urllib3
 
         full = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_SECONDS)}
-        call = _Call("watch", "GET", kind, namespace, query=full)
-        timeout = urllib3.Timeout(connect=_CONNECT_SECONDS, read=_SILENCE_SECONDS)
-        response = self._send(call, timeout, preload=False)
+        call = Call("watch", "GET", kind, namespace, query=full)
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=_SILENCE_SECONDS)
+        response = self._connection.send(call, timeout, preload=False)
         if response.status == 200:
             return response
         body = response.read(65536)
@@ -270,121 +265,8 @@ class KubernetesApi:
             KubernetesError: The API server refused.
             OSError: It could not be reached, or the pod has no such stream now.
         """
-        from websocket import WebSocket, WebSocketBadStatusException, WebSocketException
-
-        call = _Call("create", "GET", PODS, namespace, pod, "portforward", {"ports": str(port)})
-        base = urlsplit(self.server)
-        url = f"{'wss' if base.scheme == 'https' else 'ws'}://{base.netloc}{base.path}{call.path}"
-        socket = WebSocket(sslopt=self._tls_options(base.scheme), skip_utf8_validation=True)
-        self.requests += 1
-        try:
-            socket.connect(
-                url,
-                header={**self._auth_headers(), "User-Agent": _USER_AGENT},
-                subprotocols=[_PORT_FORWARD_PROTOCOL],
-                timeout=timeout_seconds,
-                **self._proxy_options(),
-            )
-        except WebSocketBadStatusException as error:
-            socket.close()
-            status = int(error.status_code or 0)
-            if is_transient(status):
-                raise OSError(f"{status} from the API server") from None
-            body = error.resp_body if isinstance(error.resp_body, bytes) else b""
-            raise error_of("create", _PORT_FORWARD, namespace, pod, status=status, body=body) from None
-        except WebSocketException as error:
-            socket.close()
-            raise OSError(type(error).__name__) from None
-        except BaseException:
-            socket.close()
-            raise
-        socket.settimeout(None)
-        return socket
+        return self._connection.open_stream(namespace, pod, port, timeout_seconds)
 
     def close(self) -> None:
         """Close all idle connections."""
-        self._client.rest_client.pool_manager.clear()
-
-    # Inside
-
-    def _request(self, call: _Call, deadline: Deadline, name: str | None = None) -> bytes:
-        """Send a call until it is answered for good."""
-        import urllib3
-
-        attempt, status, last, retry_after = 0, 0, "", None
-        while True:
-            attempt += 1
-            seconds = max(0.5, min(_READ_SECONDS, deadline.remaining_seconds()))
-            timeout = urllib3.Timeout(connect=min(_CONNECT_SECONDS, seconds), read=seconds)
-            try:
-                response = self._send(call, timeout, preload=True)
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                if isinstance(error, urllib3.exceptions.SSLError):
-                    raise KubeconfigError(self.server, "its TLS certificate is not accepted") from None
-                status, last, retry_after = 0, type(error).__name__, None
-            else:
-                if 200 <= response.status < 300:
-                    return response.data
-                if not is_transient(response.status):
-                    name = call.name or name
-                    raise error_of(
-                        call.verb, call.kind, call.namespace, name, status=response.status, body=response.data
-                    )
-                status, retry_after = response.status, response.headers.get("Retry-After")
-                last = f"{status} {message_of(response.data)}"
-            if not deadline.sleep(retry_seconds(attempt, retry_after, self._rng)):
-                resource = call.kind.resource
-                raise UnavailableError(call.verb, resource, call.namespace, call.name or name, status, last, attempt)
-
-    def _send(self, call: _Call, timeout: Any, *, preload: bool) -> Any:
-        headers = {"Accept": "application/json", "User-Agent": _USER_AGENT, **self._auth_headers()}
-        body = None
-        if call.subresource == "log":
-            headers["Accept"] = "*/*"
-        if call.body is not None:
-            headers["Content-Type"] = call.content_type
-            body = json.dumps(call.body).encode()
-        self.requests += 1
-        return self._client.rest_client.pool_manager.request(
-            call.method,
-            self.server + call.path,
-            body=body,
-            headers=headers,
-            timeout=timeout,
-            preload_content=preload,
-            retries=False,
-            redirect=False,
-        )
-
-    def _auth_headers(self) -> dict[str, str]:
-        """Return the credentials; the official client renews them here when they expire."""
-        settings = self._configuration.auth_settings()
-        return {item["key"]: item["value"] for item in settings.values() if item["in"] == "header" and item["value"]}
-
-    def _tls_options(self, scheme: str) -> dict[str, Any]:
-        settings = self._configuration
-        if scheme != "https" or not settings.verify_ssl:
-            options: dict[str, Any] = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
-        else:
-            options = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": settings.ssl_ca_cert}
-            if settings.assert_hostname is not None:
-                options["check_hostname"] = settings.assert_hostname
-        more = {"certfile": settings.cert_file, "keyfile": settings.key_file}
-        more["server_hostname"] = getattr(settings, "tls_server_name", None)
-        return options | {key: value for key, value in more.items() if value}
-
-    def _proxy_options(self) -> dict[str, Any]:
-        if not self._configuration.proxy:
-            return {}
-        proxy = urlsplit(self._configuration.proxy)
-        return {"http_proxy_host": proxy.hostname, "http_proxy_port": proxy.port, "proxy_type": proxy.scheme}
-
-
-_PORT_FORWARD = Kind("", "v1", "pods/portforward", "PodPortForwardOptions")
-
-
-def _namespace_of(config: Any, kubeconfig_file: str | None, context: str | None) -> str:
-    """Return the namespace of the kubeconfig's context."""
-    contexts, current = config.list_kube_config_contexts(config_file=kubeconfig_file)
-    chosen = current if context is None else next((item for item in contexts if item["name"] == context), current)
-    return str(at(chosen, "context", "namespace") or "default")
+        self._connection.close()

@@ -2,6 +2,7 @@
 
 DagsterRayError
   KubeconfigError          no cluster is configured
+  ServerTimeUnknownError   the API server's answers do not tell the time
   KubernetesError          a call failed; the subclasses say why
     UnauthorizedError        401: the credentials were not taken
     ForbiddenError           403: the Role lacks a verb on a resource
@@ -39,6 +40,27 @@ class KubeconfigError(DagsterRayError):
         return (
             "set `kubeconfig_file` and `kube_context` on the resource, KUBECONFIG in the environment, or run in a pod."
         )
+
+
+class ServerTimeUnknownError(DagsterRayError):
+    """No answer of the API server had a readable header `Date`, so that no lock can be dated."""
+
+    code = "server-time-unknown"
+
+    def __init__(self, server: str) -> None:
+        """Take the API server's URL."""
+        super().__init__(server)
+        self.server = server
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"The answers of the API server {self.server} do not tell the time: they have no readable header Date."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return "let the proxy in front of the API server pass the header on."
 
 
 class KubernetesError(DagsterRayError):

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dagster_ray.core import Deadline, identity_of
+from dagster_ray.core import CleanupPolicy, Deadline, identity_of
 from dagster_ray.kuberay._kinds import RAYCLUSTERS
 from dagster_ray.kuberay._kubernetes_errors import NotFoundError
+from dagster_ray.kuberay._labels import cleanup_labels
 from dagster_ray.kuberay._manifest_fields import at, mapping
 from dagster_ray.kuberay._manifests import (
     DEFAULT_TTL_SECONDS,
@@ -50,6 +51,7 @@ class RayJobSettings:
     queue: str | None
     priority: str | None
     timeout_seconds: float
+    cleanup: CleanupPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def wish_of(
     common = RenderInput(
         name="",
         namespace=namespace_of(config, api),
-        labels={**identity.labels, CALL_LABEL: ids.key},
+        labels={**identity.labels, **cleanup_labels(settings.cleanup), CALL_LABEL: ids.key},
         annotations={**identity.annotations, **notes, CREATION_ANNOTATION: creation_id},
         image=_NO_IMAGE if ray_version is None and "public image" in image.source else image.image,
         ray_version=ray_version,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster import PipesContextInjector
 
-from dagster_ray.core import CleanupPolicy, Deadline, interrupts_deferred
+from dagster_ray.core import Deadline, interrupts_deferred
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay import _interactive_steps as steps
 from dagster_ray.kuberay._head_route import Access
@@ -52,7 +52,6 @@ class ClientSettings:
 
     rayjob: RayJobSettings
     run: RunSettings
-    cleanup: CleanupPolicy
     queue_timeout: float
     access: Access
     head_host: str | None
@@ -249,7 +248,7 @@ class _RayJobCall:
             return
         if error is not None and self._is_submitted and self._settings.run.leaves_job(error):
             return  # the job goes on, for a retry
-        policy = self._settings.cleanup
+        policy = self._settings.rayjob.cleanup
         if policy == "always" or (policy == "on_exception" and error is not None and not self._left_to_operator(error)):
             try:
                 steps.delete(self._api, self._wish, self._job, self._call.context, Deadline(_CLEANUP_SECONDS))

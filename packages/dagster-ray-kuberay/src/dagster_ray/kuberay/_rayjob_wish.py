@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dagster_ray.core import DagsterContext, Deadline, identity_of, image_candidates
+from dagster_ray.core import CleanupPolicy, DagsterContext, Deadline, identity_of, image_candidates
 from dagster_ray.kuberay._image import ChosenImage, choose_image
+from dagster_ray.kuberay._labels import cleanup_labels
 from dagster_ray.kuberay._manifests import RenderInput, metadata_text, render_rayjob
 from dagster_ray.kuberay._portable import PRE_RUNNING_DEADLINE
 from dagster_ray.kuberay._rayjob_creation import CREATION_ANNOTATION, Wish
@@ -41,8 +42,8 @@ class Settings:
     queue: str | None
     priority: str | None
     timeout_seconds: float
-    owned: bool
-    """Whether the RayJob may end with the step's pod."""
+    cleanup: CleanupPolicy
+    """When the step deletes the RayJob; one that it never deletes does not end with its pod either."""
 
 
 def wish_for(
@@ -63,7 +64,7 @@ def wish_for(
     common = RenderInput(
         name="",
         namespace=namespace,
-        labels=identity.labels,
+        labels={**identity.labels, **cleanup_labels(settings.cleanup)},
         annotations={**identity.annotations, CREATION_ANNOTATION: creation_id},
         image=image.image,
         ray_version=ray_version,
@@ -71,7 +72,7 @@ def wish_for(
         queue=settings.queue,
         priority=settings.priority,
         pre_running_deadline_seconds=operator_deadline(settings.timeout_seconds),
-        owner_reference=owner_reference(api, namespace, deadline, log) if settings.owned else None,
+        owner_reference=owner_reference(api, namespace, deadline, log) if settings.cleanup != "never" else None,
         environ=os.environ,
     )
     own_name = metadata_text(config, "name", os.environ)

@@ -25,6 +25,7 @@ from dagster_ray.kuberay._kubernetes_errors import (
     KubeconfigError,
     KubernetesError,
     NotFoundError,
+    ServerTimeUnknownError,
     UnauthorizedError,
     UnavailableError,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "OperatorSilentError",
     "QueueTimeoutError",
     "RayJobEndedError",
+    "ServerTimeUnknownError",
     "SpecFileError",
     "SpecRefusedError",
     "TokenRequiredError",

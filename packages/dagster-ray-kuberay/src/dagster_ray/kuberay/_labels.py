@@ -1,0 +1,37 @@
+"""Labels and annotations by which objects are found again, beside those of the identity. Pure.
+
+They are a contract: other tools may read them, and a later version finds what an earlier one has made.
+"""
+
+from dagster_ray.core import CleanupPolicy
+
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MANAGED_BY = "dagster-ray"
+"""The label's value on all that dagster-ray makes. What lacks it is never changed, except for a lock, nor deleted."""
+
+RUN_LABEL = "dagster/run-id"
+STEP_LABEL = "dagster/step-key"
+RESOURCE_LABEL = "dagster/resource-key"
+INSTANCE_LABEL = "dagster/instance-id"
+"""The id of the Dagster instance's run storage: whether a run that is not found there was deleted, or is another's."""
+
+CLEANUP_LABEL = "dagster/cleanup"
+"""The lifecycle's cleanup policy of an object that one step has for itself: always, on_exception or never."""
+
+SHARING_LABEL = "dagster/cluster-sharing"
+SHARED = "true"
+GENERATION_LABEL = "dagster/sharing-generation"
+"""Which cluster of its sharing key this is, from 1 on: a broken one is followed by the next."""
+SCOPE_LABEL = "dagster/sharing-scope"
+RUN_SCOPE = "run"
+"""The scope of a shared cluster that ends with its run; without the label it outlives runs."""
+SPEC_LABEL = "dagster/spec-hash"
+"""The hash of the specification that a shared cluster was made from."""
+
+LOCK_PREFIX = "dagster/lock-"
+"""What the names of lock annotations begin with; each step adds one of its own."""
+
+
+def cleanup_labels(policy: CleanupPolicy) -> dict[str, str]:
+    """Return the label that tells what the end of the step means for an object."""
+    return {CLEANUP_LABEL: policy}
