@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from dagster_ray.kuberay._cluster_state import Head
+from dagster_ray.kuberay._creation import CREATION_ANNOTATION, whose
 from dagster_ray.kuberay._head_route import Access, checked_head_host, goes_direct, host_of
-from dagster_ray.kuberay._rayjob_creation import CREATION_ANNOTATION, whose
-from dagster_ray.kuberay._rayjob_state import Head
+from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._spec_errors import InvalidSpecError
 from dagster_ray.kuberay._token import secret_name
 
@@ -55,11 +56,28 @@ WANTED = rayjob("mine")
     ],
 )
 def test_whose_an_object_is(existing: dict[str, Any], owner: str) -> None:
-    assert whose(existing, WANTED) == owner
+    assert whose(RAYJOBS, existing, WANTED) == owner
+
+
+@pytest.mark.parametrize(
+    ("existing", "owner"),
+    [
+        (rayjob("theirs", status=""), "ours"),
+        ({"metadata": {**WANTED["metadata"], "annotations": {}, "deletionTimestamp": "2026-01-01T00:00:00Z"}}, "used"),
+        (rayjob("theirs", {}), "foreign"),
+    ],
+    ids=[
+        "an earlier process of this step made it, and any number of drivers may use it",
+        "an earlier process of this step made it, and it is being deleted",
+        "somebody else made it",
+    ],
+)
+def test_whose_a_raycluster_is(existing: dict[str, Any], owner: str) -> None:
+    assert whose(RAYCLUSTERS, existing, WANTED) == owner
 
 
 def test_a_wish_without_a_run_adopts_nothing() -> None:
-    assert whose({"metadata": {}}, {"metadata": {"annotations": {CREATION_ANNOTATION: "mine"}}}) == "foreign"
+    assert whose(RAYJOBS, {"metadata": {}}, {"metadata": {"annotations": {CREATION_ANNOTATION: "mine"}}}) == "foreign"
 
 
 @pytest.mark.parametrize(
@@ -109,5 +127,4 @@ def test_a_head_host_that_cannot_be_filled_in_is_refused_at_load(template: str) 
     ids=["no options", "no mode", "disabled", "token", "an own Secret", "cut to a dash", "cut to a letter"],
 )
 def test_which_secret_holds_the_token(options: dict[str, str] | None, cluster: str, name: str | None) -> None:
-    manifest = {"spec": {"rayClusterSpec": {"authOptions": options}}}
-    assert secret_name(manifest, cluster) == name
+    assert secret_name({"authOptions": options}, cluster) == name

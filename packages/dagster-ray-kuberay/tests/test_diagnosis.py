@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from dagster_ray.kuberay._cluster_state import Head
 from dagster_ray.kuberay._diagnosis import Diagnosis, explain, explain_head
-from dagster_ray.kuberay._rayjob_state import Head
 
 NOT_FOUND = 'failed to resolve reference "docker.io/rayproject/ray:missing": not found'
 REFUSED = "dial tcp 10.0.0.1:443: connect: connection refused"

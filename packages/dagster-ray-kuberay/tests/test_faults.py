@@ -214,7 +214,7 @@ def test_a_spec_that_only_the_operator_refuses_is_told_in_its_words(
     version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1.4 tells it by an event alone. The manifest is changed after the rules that we know at load have passed it."""
-    monkeypatch.setattr("dagster_ray.kuberay._rayjob_wish.render_rayjob", with_negative_deadline)
+    monkeypatch.setattr("dagster_ray.kuberay._wishes.render_rayjob", with_negative_deadline)
     with simulated(version) as simulator:
         outcome = run_step(resource(simulator, timeout=600))
         assert not outcome.success

@@ -15,15 +15,17 @@ from typing_extensions import override
 
 from dagster_ray.core import Deadline, StepOutcome
 from dagster_ray.kuberay import KubeRayInteractiveJob
-from dagster_ray.kuberay import _interactive_steps as steps
 from dagster_ray.kuberay._cluster_errors import (
     ClusterGoneError,
     RayJobEndedError,
     TokenRequiredError,
     VersionMismatchError,
 )
+from dagster_ray.kuberay._cluster_steps import check, greet
+from dagster_ray.kuberay._created import Created, created
+from dagster_ray.kuberay._interactive_steps import record_outcome, register
+from dagster_ray.kuberay._kinds import RAYJOBS
 from dagster_ray.kuberay._kubernetes import KubernetesApi
-from dagster_ray.kuberay._rayjob_creation import CreatedRayJob
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import KubeletOptions, Simulator
 from dagster_ray.kuberay.testing._fake_node import FakeRayNode
@@ -31,7 +33,7 @@ from dagster_ray.kuberay.testing._nodes import CLIENT_PORT, NodeOrder
 
 CANARY = "canary-5d41402abc4b"
 RAY = importlib.metadata.version("ray")
-JOB = CreatedRayJob("default", "job", "uid", {})
+JOB = Created(RAYJOBS, "default", "job", "uid", {})
 
 
 class DashboardRoute:
@@ -48,9 +50,9 @@ class DashboardRoute:
     def close(self) -> None: ...
 
 
-def greet(reply: Any, token: str | None = None) -> None:
+def greeted(reply: Any, token: str | None = None) -> None:
     with ScriptedServer(reply) as server:
-        steps.greet(JOB, DashboardRoute(server.url), token, dg.build_init_resource_context(), Deadline(10))
+        greet(JOB, DashboardRoute(server.url), token, dg.build_init_resource_context(), Deadline(10))
 
 
 def versions(ray: str, python: str) -> Any:
@@ -58,32 +60,32 @@ def versions(ray: str, python: str) -> Any:
 
 
 def test_a_cluster_of_our_versions_is_greeted() -> None:
-    greet(versions(RAY, platform.python_version()))
+    greeted(versions(RAY, platform.python_version()))
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_token_that_is_missing_or_wrong_is_told_and_never_quoted(status: int) -> None:
     with pytest.raises(TokenRequiredError) as caught:
-        greet(answer(status, "Unauthorized"), CANARY)
+        greeted(answer(status, "Unauthorized"), CANARY)
     assert str(status) in str(caught.value)
     assert CANARY not in str(caught.value)
 
 
 def test_another_ray_is_told_with_both_versions() -> None:
     with pytest.raises(VersionMismatchError) as caught:
-        greet(versions("2.1.0", platform.python_version()))
+        greeted(versions("2.1.0", platform.python_version()))
     assert caught.value.problem == f"RayJob default/job runs Ray 2.1.0, the step runs Ray {RAY}."
 
 
 def test_another_python_is_told_unless_rays_own_variable_lets_it_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(VersionMismatchError, match=r"runs Python 3\.7\.1"):
-        greet(versions(RAY, "3.7.1"))
+        greeted(versions(RAY, "3.7.1"))
     monkeypatch.setenv("RAY_IGNORE_VERSION_MISMATCH", "1")
-    greet(versions(RAY, "3.7.1"))
+    greeted(versions(RAY, "3.7.1"))
 
 
 def test_a_dashboard_that_does_not_answer_keeps_nobody_from_connecting() -> None:
-    greet(answer(404, "404: Not Found"))
+    greeted(answer(404, "404: Not Found"))
 
 
 # On the simulator
@@ -155,15 +157,15 @@ def api(simulator: Simulator) -> Generator[KubernetesApi]:
     opened.close()
 
 
-def made(simulator: Simulator) -> CreatedRayJob:
+def made(simulator: Simulator) -> Created:
     assert run_step(resource(simulator, lifecycle={"connect": False, "cleanup": "never"})).success
     (job,) = simulator.store.list("rayjobs")
-    return CreatedRayJob("default", job["metadata"]["name"], job["metadata"]["uid"], job)
+    return created(RAYJOBS, "default", job)
 
 
 def test_a_driver_that_connects_is_written_into_the_rayjob(simulator: Simulator, api: KubernetesApi) -> None:
     job = made(simulator)
-    steps.register(api, job, "01000000", Deadline(10))
+    register(api, job, "01000000", Deadline(10))
     (rayjob,) = simulator.store.list("rayjobs")
     assert rayjob["spec"]["jobId"] == "01000000"
 
@@ -172,26 +174,26 @@ def test_a_rayjob_that_goes_while_the_driver_connects_is_told(simulator: Simulat
     job = made(simulator)
     simulator.store.delete("rayjobs", "default", job.name)
     with pytest.raises(ClusterGoneError):
-        steps.check(api, job, None, dg.build_init_resource_context())
+        check(api, job, None, dg.build_init_resource_context())
     with pytest.raises(ClusterGoneError):
-        steps.register(api, job, "01000000", Deadline(10))
+        register(api, job, "01000000", Deadline(10))
 
 
 def test_a_rayjob_that_was_made_anew_under_the_name_is_not_ours(simulator: Simulator, api: KubernetesApi) -> None:
     job = dataclasses.replace(made(simulator), uid="another")
     with pytest.raises(ClusterGoneError):
-        steps.check(api, job, None, dg.build_init_resource_context())
+        check(api, job, None, dg.build_init_resource_context())
     with pytest.raises(ClusterGoneError):
-        steps.register(api, job, "01000000", Deadline(10))
+        register(api, job, "01000000", Deadline(10))
 
 
 def test_an_api_server_that_is_away_does_not_end_an_attempt_to_connect(
     simulator: Simulator, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "_CHECK_SECONDS", 0.5)
+    monkeypatch.setattr("dagster_ray.kuberay._cluster_steps._CHECK_SECONDS", 0.5)
     job = made(simulator)
     with simulator.faults.outage():
-        steps.check(api, job, None, dg.build_init_resource_context())
+        check(api, job, None, dg.build_init_resource_context())
 
 
 def test_a_rayjob_that_the_operator_has_ended_ends_the_attempts(simulator: Simulator, api: KubernetesApi) -> None:
@@ -202,7 +204,7 @@ def test_a_rayjob_that_the_operator_has_ended_ends_the_attempts(simulator: Simul
         "rayjobs", {**rayjob, "status": {**rayjob["status"], "jobDeploymentStatus": "Failed", "reason": "AppFailed"}}
     )
     with pytest.raises(RayJobEndedError, match="AppFailed"):
-        steps.check(api, job, None, dg.build_init_resource_context())
+        check(api, job, None, dg.build_init_resource_context())
 
 
 # How a failed step ends
@@ -217,9 +219,9 @@ def test_what_the_spec_says_for_a_failure_holds_although_ray_says_succeeded(
     cluster = resource(simulator, spec={"deletionStrategy": STRATEGY}, lifecycle={"connect": False, "cleanup": "never"})
     assert run_step(cluster).success
     (rayjob,) = simulator.store.list("rayjobs")
-    job = CreatedRayJob("default", rayjob["metadata"]["name"], rayjob["metadata"]["uid"], rayjob)
+    job = created(RAYJOBS, "default", rayjob)
     context = dg.build_init_resource_context()
-    assert steps.record_outcome(api, job, StepOutcome.FAILED, context, Deadline(10), always=False)
+    assert record_outcome(api, job, StepOutcome.FAILED, context, Deadline(10), always=False)
     (rayjob,) = simulator.store.list("rayjobs")
     assert rayjob["spec"]["deletionStrategy"]["onSuccess"] == {"policy": "DeleteNone"}
     assert rayjob["metadata"]["labels"]["dagster/outcome"] == "failed"

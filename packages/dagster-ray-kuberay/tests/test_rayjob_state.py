@@ -4,18 +4,18 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._rayjob_state import (
+from dagster_ray.kuberay._cluster_state import (
+    ClusterState,
     Ended,
     Head,
     Queued,
-    RayJobState,
     Starting,
     Unseen,
-    head_of_raycluster,
     ports_of_service,
-    read_rayjob,
     service_differs_from_pod,
 )
+from dagster_ray.kuberay._raycluster_state import head_of_raycluster
+from dagster_ray.kuberay._rayjob_state import read_rayjob
 
 ENDPOINTS = {"client": "10001", "dashboard": "8265", "gcs-server": "6379", "metrics": "8080", "serve": "8000"}
 PORTS = {"client": 10001, "dashboard": 8265, "gcs-server": 6379, "metrics": 8080, "serve": 8000}
@@ -35,7 +35,7 @@ def rayjob(status: dict[str, Any] | None, **spec: Any) -> dict[str, Any]:
 NAMED = {"jobDeploymentStatus": "Initializing", "rayClusterName": "job-a-x7k2p"}
 PLACED = {"podName": "h", "podIP": "10.0.0.7", "serviceIP": "10.0.0.7", "serviceName": "job-a-x7k2p-head-svc"}
 
-CASES: dict[str, tuple[dict[str, Any], RayJobState]] = {
+CASES: dict[str, tuple[dict[str, Any], ClusterState]] = {
     "no operator has seen it": (rayjob(None), Unseen()),
     "a queue holds it before any status": (
         {**rayjob(None, suspend=True), "metadata": {"labels": {"kueue.x-k8s.io/queue-name": "team-a"}}},
@@ -87,7 +87,7 @@ CASES: dict[str, tuple[dict[str, Any], RayJobState]] = {
 
 
 @pytest.mark.parametrize(("obj", "state"), CASES.values(), ids=CASES)
-def test_a_status_means(obj: dict[str, Any], state: RayJobState) -> None:
+def test_a_status_means(obj: dict[str, Any], state: ClusterState) -> None:
     assert read_rayjob(obj) == state
 
 
@@ -129,7 +129,7 @@ def test_a_rayclusters_own_status_tells_the_same() -> None:
     ids=["default", "ClusterIP", "NodePort", "an own Service"],
 )
 def test_which_service_must_be_read(group: dict[str, Any], differs: bool) -> None:
-    assert service_differs_from_pod(rayjob(None, rayClusterSpec={"headGroupSpec": group})) is differs
+    assert service_differs_from_pod({"headGroupSpec": group}) is differs
 
 
 def test_the_ports_of_a_service_and_of_its_pod() -> None:

@@ -36,6 +36,7 @@ class _Progress:
     create_begun: bool = False
     created: bool = False
     ready: bool = False
+    left: bool = False
     deleted: bool = False
     connection: _connection.Connection | None = None
     seconds: dict[Phase, float] = field(default_factory=dict[Phase, float])
@@ -154,6 +155,14 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
         """Do what must happen while the driver is still registered, for example record how the step ended.
 
         Called if a driver was connected. SIGINT and SIGTERM wait until it returns.
+        """
+
+    def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
+        """Give up this step's share of a cluster that others may use; the default does nothing.
+
+        Called at most once, after the driver was disconnected and before the cluster may be deleted, for every
+        outcome and whatever the lifecycle says of the cleanup; also after a `create_cluster` that did not finish.
+        SIGINT and SIGTERM wait until it returns.
         """
 
     def release(self, context: DagsterContext) -> None:
@@ -285,9 +294,8 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
                 self._disconnect(context, outcome)
         finally:
             try:
-                if delete and self._progress.create_begun and not self._progress.deleted:
-                    self._progress.deleted = True
-                    self.delete_cluster(context, outcome, Deadline(_CLEANUP_SECONDS))
+                if self._progress.create_begun:
+                    self._end_use(context, outcome, delete=delete)
             finally:
                 self.release(context)
         self.on_cleanup(context, outcome)
@@ -309,6 +317,18 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
     @property
     def _ray_data_limits(self) -> RayDataExecutionOptions | None:
         return self.data_execution_options  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+    def _end_use(self, context: DagsterContext, outcome: StepOutcome, *, delete: bool) -> None:
+        """Leave the cluster and delete it, within one budget; a failure of the former does not keep it alive."""
+        deadline, progress = Deadline(_CLEANUP_SECONDS), self._progress
+        try:
+            if not progress.left:
+                progress.left = True
+                self.leave_cluster(context, outcome, deadline)
+        finally:
+            if delete and not progress.deleted:
+                progress.deleted = True
+                self.delete_cluster(context, outcome, deadline)
 
     def _disconnect(self, context: DagsterContext, outcome: StepOutcome) -> None:
         connection = self._progress.connection

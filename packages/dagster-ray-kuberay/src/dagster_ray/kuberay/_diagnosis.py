@@ -7,8 +7,8 @@ on waiting and shows the raw facts.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from dagster_ray.kuberay._cluster_state import Head
 from dagster_ray.kuberay._manifest_fields import Manifest, at, mapping, mappings
-from dagster_ray.kuberay._rayjob_state import Head
 
 # kubelet's words (pkg/kubelet/images/types.go, pkg/kubelet/container/sync_result.go).
 _PULL = {"ErrImagePull", "ImagePullBackOff"}

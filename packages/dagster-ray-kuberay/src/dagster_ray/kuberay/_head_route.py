@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from typing_extensions import Protocol
 
+from dagster_ray.kuberay._cluster_state import Head
 from dagster_ray.kuberay._dial import speaks_http2
-from dagster_ray.kuberay._rayjob_state import Head
 from dagster_ray.kuberay._spec_errors import InvalidSpecError
 
 if TYPE_CHECKING:

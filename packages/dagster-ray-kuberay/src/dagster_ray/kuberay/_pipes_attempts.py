@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dagster_ray.kuberay._cluster_state import Ended, Queued
 from dagster_ray.kuberay._manifest_fields import Manifest, at
-from dagster_ray.kuberay._rayjob_state import Ended, Queued, read_rayjob
+from dagster_ray.kuberay._rayjob_state import read_rayjob
 
 CALL_LABEL = "dagster/pipes-call"
 """Label of the RayJob: the call of the client, the same for each attempt of a run."""

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import CleanupPolicy, Deadline, identity_of
-from dagster_ray.kuberay._kinds import RAYCLUSTERS
+from dagster_ray.kuberay._created import Created
+from dagster_ray.kuberay._creation import CREATION_ANNOTATION, Wish
+from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._kubernetes_errors import NotFoundError
 from dagster_ray.kuberay._labels import cleanup_labels
 from dagster_ray.kuberay._manifest_fields import at, mapping
@@ -26,10 +28,9 @@ from dagster_ray.kuberay._manifests import (
 )
 from dagster_ray.kuberay._pipes_attempts import ATTEMPT_ANNOTATION, CALL_LABEL, SUBMISSION_ANNOTATION
 from dagster_ray.kuberay._pipes_job import PipesJob
-from dagster_ray.kuberay._rayjob_creation import CREATION_ANNOTATION, CreatedRayJob, Wish
-from dagster_ray.kuberay._rayjob_wish import fields_of_ours, image_of, namespace_of, operator_deadline
 from dagster_ray.kuberay._spec_errors import InvalidSpecError
 from dagster_ray.kuberay._spec_merge import merged
+from dagster_ray.kuberay._wishes import fields_of_ours, image_of, namespace_of, operator_deadline
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def wish_of(
 
     name = metadata_text(config, "name", os.environ) or ids.name
     render(name)  # what cannot be rendered is told before anything is asked for
-    return Wish(common.namespace, (name,), creation_id, render, fields_of_ours(config))
+    return Wish(RAYJOBS, common.namespace, (name,), creation_id, render, fields_of_ours(config))
 
 
 def _local_ray() -> str | None:
@@ -172,7 +173,7 @@ def existing_cluster(api: "KubernetesApi", namespace: str, name: str, deadline: 
         raise InvalidSpecError("clusterSelector", reason, "create it first, or leave the selector out") from error
 
 
-def with_cluster_spec(job: CreatedRayJob, cluster: Mapping[str, Any]) -> CreatedRayJob:
+def with_cluster_spec(job: Created, cluster: Mapping[str, Any]) -> Created:
     """Return a RayJob as if it had made the cluster that it selects, so that its token and ports are found."""
-    spec = {**mapping(job.rayjob.get("spec")), "rayClusterSpec": mapping(cluster.get("spec"))}
-    return dataclasses.replace(job, rayjob={**job.rayjob, "spec": spec})
+    spec = {**mapping(job.manifest.get("spec")), "rayClusterSpec": mapping(cluster.get("spec"))}
+    return dataclasses.replace(job, manifest={**job.manifest, "spec": spec})

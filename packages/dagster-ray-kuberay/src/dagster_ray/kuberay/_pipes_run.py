@@ -14,7 +14,11 @@ from dagster import PipesContextInjector
 
 from dagster_ray.core import Deadline, interrupts_deferred
 from dagster_ray.core.errors import DagsterRayError
-from dagster_ray.kuberay import _interactive_steps as steps
+from dagster_ray.kuberay import _cluster_steps as steps
+from dagster_ray.kuberay import _interactive_steps
+from dagster_ray.kuberay._cluster_wait import ClusterWait, WaitPlan
+from dagster_ray.kuberay._created import Created, created
+from dagster_ray.kuberay._creation import Wish, create
 from dagster_ray.kuberay._head_route import Access
 from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._kubernetes_errors import NotFoundError, UnavailableError
@@ -30,9 +34,7 @@ from dagster_ray.kuberay._pipes_rayjob import (
 )
 from dagster_ray.kuberay._pipes_watch import RayJobWatch
 from dagster_ray.kuberay._pod_agents import ForwardedAgents
-from dagster_ray.kuberay._rayjob_creation import CreatedRayJob, Wish, create_rayjob
-from dagster_ray.kuberay._rayjob_wait import RayJobWait, WaitPlan
-from dagster_ray.kuberay._rayjob_wish import namespace_of
+from dagster_ray.kuberay._wishes import namespace_of
 from dagster_ray.pipes import CompletedRayJob, RayJobClient
 from dagster_ray.pipes.clients import Attempt, CallIdentity, JobRun, Place, RunSettings, StepContext
 from dagster_ray.pipes.errors import JobNotFoundError, RayJobFailedError
@@ -88,7 +90,7 @@ class _RayJobCall:
         self._log: logging.Logger = call.context.log
         self._namespace = namespace_of(call.config, api)
         self._wish: Wish | None = None
-        self._job: CreatedRayJob | None = None
+        self._job: Created | None = None
         self._watch: RayJobWatch | None = None
         self._is_submitted = False
 
@@ -169,11 +171,10 @@ class _RayJobCall:
 
     def _adopt(self, ids: CallIds, found: Found, deadline: Deadline) -> None:
         rayjob = found.rayjob
-        name, uid = str(at(rayjob, "metadata", "name")), str(at(rayjob, "metadata", "uid"))
-        self._job = CreatedRayJob(self._namespace, name, uid, rayjob)
-        self._wish = Wish(self._namespace, (name,), "", lambda _: dict(rayjob), frozenset())
+        self._job = job = created(RAYJOBS, self._namespace, rayjob)
+        self._wish = Wish(RAYJOBS, self._namespace, (job.name,), "", lambda _: dict(rayjob), frozenset())
         self._is_submitted = bool(at(rayjob, "spec", "jobId"))
-        self._log.info("Following %s, which an earlier attempt has left, for %s.", self._job.target, ids.submission_id)
+        self._log.info("Following %s, which an earlier attempt has left, for %s.", job.target, ids.submission_id)
         if self._call.cluster is not None:
             cluster = existing_cluster(self._api, self._namespace, self._call.cluster, deadline)
             self._job = with_cluster_spec(self._job, cluster)
@@ -185,7 +186,7 @@ class _RayJobCall:
             cluster = existing_cluster(self._api, self._namespace, call.cluster, deadline)
         self._wish = wish_of(call.config, call.cluster, ids, settings.rayjob, context=call.context, api=self._api)
         try:
-            self._job = create_rayjob(self._api, self._wish, deadline, self._log)
+            self._job = create(self._api, self._wish, deadline, self._log)
         except DagsterRayError as error:
             if not isinstance(error, UnavailableError):
                 self._wish = None  # the server has refused: there is nothing to delete
@@ -194,14 +195,14 @@ class _RayJobCall:
         if cluster is not None:
             self._job = with_cluster_spec(self._job, cluster)
 
-    def _wait(self, plan: WaitPlan, deadline: Deadline) -> "tuple[RayJobWait, Route]":
-        self._job, waiting, route = steps.wait(
+    def _wait(self, plan: WaitPlan, deadline: Deadline) -> "tuple[ClusterWait, Route]":
+        self._job, waiting, route = _interactive_steps.wait(
             self._api, self._wanted, self._created, plan, log=self._log, deadline=deadline
         )
         self._opened.callback(route.close)
         return waiting, route
 
-    def _job_client(self, job: CreatedRayJob, waiting: RayJobWait, route: "Route", deadline: Deadline) -> RayJobClient:
+    def _job_client(self, job: Created, waiting: ClusterWait, route: "Route", deadline: Deadline) -> RayJobClient:
         token = steps.token(self._api, job, waiting, deadline)
         seconds = max(_LEAST_CALL_SECONDS, deadline.remaining_seconds())
         client = RayJobClient(route.address, token=token, timeout=seconds, use_proxies=False)
@@ -231,7 +232,7 @@ class _RayJobCall:
             self._watch.submitted(submission_id)
 
     @property
-    def _created(self) -> CreatedRayJob:
+    def _created(self) -> Created:
         assert self._job is not None  # noqa: S101 - set by _create or _adopt
         return self._job
 
@@ -259,12 +260,12 @@ class _RayJobCall:
 
     def _left_to_operator(self, error: BaseException) -> bool:
         """Return whether the spec says what follows from a job that has failed, which the operator sees itself."""
-        strategy = at(self._job.rayjob, "spec", "deletionStrategy") if self._job is not None else None
+        strategy = at(self._job.manifest, "spec", "deletionStrategy") if self._job is not None else None
         return bool(strategy) and isinstance(error, RayJobFailedError)
 
     def _shorten_life(self) -> None:
         if self._job is None or self._watch is None or self._call.cluster is not None:
             return
-        seconds = final_ttl(self._call.config, self._job.rayjob)
+        seconds = final_ttl(self._call.config, self._job.manifest)
         if seconds is not None:
             self._watch.shorten_life(seconds)

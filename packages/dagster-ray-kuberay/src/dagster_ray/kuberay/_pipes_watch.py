@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Self
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._cluster_errors import ClusterGoneError
+from dagster_ray.kuberay._created import Created
 from dagster_ray.kuberay._interactive_steps import register
 from dagster_ray.kuberay._kinds import RAYJOBS
 from dagster_ray.kuberay._kubernetes_errors import ConflictError, InvalidObjectError, KubernetesError, NotFoundError
 from dagster_ray.kuberay._manifest_fields import at
 from dagster_ray.kuberay._pipes_attempts import end_of
-from dagster_ray.kuberay._rayjob_creation import CreatedRayJob
 from dagster_ray.pipes.errors import JobLostError
 
 if TYPE_CHECKING:
+    from dagster_ray.kuberay._cluster_wait import ClusterWait
     from dagster_ray.kuberay._kubernetes import KubernetesApi
-    from dagster_ray.kuberay._rayjob_wait import RayJobWait
 
 _PATCH_SECONDS = 5.0
 _PAUSE_SECONDS = 10.0
@@ -31,7 +31,7 @@ class RayJobWatch:
     An API server that is away changes nothing for the job, so that only what it says counts, never its silence.
     """
 
-    def __init__(self, api: "KubernetesApi", job: CreatedRayJob, waiting: "RayJobWait", log: logging.Logger) -> None:
+    def __init__(self, api: "KubernetesApi", job: Created, waiting: "ClusterWait", log: logging.Logger) -> None:
         """Begin to watch."""
         self._api, self._job, self._waiting, self._log = api, job, waiting, log
         self._job_id = ""
@@ -53,7 +53,7 @@ class RayJobWatch:
     def submitted(self, submission_id: str) -> None:
         """Tell the operator which job it is to follow; it is known to the dashboard by now."""
         self._job_id = submission_id
-        self._is_registered = at(self._job.rayjob, "spec", "jobId") == submission_id
+        self._is_registered = at(self._job.manifest, "spec", "jobId") == submission_id
         self._register()
 
     def check(self) -> None:

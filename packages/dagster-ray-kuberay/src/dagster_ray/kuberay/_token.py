@@ -16,13 +16,13 @@ _KEY = "auth_token"
 _NAME_LIMIT = 50
 
 
-def secret_name(rayjob: Manifest, cluster: str) -> str | None:
+def secret_name(cluster_spec: Manifest, cluster: str) -> str | None:
     """Return the name of the Secret that holds the cluster's token; None if the cluster has no token.
 
     The operator names it like the cluster: the last 50 characters, and `r` for a first one that is no letter
     (KubeRay ray-operator/controllers/ray/utils/util.go, CheckName).
     """
-    options = mapping(at(rayjob, "spec", "rayClusterSpec", "authOptions"))
+    options = mapping(cluster_spec.get("authOptions"))
     if options.get("mode") != "token":
         return None
     if own := options.get("secretName"):

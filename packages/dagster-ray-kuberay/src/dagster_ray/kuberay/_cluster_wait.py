@@ -1,4 +1,4 @@
-"""Wait until a driver can connect to the head of a RayJob, or until it is certain that none ever will."""
+"""Wait until a driver can connect to the head of a RayJob or RayCluster, or until it is certain that none ever will."""
 
 import logging
 from collections.abc import Mapping
@@ -17,6 +17,17 @@ from dagster_ray.kuberay._cluster_errors import (
     RayJobEndedError,
     SpecRefusedError,
 )
+from dagster_ray.kuberay._cluster_state import (
+    ClusterState,
+    Ended,
+    Head,
+    Queued,
+    Starting,
+    Unseen,
+    ports_of_service,
+    service_differs_from_pod,
+)
+from dagster_ray.kuberay._created import Created
 from dagster_ray.kuberay._dashboard_route import DirectDashboard, ForwardedDashboard
 from dagster_ray.kuberay._diagnosis import Diagnosis, explain, explain_head
 from dagster_ray.kuberay._head_route import (
@@ -27,22 +38,9 @@ from dagster_ray.kuberay._head_route import (
     Route,
     host_of,
 )
-from dagster_ray.kuberay._kinds import EVENTS, PODS, RAYCLUSTERS, RAYJOBS, SERVICES
+from dagster_ray.kuberay._kinds import EVENTS, PODS, RAYCLUSTERS, SERVICES
 from dagster_ray.kuberay._manifest_fields import at
-from dagster_ray.kuberay._rayjob_creation import CreatedRayJob
-from dagster_ray.kuberay._rayjob_state import (
-    Ended,
-    Head,
-    Queued,
-    RayJobState,
-    Starting,
-    Unseen,
-    head_of_raycluster,
-    head_of_rayjob,
-    ports_of_service,
-    read_rayjob,
-    service_differs_from_pod,
-)
+from dagster_ray.kuberay._raycluster_state import head_of_raycluster
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes import KubernetesApi
@@ -75,13 +73,13 @@ class WaitPlan:
     """Whether a RayJob whose job has succeeded is a goal as well, for as long as its cluster is there."""
 
 
-class RayJobWait:
-    """One wait for one RayJob. Its `run` is called once."""
+class ClusterWait:
+    """One wait for one RayJob or RayCluster. Its `run` is called once."""
 
-    def __init__(self, api: "KubernetesApi", job: CreatedRayJob, plan: WaitPlan, log: logging.Logger) -> None:
+    def __init__(self, api: "KubernetesApi", awaited: Created, plan: WaitPlan, log: logging.Logger) -> None:
         """Take what was created and what is wanted."""
-        self._api, self._job, self._plan, self._log = api, job, plan, log
-        self._state: RayJobState = read_rayjob(job.rayjob)
+        self._api, self._awaited, self._plan, self._log = api, awaited, plan, log
+        self._state: ClusterState = awaited.state_of(awaited.manifest)
         self._head: Head | None = None
         self._service_ports: tuple[Mapping[str, int], Mapping[str, int]] | None = None
         self._route: Route | None = None
@@ -109,10 +107,15 @@ class RayJobWait:
                 raise
 
     def _follow(self, streams: ExitStack, deadline: Deadline) -> Route:
-        self._note(self._job.rayjob, deadline)  # one that is found again after a lost answer may be far already
-        version = at(self._job.rayjob, "metadata", "resourceVersion")
+        self._note(self._awaited.manifest, deadline)  # it may be far already
+        self._judge()
+        if (route := self._accepting(deadline)) is not None:
+            return route  # without a watch: a cluster of many steps is ready for most of them
+        version = at(self._awaited.manifest, "metadata", "resourceVersion")
         stream = streams.enter_context(
-            self._api.watch(RAYJOBS, self._job.namespace, name=self._job.name, resource_version=str(version))
+            self._api.watch(
+                self._awaited.kind, self._awaited.namespace, name=self._awaited.name, resource_version=str(version)
+            )
         )
         while True:
             self._judge()
@@ -142,11 +145,11 @@ class RayJobWait:
                 self._see_head(head_of_raycluster(event.object))
             event = self._cluster_watch.next(0)
 
-    def _note(self, rayjob: Mapping[str, Any], deadline: Deadline, *, deleted: bool = False) -> None:
-        """Take in the RayJob as it was at some time."""
-        self._state = read_rayjob(rayjob, deleted=deleted)
+    def _note(self, manifest: Mapping[str, Any], deadline: Deadline, *, deleted: bool = False) -> None:
+        """Take in the object as it was at some time."""
+        self._state = self._awaited.state_of(manifest, deleted=deleted)
         if self._plan.even_if_complete and isinstance(self._state, Ended) and self._state.status == "Complete":
-            self._state = Starting("the job is complete", head_of_rayjob(rayjob), operator_ready=True)
+            self._state = Starting("the job is complete", self._awaited.head_of(manifest), operator_ready=True)
         if isinstance(self._state, Starting) and self._state.head is not None:
             if self._cluster_watch is None:
                 self._see_head(self._state.head)
@@ -164,14 +167,16 @@ class RayJobWait:
         RayJob is Waiting, also if the head got its address only then (run with 1.7.0).
         """
         head, state = self._head, self._state
-        if self._cluster_watch is not None or self._named_at is None or head is None or head.is_placed:
+        if self._awaited.kind is RAYCLUSTERS or self._cluster_watch is not None:
+            return
+        if self._named_at is None or head is None or head.is_placed:
             return
         ready = isinstance(state, Starting) and state.operator_ready
         if not ready and (head.service is not None or deadline.spent_seconds() - self._named_at < _MIRROR_SECONDS):
             return
         # Begins with a list: what the cluster was before may be all that is ever said of it.
         self._cluster_watch = streams.enter_context(
-            self._api.watch(RAYCLUSTERS, self._job.namespace, name=head.cluster)
+            self._api.watch(RAYCLUSTERS, self._awaited.namespace, name=head.cluster)
         )
 
     @property
@@ -179,9 +184,9 @@ class RayJobWait:
         """The RayCluster's name; None while it is not known."""
         return self._head.cluster if self._head is not None else None
 
-    def take(self, rayjob: Mapping[str, Any]) -> None:
-        """Take in a RayJob that was read after the wait, so that the route finds a new head pod."""
-        head = head_of_rayjob(rayjob)
+    def take(self, manifest: Mapping[str, Any]) -> None:
+        """Take in the object as it was read after the wait, so that the route finds a new head pod."""
+        head = self._awaited.head_of(manifest)
         if head is not None:
             self._see_head(head)
 
@@ -189,7 +194,7 @@ class RayJobWait:
 
     def _judge(self) -> None:
         """Raise if no driver will ever connect; say what changed otherwise."""
-        state, target = self._state, self._job.target
+        state, target = self._state, self._awaited.target
         if isinstance(state, Ended):
             if state.is_deleted:
                 raise ClusterGoneError(target, state.message)
@@ -207,16 +212,16 @@ class RayJobWait:
 
     def _fatal(self, diagnosis: Diagnosis) -> Exception:
         if diagnosis.code == "refused":
-            return SpecRefusedError(self._job.target, diagnosis.reason, diagnosis.sentence)
+            return SpecRefusedError(self._awaited.target, diagnosis.reason, diagnosis.sentence)
         log = self._head_log() if diagnosis.code == "container" else ""
-        return HeadFailedError(self._job.target, diagnosis.reason, diagnosis.sentence, log)
+        return HeadFailedError(self._awaited.target, diagnosis.reason, diagnosis.sentence, log)
 
     def _head_log(self) -> str:
         if self._head is None or self._head.pod is None:
             return ""
         try:
             return self._api.pod_log(
-                self._job.namespace, self._head.pod, Deadline(_EVIDENCE_SECONDS), previous=True, tail_lines=20
+                self._awaited.namespace, self._head.pod, Deadline(_EVIDENCE_SECONDS), previous=True, tail_lines=20
             )
         except Exception as error:  # noqa: BLE001 - the log is an extra; the error it goes into matters more
             self._log.debug("The head's log could not be read: %s", error)
@@ -233,7 +238,7 @@ class RayJobWait:
     def _say(self, sentence: str) -> None:
         if sentence != self._said:
             self._said = sentence
-            self._log.info("%s: %s", self._job.target, sentence)
+            self._log.info("%s: %s", self._awaited.target, sentence)
 
     def _sit_in_queue(self, stream: "WatchStream", deadline: Deadline) -> None:
         """Wait while nothing runs; the deadline of the cluster's start stands still."""
@@ -244,9 +249,9 @@ class RayJobWait:
                 self._say(self._state.sentence)
                 event = stream.next(min(30.0, queue.remaining_seconds()))
                 if event is not None:
-                    self._state = read_rayjob(event.object, deleted=event.type == "DELETED")
+                    self._state = self._awaited.state_of(event.object, deleted=event.type == "DELETED")
                 elif queue.is_over():
-                    raise QueueTimeoutError(self._job.target, self._state.sentence, self._plan.queue_timeout)
+                    raise QueueTimeoutError(self._awaited.target, self._state.sentence, self._plan.queue_timeout)
         finally:
             self.queued_seconds += queue.spent_seconds()
             deadline.resume()
@@ -277,24 +282,24 @@ class RayJobWait:
         if client is None:
             return None
         if self._plan.direct:
-            return DirectRoute(host_of(head, self._job.namespace, self._plan.head_host), client, dashboard)
+            return DirectRoute(host_of(head, self._awaited.namespace, self._plan.head_host), client, dashboard)
         wanted = (client,) if dashboard is None else (client, dashboard)
-        return ForwardRoute(self._api, self._job.namespace, self._pod_name, wanted)
+        return ForwardRoute(self._api, self._awaited.namespace, self._pod_name, wanted)
 
     def _dashboard_route(self, head: Head, port: int) -> Route:
         if self._plan.direct:
-            return DirectDashboard(host_of(head, self._job.namespace, self._plan.head_host), port)
-        return ForwardedDashboard(self._api, self._job.namespace, self._pod_name, port)
+            return DirectDashboard(host_of(head, self._awaited.namespace, self._plan.head_host), port)
+        return ForwardedDashboard(self._api, self._awaited.namespace, self._pod_name, port)
 
     def _pod_name(self) -> str:
         return (self._head.pod if self._head is not None else None) or ""
 
     def _ports(self, head: Head, deadline: Deadline) -> tuple[Mapping[str, int], Mapping[str, int]]:
         """Return the ports of the head's Service and of its pod, by name."""
-        if head.service is None or not service_differs_from_pod(self._job.rayjob):
+        if head.service is None or not service_differs_from_pod(self._awaited.cluster_spec):
             return head.ports, head.ports
         if self._service_ports is None:
-            service = self._api.get(SERVICES, self._job.namespace, head.service, deadline)
+            service = self._api.get(SERVICES, self._awaited.namespace, head.service, deadline)
             self._service_ports = ports_of_service(service, of_pod=False), ports_of_service(service, of_pod=True)
         return self._service_ports
 
@@ -315,9 +320,9 @@ class RayJobWait:
             self._diagnosis = self._examine(deadline)
 
     def _examine(self, deadline: Deadline) -> Diagnosis | None:
-        namespace = self._job.namespace
+        namespace = self._awaited.namespace
         cluster = self._head.cluster if self._head is not None else None
-        names = [name for name in (self._job.name, cluster) if name is not None]
+        names = dict.fromkeys(name for name in (self._awaited.name, cluster) if name is not None)
         try:
             pods: list[dict[str, Any]] = []
             if cluster is not None:
@@ -336,7 +341,7 @@ class RayJobWait:
 
     def _late(self, deadline: Deadline) -> Exception:
         """Return the error for a deadline that has passed."""
-        target, budget = self._job.target, deadline.budget_seconds
+        target, budget = self._awaited.target, deadline.budget_seconds
         found = self._examine(Deadline(_EVIDENCE_SECONDS)) or self._diagnosis
         if found is not None and found.code == "refused":
             return SpecRefusedError(target, found.reason, found.sentence)

@@ -1,22 +1,24 @@
-"""Ask for a RayJob so that exactly one exists, whatever happens to the answer."""
+"""Ask for a RayJob or RayCluster so that exactly one exists, whatever happens to the answer."""
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._cluster_errors import FieldNotSupportedError, NameTakenError
-from dagster_ray.kuberay._kinds import RAYJOBS
+from dagster_ray.kuberay._cluster_state import Ended
+from dagster_ray.kuberay._created import Created, created
+from dagster_ray.kuberay._kinds import RAYJOBS, Kind
+from dagster_ray.kuberay._labels import MANAGED_BY_LABEL, RESOURCE_LABEL, RUN_LABEL, STEP_LABEL
 from dagster_ray.kuberay._manifest_fields import Manifest, at
 from dagster_ray.kuberay._portable import without_fields
-from dagster_ray.kuberay._rayjob_state import Ended, read_rayjob
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes import KubernetesApi
 
 CREATION_ANNOTATION = "dagster/creation-id"
-IDENTITY_LABELS = ("app.kubernetes.io/managed-by", "dagster/run-id", "dagster/step-key", "dagster/resource-key")
+IDENTITY_LABELS = (MANAGED_BY_LABEL, RUN_LABEL, STEP_LABEL, RESOURCE_LABEL)
 
 # Fields that an API server does not know, by its URL: asking costs a request, so it is asked once a process.
 _unknown_fields: dict[str, frozenset[str]] = {}
@@ -24,8 +26,10 @@ _unknown_fields: dict[str, frozenset[str]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """The RayJob that is wanted."""
+    """The object that is wanted."""
 
+    kind: Kind
+    """RAYJOBS or RAYCLUSTERS."""
     namespace: str
     names: tuple[str, ...]
     """Names to try, in order."""
@@ -37,25 +41,11 @@ class Wish:
     """Paths of fields that the user did not ask for; they are left out where the server does not know them."""
 
 
-@dataclass(frozen=True, slots=True)
-class CreatedRayJob:
-    """A RayJob that is ours."""
-
-    namespace: str
-    name: str
-    uid: str
-    rayjob: Mapping[str, Any] = field(repr=False)
-
-    @property
-    def target(self) -> str:
-        """Its name for people."""
-        return f"RayJob {self.namespace}/{self.name}"
-
-
-def whose(existing: Manifest, wanted: Manifest) -> Literal["ours", "used", "foreign"]:
+def whose(kind: Kind, existing: Manifest, wanted: Manifest) -> Literal["ours", "used", "foreign"]:
     """Return whether an object under the wanted name came from this POST or this step, or belongs to somebody else.
 
-    `used`: made by an earlier process of this step, and no longer fit for a driver.
+    `used`: made by an earlier process of this step, and no longer fit for a driver. A RayJob ends with its first
+    driver; a RayCluster takes any number.
     """
     if at(existing, "metadata", "annotations", CREATION_ANNOTATION) == at(
         wanted, "metadata", "annotations", CREATION_ANNOTATION
@@ -66,13 +56,14 @@ def whose(existing: Manifest, wanted: Manifest) -> Literal["ours", "used", "fore
     ]
     if any(there != here for there, here in labels) or labels[1][0] is None:
         return "foreign"
-    if isinstance(read_rayjob(existing), Ended) or at(existing, "spec", "jobId"):
+    found = created(kind, "", existing)
+    if isinstance(found.state_of(existing), Ended) or (kind is RAYJOBS and at(existing, "spec", "jobId")):
         return "used"
     return "ours"
 
 
-def create_rayjob(api: "KubernetesApi", wish: Wish, deadline: Deadline, log: logging.Logger) -> CreatedRayJob:
-    """POST the RayJob under the first free name.
+def create(api: "KubernetesApi", wish: Wish, deadline: Deadline, log: logging.Logger) -> Created:
+    """POST the object under the first free name.
 
     The name is fixed before the POST, so a POST whose answer was lost finds its own object by a 409.
 
@@ -86,18 +77,36 @@ def create_rayjob(api: "KubernetesApi", wish: Wish, deadline: Deadline, log: log
         manifest = wish.render(name)
         found = _create(api, wish, manifest, deadline, log)
         if found is not None:
-            return CreatedRayJob(wish.namespace, name, str(at(found, "metadata", "uid")), found)
-    raise NameTakenError(f"RayJob {wish.namespace}/{name}")
+            return created(wish.kind, wish.namespace, found)
+    raise NameTakenError(f"{wish.kind.kind} {wish.namespace}/{name}")
 
 
 def _create(
     api: "KubernetesApi", wish: Wish, manifest: dict[str, Any], deadline: Deadline, log: logging.Logger
 ) -> Mapping[str, Any] | None:
-    from dagster_ray.kuberay._kubernetes_errors import ConflictError, InvalidObjectError
+    from dagster_ray.kuberay._kubernetes_errors import ConflictError
+
+    try:
+        return post(api, wish, manifest, deadline, log)
+    except ConflictError:
+        return _own(api, wish, manifest, deadline)
+
+
+def post(
+    api: "KubernetesApi", wish: Wish, manifest: dict[str, Any], deadline: Deadline, log: logging.Logger
+) -> Mapping[str, Any]:
+    """POST a manifest, in the portable form where the API server does not know a field of it.
+
+    Raises:
+        FieldNotSupportedError: The API server's CRD is older than a field of the spec.
+        ConflictError: The name is taken, perhaps by a POST whose answer was lost.
+        KubernetesError: The API server refused.
+    """
+    from dagster_ray.kuberay._kubernetes_errors import InvalidObjectError
 
     wanted = _without(wish, manifest, _unknown_fields.get(api.server, frozenset()))
     try:
-        return api.create(RAYJOBS, wish.namespace, wanted, deadline)
+        return api.create(wish.kind, wish.namespace, wanted, deadline)
     except InvalidObjectError as error:
         if not error.unknown_fields:
             raise
@@ -105,18 +114,13 @@ def _create(
         wanted = _without(wish, manifest, unknown)
         _unknown_fields[api.server] = unknown
         log.info("This KubeRay does not know %s; the portable form is used.", ", ".join(sorted(unknown)))
-    except ConflictError:
-        return _own(api, wish, wanted, deadline)
-    try:
-        return api.create(RAYJOBS, wish.namespace, wanted, deadline)
-    except ConflictError:
-        return _own(api, wish, wanted, deadline)
+    return api.create(wish.kind, wish.namespace, wanted, deadline)
 
 
 def _own(api: "KubernetesApi", wish: Wish, wanted: Manifest, deadline: Deadline) -> Mapping[str, Any] | None:
     """Return the object that has the name, if it is ours."""
-    existing = api.get(RAYJOBS, wish.namespace, str(at(wanted, "metadata", "name")), deadline)
-    return existing if whose(existing, wanted) == "ours" else None
+    existing = api.get(wish.kind, wish.namespace, str(at(wanted, "metadata", "name")), deadline)
+    return existing if whose(wish.kind, existing, wanted) == "ours" else None
 
 
 def _without(wish: Wish, manifest: dict[str, Any], unknown: frozenset[str]) -> dict[str, Any]:
@@ -124,7 +128,9 @@ def _without(wish: Wish, manifest: dict[str, Any], unknown: frozenset[str]) -> d
     wanted = without_fields(manifest, sorted(present), wish.ours)
     if wanted is None:
         field_path = min(present - wish.ours)
-        raise FieldNotSupportedError(f"RayJob {wish.namespace}/{at(manifest, 'metadata', 'name')}", field_path)
+        raise FieldNotSupportedError(
+            f"{wish.kind.kind} {wish.namespace}/{at(manifest, 'metadata', 'name')}", field_path
+        )
     return wanted
 
 
