@@ -1,99 +1,202 @@
-"""Why a cluster does not come up. Texts as kubelet and KubeRay wrote them."""
+"""Why a cluster does not come up: what comes first, what is old, and what is no diagnosis."""
 
 from typing import Any
 
 import pytest
+from diagnosis_objects import READY, Object, asks, container, event, pod, rayjob, unscheduled
 
 from dagster_ray.kuberay._cluster_state import Head
-from dagster_ray.kuberay._diagnosis import Diagnosis, explain, explain_head
+from dagster_ray.kuberay._diagnosis import explain, explain_head
+from dagster_ray.kuberay._diagnosis_events import events_of
 
 NOT_FOUND = 'failed to resolve reference "docker.io/rayproject/ray:missing": not found'
 REFUSED = "dial tcp 10.0.0.1:443: connect: connection refused"
+CPU = "0/1 nodes are available: 1 Insufficient cpu."
 
-HEADS: dict[str, tuple[Head | None, Diagnosis | None]] = {
+HEADS: dict[str, tuple[Head | None, tuple[str, bool] | None]] = {
     "no head yet": (None, None),
     "starting": (Head("c", reason="ContainersNotReady", message="containers with unready status"), None),
-    "image not found": (
-        Head("c", reason="ErrImagePull", message=NOT_FOUND),
-        Diagnosis("image", True, "ErrImagePull", NOT_FOUND),
-    ),
-    "registry away": (
-        Head("c", reason="ImagePullBackOff", message=REFUSED),
-        Diagnosis("image", False, "ImagePullBackOff", REFUSED),
-    ),
-    "no such name": (
-        Head("c", reason="InvalidImageName", message="m"),
-        Diagnosis("image", True, "InvalidImageName", "m"),
-    ),
-    "crash loop": (
-        Head("c", reason="CrashLoopBackOff", message="back-off 10s"),
-        Diagnosis("container", True, "CrashLoopBackOff", "back-off 10s"),
-    ),
+    "image not found": (Head("c", reason="ErrImagePull", message=NOT_FOUND), ("image-not-found", True)),
+    "registry away": (Head("c", reason="ImagePullBackOff", message=REFUSED), ("image-unreachable", False)),
+    "no such name": (Head("c", reason="InvalidImageName", message="m"), ("image-name", True)),
+    "crash loop": (Head("c", reason="CrashLoopBackOff", message="back-off 10s"), ("container", True)),
     "secret missing": (
         Head("c", reason="CreateContainerConfigError", message='secret "s" not found'),
-        Diagnosis("config", False, "CreateContainerConfigError", 'secret "s" not found'),
+        ("secret-missing", False),
     ),
 }
 
 
-@pytest.mark.parametrize(("head", "diagnosis"), HEADS.values(), ids=HEADS)
-def test_the_heads_condition_says(head: Head | None, diagnosis: Diagnosis | None) -> None:
-    assert explain_head(head) == diagnosis
+@pytest.mark.parametrize(("head", "expected"), HEADS.values(), ids=HEADS)
+def test_the_heads_condition_says(head: Head | None, expected: tuple[str, bool] | None) -> None:
+    found = explain_head(head)
+
+    assert (None if found is None else (found.code, found.fatal)) == expected
+    if head is not None and found is not None:
+        assert (found.reason, found.sentence) == (head.reason, head.message)
+        assert found.remedy
 
 
-def pod(kind: str, *, waiting: dict[str, str] | None = None, unschedulable: str | None = None) -> dict[str, Any]:
-    status: dict[str, Any] = {}
-    if unschedulable is not None:
-        status["conditions"] = [
-            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": unschedulable}
-        ]
-    if waiting is not None:
-        status["containerStatuses"] = [{"state": {"waiting": waiting}}]
-    return {"metadata": {"name": "p", "labels": {"ray.io/node-type": kind}}, "status": status}
+def failing(kind: str, *, message: str = NOT_FOUND) -> Object:
+    return pod(kind, container(waiting=("ErrImagePull", message)))
 
 
-CPU = "0/1 nodes are available: 1 Insufficient cpu."
-MISSING = {"reason": "ErrImagePull", "message": NOT_FOUND}
-EVENT = {"reason": "InvalidRayJobSpec", "message": "ns/job: The RayJob spec is invalid"}
-WARNING = {"reason": "InvalidRayClusterSpec", "message": "RayCluster spec warning ns/c: restartPolicy"}
-QUOTA = {"reason": "FailedToCreateHeadPod", "message": "exceeded quota"}
+def homeless(kind: str) -> Object:
+    return pod(kind, conditions=unscheduled(CPU), spec=asks(cpu="4"))
 
-FACTS: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], Diagnosis | None]] = {
-    "nothing": ([], [], None),
-    "all well": ([pod("head")], [{"reason": "CreatedHeadPod", "message": "m"}], None),
-    "no node fits": (
-        [pod("head", unschedulable=CPU)],
-        [],
-        Diagnosis("unschedulable", False, "Unschedulable", f"pod p: {CPU}"),
+
+SPEC = event("InvalidRayJobSpec", "ray/train: The RayJob spec is invalid", about="RayJob", name="train")
+WARNING = event("InvalidRayClusterSpec", "RayCluster spec warning ray/c: restartPolicy", about="RayCluster", name="c")
+QUOTA = event("FailedToCreateHeadPod", "exceeded quota", about="RayCluster", name="c")
+MADE = event(
+    "CreatedHeadPod", "Created head Pod ray/x", about="RayCluster", name="c", lastTimestamp="2026-02-01T00:00:00Z"
+)
+PREEMPTED = event("Preempted", "Preempted by pod 1 on node n1")
+PROBES = event("Unhealthy", "Readiness probe failed: ", count=2)
+
+RANKS: dict[str, tuple[dict[str, Any], tuple[str, bool] | None]] = {
+    "nothing": ({}, None),
+    "all well": ({"pods": [pod("head", conditions=READY)], "events": [MADE]}, None),
+    "a pod that pulls its image": ({"pods": [pod("head", container(waiting=("ContainerCreating", "")))]}, None),
+    "a reason that nobody knows": ({"pods": [pod("head", container(waiting=("Quantum", "m")))]}, None),
+    "an event that nobody knows": ({"events": [event("Odd", "m")]}, None),
+    "two failed probes while Ray starts": ({"pods": [pod("head")], "events": [PROBES]}, None),
+    "a warning under a refusal's reason": ({"events": [WARNING]}, None),
+    "a worker's image does not keep drivers away": ({"pods": [failing("worker")]}, ("image-not-found", False)),
+    "the fatal comes first": ({"pods": [homeless("head")], "events": [SPEC]}, ("refused", True)),
+    "the fatal comes before the more specific": (
+        {"pods": [failing("head")], "events": [PREEMPTED]},
+        ("image-not-found", True),
     ),
-    "the head's image": ([pod("head", waiting=MISSING)], [], Diagnosis("image", True, "ErrImagePull", NOT_FOUND)),
-    "a worker's image does not keep drivers away": (
-        [pod("worker", waiting=MISSING)],
-        [],
-        Diagnosis("image", False, "ErrImagePull", NOT_FOUND),
+    "the head comes before workers": (
+        {"pods": [failing("worker"), homeless("head")]},
+        ("unschedulable-resources", False),
     ),
-    "refused (1.4 writes only an event)": (
-        [],
-        [EVENT],
-        Diagnosis("refused", True, "InvalidRayJobSpec", "ns/job: The RayJob spec is invalid"),
+    "a worker comes before nothing": ({"pods": [pod("head"), failing("worker")]}, ("image-not-found", False)),
+    "what is wrong with a pod comes before the operator's silence": (
+        {"pods": [homeless("head")], "rayjob": rayjob(), "operator_pods": []},
+        ("unschedulable-resources", False),
     ),
-    "a warning under a refusal's reason": ([], [WARNING], None),
-    "a fatal finding comes first": (
-        [pod("head", waiting=MISSING)],
-        [QUOTA],
-        Diagnosis("image", True, "ErrImagePull", NOT_FOUND),
+    "a head that was created since": ({"events": [QUOTA, MADE]}, None),
+    "a head that could not be created again": (
+        {"events": [MADE, QUOTA | {"lastTimestamp": "2026-02-02T00:00:00Z"}]},
+        ("quota", False),
     ),
-    "quota": ([], [QUOTA], Diagnosis("quota", False, "FailedToCreateHeadPod", "exceeded quota")),
-    "events.k8s.io calls the message a note": (
-        [],
-        [{"reason": "InvalidRayClusterSpec", "note": "The RayCluster spec is invalid"}],
-        Diagnosis("refused", True, "InvalidRayClusterSpec", "The RayCluster spec is invalid"),
+    "a head that is there": ({"pods": [pod("head")], "events": [QUOTA]}, None),
+    "a pod that is being deleted": (
+        {"pods": [failing("head") | {"metadata": {"name": "x", "deletionTimestamp": "2026-01-01T00:00:00Z"}}]},
+        None,
+    ),
+    "a pod that is ready has got over its events": (
+        {"pods": [pod("head", conditions=READY)], "events": [PREEMPTED]},
+        None,
+    ),
+    "a pod that is gone": ({"events": [PREEMPTED]}, ("preempted", False)),
+    "a port that is closed while the head starts": ({"closed_port": "x:10001", "pods": [pod("head")]}, None),
+    "a RayJob whose queue let it go": ({"rayjob": rayjob(status={"jobDeploymentStatus": "Initializing"})}, None),
+}
+
+
+@pytest.mark.parametrize(("facts", "expected"), RANKS.values(), ids=RANKS)
+def test_one_of_several_findings_is_told(facts: dict[str, Any], expected: tuple[str, bool] | None) -> None:
+    whole: dict[str, Any] = {"pods": [], "events": []}
+    found = explain(**(whole | facts))
+
+    assert (None if found is None else (found.code, found.fatal)) == expected
+
+
+def test_pods_and_events_are_enough() -> None:
+    found = explain([homeless("head")], [])
+
+    assert found is not None
+    assert found.sentence == f"pod train-head-x7k2p needs 4 CPU; it fits no node: {CPU.removesuffix('.')}"
+
+
+def test_a_crash_loop_has_the_last_lines_of_the_log() -> None:
+    looping = container(waiting=("CrashLoopBackOff", "back-off"), last={"exitCode": 1, "reason": "Error"})
+    log = "\n".join(f"line {number}" for number in range(20))
+
+    found = explain([pod("head", looping)], [], logs={"train-head-x7k2p": f"{log}\n\n"})
+
+    assert found is not None
+    assert found.log.splitlines() == [f"line {number}" for number in range(10, 20)]
+
+
+def test_a_sentence_is_one_line_and_has_an_end() -> None:
+    long = event("FailedToCreateHeadPod", "first\n  second " + "x" * 5000, about="RayCluster", name="c")
+
+    found = explain([], [long])
+
+    assert found is not None
+    assert found.sentence.startswith("first second xxx")
+    assert len(found.sentence) == 1003
+
+
+# Events
+
+
+def test_an_event_of_an_earlier_object_with_the_same_name_is_ignored() -> None:
+    old = event("InvalidRayJobSpec", "m", about="RayJob", name="train", uid="uid-of-another")
+    status = {"jobDeploymentStatus": "Initializing"}
+
+    assert explain([], [old]) is not None
+    assert explain([], [old], rayjob=rayjob(status=status)) is None
+
+
+def test_an_event_of_the_object_itself_counts() -> None:
+    ours = event("InvalidRayJobSpec", "m", about="RayJob", name="train", uid="uid-of-train")
+
+    assert explain([], [ours], rayjob=rayjob(status={"jobDeploymentStatus": "Initializing"})) is not None
+
+
+def test_an_event_of_another_object_of_the_same_kind_is_ignored() -> None:
+    other = event("InvalidRayJobSpec", "m", about="RayJob", name="other")
+
+    assert explain([], [other], rayjob=rayjob(status={"jobDeploymentStatus": "Initializing"})) is None
+
+
+SHAPES: dict[str, tuple[Object, tuple[str, int]]] = {
+    "core/v1": ({"lastTimestamp": "2026-01-01T00:00:02Z", "count": 4}, ("2026-01-01T00:00:02", 4)),
+    "written by the new API, read through core/v1": (
+        {"eventTime": "2026-01-01T00:00:02.5Z", "lastTimestamp": None, "count": None},
+        ("2026-01-01T00:00:02.5", 1),
+    ),
+    "a series": (
+        {
+            "eventTime": "2026-01-01T00:00:00.0Z",
+            "series": {"count": 7, "lastObservedTime": "2026-01-01T00:00:03.1Z"},
+        },
+        ("2026-01-01T00:00:03.1", 7),
+    ),
+    "events.k8s.io/v1": (
+        {"deprecatedLastTimestamp": "2026-01-01T00:00:01Z", "deprecatedCount": 3},
+        ("2026-01-01T00:00:01", 3),
+    ),
+    "no time but that of its creation": (
+        {"metadata": {"creationTimestamp": "2026-01-01T00:00:09Z"}},
+        ("2026-01-01T00:00:09", 1),
     ),
 }
 
 
-@pytest.mark.parametrize(("pods", "events", "diagnosis"), FACTS.values(), ids=FACTS)
-def test_pods_and_events_say(
-    pods: list[dict[str, Any]], events: list[dict[str, Any]], diagnosis: Diagnosis | None
-) -> None:
-    assert explain(pods, events) == diagnosis
+@pytest.mark.parametrize(("fields", "expected"), SHAPES.values(), ids=SHAPES)
+def test_events_of_both_apis_have_time_and_count(fields: Object, expected: tuple[str, int]) -> None:
+    (found,) = events_of([event("Reason", "m") | fields], [])
+
+    assert (found.time, found.count) == expected
+
+
+def test_the_new_api_calls_the_message_a_note_and_the_object_regarding() -> None:
+    new = {"reason": "InvalidRayClusterSpec", "note": "spec", "regarding": {"kind": "RayCluster", "name": "c"}}
+
+    (found,) = events_of([new], [])
+
+    assert (found.message, found.kind, found.name) == ("spec", "RayCluster", "c")
+
+
+def test_events_come_in_the_order_of_time_whatever_their_precision() -> None:
+    times = ("2026-01-01T00:00:01.5Z", "2026-01-01T00:00:02Z", "2026-01-01T00:00:01Z")
+
+    found = events_of([event("R", "m", eventTime=time) for time in times], [])
+
+    assert [one.time[-4:].strip(":") for one in found] == ["0:01", "01.5", "0:02"]

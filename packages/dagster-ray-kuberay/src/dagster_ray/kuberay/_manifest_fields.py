@@ -21,3 +21,26 @@ def at(value: object, *path: str) -> Any:
     for key in path:
         value = mapping(value).get(key)
     return value
+
+
+def text(value: object, *path: str) -> str:
+    """Return the text that stands at a path of keys; an empty one where there is none, or something else."""
+    found = at(value, *path)
+    return found if isinstance(found, str) else ""
+
+
+def whole(value: object, *path: str) -> int:
+    """Return the whole number that stands at a path of keys; 0 where there is none."""
+    found = at(value, *path)
+    return found if isinstance(found, int) and not isinstance(found, bool) else 0
+
+
+def texts(value: object, *path: str) -> list[str]:
+    """Return the texts of the list that stands at a path of keys."""
+    found: object = at(value, *path)
+    return [item for item in cast("list[object]", found) if isinstance(item, str)] if isinstance(found, list) else []
+
+
+def name_of(manifest: object) -> str:
+    """Return an object's name; empty while it has none."""
+    return text(manifest, "metadata", "name")

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagster_ray.kuberay._manifest_fields import at, mapping, mappings
+from dagster_ray.kuberay._quantities import quantity
 from dagster_ray.kuberay.testing._operator_names import (
     CLUSTER_LABEL,
     GROUP_LABEL,
@@ -21,7 +22,6 @@ from dagster_ray.kuberay.testing._operator_names import (
     pod_prefix,
 )
 from dagster_ray.kuberay.testing._operator_objects import CREATED_BY, TOKEN_KEY, auth_secret_name
-from dagster_ray.kuberay.testing._operator_quantities import quantity
 from dagster_ray.kuberay.testing._operator_versions import OperatorVersion
 
 HEAD_GROUP = "headgroup"

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dagster_ray.kuberay._manifest_fields import at, mapping, mappings
+from dagster_ray.kuberay._quantities import quantity
 from dagster_ray.kuberay.testing._operator_names import name_of, namespace_of
-from dagster_ray.kuberay.testing._operator_quantities import pod_resources, quantity
+from dagster_ray.kuberay.testing._operator_quantities import pod_resources
 
 FindObject = Callable[[str, str], Mapping[str, Any] | None]
 _START_COMMAND = "KUBERAY_GEN_RAY_START_CMD"

@@ -1,0 +1,80 @@
+"""Every situation is told: its code, whether waiting helps, the names and numbers, and what to do."""
+
+import copy
+import random
+from typing import Any, cast, get_args
+
+import pytest
+from diagnosis_cases import CASES
+from diagnosis_objects import Case
+
+from dagster_ray.kuberay._diagnosis import Diagnosis, explain
+from dagster_ray.kuberay._diagnosis_situations import REMEDIES, Code
+
+
+def told(facts: dict[str, Any]) -> Diagnosis | None:
+    """Explain what was read; no pods and events unless there are some."""
+    whole: dict[str, Any] = {"pods": [], "events": []}
+    return explain(**(whole | facts))
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_situation_is_told(case: Case) -> None:
+    found = told(case.facts)
+
+    assert found is not None
+    assert (found.code, found.fatal) == (case.code, case.fatal), found
+    assert [part for part in case.says if part not in found.sentence] == [], found.sentence
+    assert case.remedy in found.remedy
+    assert found.reason
+
+
+def test_every_code_has_a_case_and_a_remedy() -> None:
+    assert {case.code for case in CASES.values()} == set(get_args(Code)) == set(REMEDIES)
+
+
+@pytest.mark.parametrize("code", REMEDIES)
+def test_a_remedy_is_a_sentence(code: Code) -> None:
+    assert REMEDIES[code].endswith(".")
+    assert REMEDIES[code][0].isupper()
+    assert Diagnosis(code, False, "r", "s", REMEDIES[code]).page == f"troubleshooting#{code}"
+
+
+# Foreign objects
+
+SCRAPS: tuple[Any, ...] = (
+    *(None, True, 0, -1, 2.5, 10**30, "", "x", "NaN", "1e999", "0/9999999999 nodes are available: 9 Insufficient cpu"),
+    *([], {}, [None], [[]], [{}], {"": None}, {"name": []}, {"status": {"conditions": "x"}}, ["head", {"a": 1}]),
+)
+
+
+def scrambled(value: Any, rng: random.Random) -> Any:
+    """A copy of a JSON value in which some part is something else, or missing, or there twice."""
+    if rng.random() < 0.08:
+        return copy.deepcopy(rng.choice(SCRAPS))
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return {key: scrambled(item, rng) for key, item in items if rng.random() > 0.03}
+    if isinstance(value, list):
+        listed = cast("list[Any]", value)
+        return [scrambled(item, rng) for item in listed for _ in range(rng.choice((1, 1, 1, 2)))]
+    return value
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_shape_of_an_object_raises(seed: int) -> None:
+    rng = random.Random(seed)
+    whole: dict[str, list[Any]] = {}
+    for case in CASES.values():
+        for key, value in case.facts.items():
+            whole.setdefault(key, []).extend(cast("list[Any]", value) if isinstance(value, list) else [value])
+    for _ in range(40):
+        facts: dict[str, Any] = {}
+        for key, values in whole.items():
+            if key in {"closed_port", "mismatch", "token_refused"}:
+                continue
+            some = rng.sample(values, k=min(len(values), 3))
+            one = key in {"rayjob", "raycluster", "logs"}
+            facts[key] = scrambled(some[0], rng) if one else [scrambled(item, rng) for item in some]
+        found = told(facts)
+        assert found is None or (found.sentence is not None and found.remedy)
