@@ -60,6 +60,11 @@ class ClusterTarget:
         fields = self.fields(**more)
         return {"template": fields.pop("ray_job"), **fields}
 
+    def cluster_fields(self, **more: Any) -> dict[str, Any]:
+        """Return the fields of a `KubeRayCluster` on this cluster, with the session's label."""
+        fields = self.fields(**more)
+        return {"ray_cluster": fields.pop("ray_job"), **fields}
+
     def resource(self, **more: Any) -> KubeRayInteractiveJob:
         """Return a resource on this cluster."""
         return KubeRayInteractiveJob(**self.fields(**more))

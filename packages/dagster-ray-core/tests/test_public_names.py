@@ -20,6 +20,7 @@ NAMES = [
     "identity_of",
     "image_candidates",
     "installed_backends",
+    "instance_id_of",
     "interrupts_deferred",
     "is_interrupt",
     "load_backend",

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from dagster_ray.core import Deadline, Lifecycle, RayResource
-from dagster_ray.kuberay import KubeRayInteractiveJob
+from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import KubeletOptions, PodTimes, Simulator
 
@@ -57,7 +57,7 @@ def resource(simulator: Simulator, **more: Any) -> KubeRayInteractiveJob:
     return KubeRayInteractiveJob(**fields(simulator, **more))
 
 
-def run_step(cluster: KubeRayInteractiveJob, *, fails: bool = False) -> Outcome:
+def run_step(cluster: KubeRayInteractiveJob | KubeRayCluster, *, fails: bool = False) -> Outcome:
     """Run one step on a cluster; return how it ended and what the event log says."""
 
     @dg.asset

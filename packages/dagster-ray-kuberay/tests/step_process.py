@@ -1,4 +1,4 @@
-"""A step in a process of its own: `python step_process.py FIELDS` runs one asset on a resource with these fields."""
+"""A step in a process of its own: `python step_process.py CLASS FIELDS` runs one asset on such a resource."""
 
 # Dagster is typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -10,7 +10,7 @@ import sys
 import dagster as dg
 
 from dagster_ray.core import Lifecycle, RayResource
-from dagster_ray.kuberay import KubeRayInteractiveJob
+from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob
 
 
 @dg.asset
@@ -22,11 +22,11 @@ def step(ray_cluster: RayResource) -> None:
 
 def main() -> None:
     """Run the asset."""
-    given = json.loads(sys.argv[1])
+    backend, given = {"job": KubeRayInteractiveJob, "cluster": KubeRayCluster}[sys.argv[1]], json.loads(sys.argv[2])
     lifecycle = Lifecycle(connect=False, cleanup="on_exception")
     os.environ["RAY_AUTH_MODE"] = "disabled"
     with dg.DagsterInstance.ephemeral() as instance:
-        cluster = KubeRayInteractiveJob(lifecycle=lifecycle, **given)
+        cluster = backend(lifecycle=lifecycle, **given)
         dg.materialize([step], resources={"ray_cluster": cluster}, instance=instance)
 
 

@@ -9,12 +9,15 @@ import dagster_ray.kuberay
 def test_the_public_names_are_these() -> None:
     """A new name is a promise: it comes with a changelog fragment."""
     assert dagster_ray.kuberay.__all__ == [
+        "ClusterSharing",
         "InteractiveRayJobConfig",
         "InteractiveRayJobSpec",
         "KubeRayClientOptions",
+        "KubeRayCluster",
         "KubeRayInteractiveJob",
         "Lifecycle",
         "PipesKubeRayJobClient",
+        "RayClusterConfig",
         "RayResource",
     ]
     assert all(hasattr(dagster_ray.kuberay, name) for name in dagster_ray.kuberay.__all__)

@@ -1,6 +1,7 @@
 """Ray clusters for Dagster steps on Kubernetes with KubeRay.
 
-`KubeRayInteractiveJob` gives a step a cluster of its own, `PipesKubeRayJobClient` runs a script as a Ray job on one.
+`KubeRayInteractiveJob` gives a step a cluster of its own, `KubeRayCluster` also one that steps share, and
+`PipesKubeRayJobClient` runs a script as a Ray job on one.
 Importing this package imports neither ray nor kubernetes.
 """
 
@@ -10,19 +11,23 @@ from typing import TYPE_CHECKING
 from dagster_shared.libraries import DagsterLibraryRegistry
 
 from dagster_ray.core import Lifecycle, RayResource
+from dagster_ray.kuberay._cluster import KubeRayCluster
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
-from dagster_ray.kuberay.configs import InteractiveRayJobConfig, InteractiveRayJobSpec
+from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, InteractiveRayJobSpec, RayClusterConfig
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._pipes_client import KubeRayClientOptions, PipesKubeRayJobClient
 
 __all__ = [
+    "ClusterSharing",
     "InteractiveRayJobConfig",
     "InteractiveRayJobSpec",
     "KubeRayClientOptions",
+    "KubeRayCluster",
     "KubeRayInteractiveJob",
     "Lifecycle",
     "PipesKubeRayJobClient",
+    "RayClusterConfig",
     "RayResource",
 ]
 

@@ -21,7 +21,7 @@ from dagster_ray.kuberay._created import Created, created
 from dagster_ray.kuberay._creation import CREATION_ANNOTATION, Wish, create
 from dagster_ray.kuberay._dashboard import Metadata, Refused, ask, mismatch
 from dagster_ray.kuberay._head_route import Access, Route, goes_direct
-from dagster_ray.kuberay._kinds import RAYJOBS, Kind
+from dagster_ray.kuberay._kinds import propagation_of
 from dagster_ray.kuberay._kubernetes_errors import ConflictError, NotFoundError, UnavailableError
 from dagster_ray.kuberay._manifest_fields import at
 from dagster_ray.kuberay._token import read_token, secret_name
@@ -138,15 +138,6 @@ def delete(api: "KubernetesApi", wish: Wish, own: Created | None, context: Dagst
     except ConflictError:  # another uid: somebody made a new object of this name
         return
     log_of(context).info("%s was deleted.", found.target)
-
-
-def propagation_of(kind: Kind) -> str:
-    """Return how an object is deleted.
-
-    The name of a RayCluster stays taken until its pods are gone: under a new cluster of the same name the operator
-    would take them for its own. The finalizer of a RayJob leads to the same (run with 1.7.0).
-    """
-    return "Background" if kind is RAYJOBS else "Foreground"
 
 
 def _lost(api: "KubernetesApi", wish: Wish, deadline: Deadline) -> Created | None:

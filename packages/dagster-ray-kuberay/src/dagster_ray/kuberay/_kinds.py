@@ -32,3 +32,12 @@ PODS = Kind("", "v1", "pods", "Pod")
 SERVICES = Kind("", "v1", "services", "Service")
 SECRETS = Kind("", "v1", "secrets", "Secret")
 EVENTS = Kind("", "v1", "events", "Event")
+
+
+def propagation_of(kind: Kind) -> str:
+    """Return how an object is deleted.
+
+    The name of a RayCluster stays taken until its pods are gone: under a new cluster of the same name the operator
+    would take them for its own. The finalizer of a RayJob leads to the same (run with 1.7.0).
+    """
+    return "Background" if kind is RAYJOBS else "Foreground"

@@ -131,6 +131,12 @@ def live_locks(cluster: Manifest, now: datetime) -> tuple[AnyLock, ...]:
     return tuple(lock for lock in locks_of(cluster) if lock.is_live(now))
 
 
+def ended_lock_keys(cluster: Manifest, now: datetime, for_seconds: float) -> list[str]:
+    """Return the names of the annotations whose locks ended that long ago, or earlier."""
+    before = now - timedelta(seconds=for_seconds)
+    return [lock.key for lock in locks_of(cluster) if isinstance(lock, Lock) and lock.ends_at <= before]
+
+
 def ends_at(locks: Iterable[AnyLock]) -> datetime | None:
     """Return when the last of some locks ends; None if there is none, or one that never ends."""
     ends: list[datetime] = []

@@ -15,22 +15,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dagster_ray.core import CleanupPolicy, DagsterContext, Deadline, Identity, identity_of, image_candidates
+from dagster_ray.kuberay._cluster_sharing import SharedWish
 from dagster_ray.kuberay._creation import CREATION_ANNOTATION, Wish
 from dagster_ray.kuberay._image import ChosenImage, choose_image
 from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS
-from dagster_ray.kuberay._labels import cleanup_labels
+from dagster_ray.kuberay._labels import GENERATION_LABEL, cleanup_labels
+from dagster_ray.kuberay._locks import Lock
 from dagster_ray.kuberay._manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
 from dagster_ray.kuberay._portable import PRE_RUNNING_DEADLINE
+from dagster_ray.kuberay._sharing import selection_of, spec_hash
 from dagster_ray.kuberay._spec_rules import RAYCLUSTER_NAME_LIMIT, RAYJOB_NAME_LIMIT
 from dagster_ray.kuberay._step_pod import owner_reference
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes import KubernetesApi
-    from dagster_ray.kuberay.configs import InteractiveRayJobConfig, RayClusterConfig
+    from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig
 
 # The operator's own limit comes after ours, so that a step that lives says itself why it failed.
 _OPERATOR_GRACE_SECONDS = 60
 _NAMES = 5
+_PREFIX = "dagster"
+_LOCK_ID_CHARACTERS = 12
 _SUFFIX = len("-2")
 
 ConfigT = TypeVar("ConfigT", "InteractiveRayJobConfig", "RayClusterConfig")
@@ -98,6 +103,47 @@ def raycluster_wish(
         common.annotations[CREATION_ANNOTATION],
         lambda name: render_raycluster(config, dataclasses.replace(common, name=name)),
         frozenset(),
+    )
+
+
+def shared_wish(
+    settings: "Settings[RayClusterConfig]",
+    sharing: "ClusterSharing",
+    context: DagsterContext,
+    api: "KubernetesApi",
+    log: logging.Logger,
+) -> SharedWish:
+    """Return the cluster that is wanted, to be shared with other steps.
+
+    Raises:
+        InvalidSpecError, SpecFileError, MissingVariableError: The spec cannot be rendered.
+    """
+    config = settings.config.with_file()
+    identity = identity_of(context)
+    common = render_input(settings, identity, context, api, log)
+    anybody = dataclasses.replace(common, name="any", labels={}, annotations={})
+    selection = selection_of(identity, sharing.rules(), spec_hash(render_raycluster(config, anybody)))
+
+    def render(name: str, generation: int, lock: Lock) -> dict[str, Any]:
+        labels = {**common.labels, **selection.labels, GENERATION_LABEL: str(generation)}
+        wish = dataclasses.replace(common, name=name, labels=labels)
+        manifest = render_raycluster(config, wish)
+        metadata = manifest["metadata"]
+        return {
+            **manifest,
+            "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), lock.key: lock.text()}},
+        }
+
+    return SharedWish(
+        namespace=common.namespace,
+        selection=selection,
+        prefix=metadata_text(config, "name", os.environ) or _PREFIX,
+        creation_id=common.annotations[CREATION_ANNOTATION],
+        lock_id=uuid.uuid4().hex[:_LOCK_ID_CHARACTERS],
+        run_id=identity.run_id,
+        step_key=identity.step_key,
+        ttl_seconds=sharing.ttl_seconds,
+        render=render,
     )
 
 

@@ -22,6 +22,7 @@ from dagster_ray.kuberay._config_fields import KubernetesConfig
 from dagster_ray.kuberay._manifests import RenderInput, render_raycluster, render_rayjob
 from dagster_ray.kuberay._operator_rules import raycluster_rejections, rayjob_rejections
 from dagster_ray.kuberay._plain_json import Json, plain_json, references
+from dagster_ray.kuberay._sharing_config import ClusterSharing, MatchDagsterLabels
 from dagster_ray.kuberay._spec_errors import InvalidSpecError, MissingVariableError, SpecFileError
 from dagster_ray.kuberay._spec_file import read_spec
 from dagster_ray.kuberay._spec_merge import merged
@@ -188,35 +189,6 @@ class InteractiveRayJobSpec(KubernetesConfig):
         return data
 
 
-class MatchDagsterLabels(StrictConfig):
-    """Which facts of Dagster two steps must have in common to share a cluster."""
-
-    code_location: bool = Field(default=True, description="The same code location.")
-    git_sha: bool = Field(default=True, description="The same commit, where the deployment tells it.")
-    resource_key: bool = Field(default=True, description="The same resource key.")
-    job: bool = Field(default=False, description="The same job.")
-    run_id: bool = Field(default=False, description="The same run.")
-
-
-class ClusterSharing(StrictConfig):
-    """Let steps and runs with the same labels use one RayCluster."""
-
-    enabled: bool = Field(
-        default=False, description="Use a cluster of another step if one fits, and leave it to others."
-    )
-    ttl_seconds: float = Field(
-        default=600.0,
-        ge=10,
-        description="Seconds that a cluster lives after the last sign of the last step that used it.",
-    )
-    match_dagster_labels: MatchDagsterLabels = Field(
-        default_factory=MatchDagsterLabels, description="Facts of Dagster that must be the same."
-    )
-    match_labels: dict[str, str] = Field(
-        default_factory=dict, description="Labels of your own that a cluster must have; new clusters get them."
-    )
-
-
 def _names_a_variable(data: object) -> bool:
     """Return whether the file's name is a variable of the environment, which is that of the step."""
     return isinstance(data, Mapping) and isinstance(cast("Mapping[str, Any]", data).get("spec_file"), dg.EnvVar)
@@ -306,9 +278,14 @@ class RayClusterConfig(StrictConfig):
     metadata: dict[str, Any] = Field(default_factory=dict, description=_METADATA)
     spec: RayClusterSpec = Field(default_factory=RayClusterSpec, description="The spec.")
     spec_file: str | None = Field(default=None, description=f"{_SPEC_FILE} Of a RayJob the cluster is taken.")
-    cluster_sharing: ClusterSharing = Field(
-        default_factory=ClusterSharing, description="Whether and with whom the cluster is shared."
+    cluster_sharing: ClusterSharing | None = Field(
+        default=None, description="Whether and with whom the cluster is shared. Unset: each step has its own."
     )
+
+    @property
+    def sharing(self) -> ClusterSharing | None:
+        """How the cluster is shared, as this configuration says; None if it says nothing."""
+        return cast("ClusterSharing | None", self.cluster_sharing)
 
     def plain(self) -> Json:
         """Return `metadata` and `spec` as plain JSON with camelCase names, over what `spec_file` holds.

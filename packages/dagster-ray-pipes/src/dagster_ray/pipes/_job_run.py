@@ -185,6 +185,8 @@ class JobRun:
             raise follower.error
         if follower.details is None:
             raise JobNotFoundError(self._client.address, "")
+        if follower.details.status == "STOPPED":
+            self._place.check()  # an operator stops the job of a RayJob that somebody deletes
         return follower.details
 
     def _tell(self, details: JobDetails | None) -> None:

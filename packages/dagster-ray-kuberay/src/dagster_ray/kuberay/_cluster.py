@@ -1,0 +1,238 @@
+"""`KubeRayCluster`: a RayCluster around a step, of its own, shared, or adopted."""
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self, cast
+
+from pydantic import Field, PrivateAttr, model_validator
+from typing_extensions import override
+
+from dagster_ray.core import DagsterContext, Deadline, StepOutcome
+from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._kuberay_resource import KubeRayResource
+from dagster_ray.kuberay._spec_errors import InvalidSpecError
+from dagster_ray.kuberay.configs import ClusterSharing, RayClusterConfig
+
+# What only a running step needs loads with the step: a code location imports this module to read its configuration.
+if TYPE_CHECKING:
+    from dagster_ray.kuberay._cluster_sharing import Held, SharedWish
+    from dagster_ray.kuberay._heartbeat import Heartbeat
+    from dagster_ray.kuberay._kubernetes import KubernetesApi
+    from dagster_ray.kuberay._sharing import Leave
+    from dagster_ray.kuberay._wishes import Settings
+
+
+@dataclass(slots=True)
+class _Share:
+    """What one execution has to do with a cluster that is not its own."""
+
+    wish: "SharedWish | None" = None
+    held: "Held | None" = None
+    heartbeat: "Heartbeat | None" = None
+    adopted: bool = False
+
+
+class KubeRayCluster(KubeRayResource):
+    """A Ray cluster on Kubernetes as a RayCluster: of one step, shared by many, or one that exists.
+
+    Without sharing the cluster is created before the step and deleted after it. With `cluster_sharing` a step takes a
+    cluster that others have left, or makes one and leaves it; the cleanup sensor deletes it when nobody has used it for
+    some time. A cluster that `ray_cluster.metadata.name` names and dagster-ray has not made is used and never deleted.
+
+    Prefer `KubeRayInteractiveJob` where the operator itself shall end the cluster.
+    Needs the KubeRay operator 1.3.0 or later.
+    """
+
+    ray_cluster: RayClusterConfig = Field(
+        default_factory=RayClusterConfig,
+        description="The RayCluster: metadata and spec. Unset: a small autoscaling cluster.",
+    )
+    cluster_sharing: ClusterSharing | None = Field(
+        default=None,
+        description="Whether and with whom the cluster is shared. Unset: what ray_cluster says.",
+    )
+
+    _share: _Share = PrivateAttr(default_factory=_Share)
+
+    @model_validator(mode="after")
+    def _sharing_is_configured_once(self) -> Self:
+        inner, outer = self._config.sharing, self._outer_sharing
+        if inner is not None and outer is not None and inner != outer:
+            reason = "differs from ray_cluster.cluster_sharing"
+            raise InvalidSpecError("cluster_sharing", reason, "keep one of the two")
+        return self
+
+    # What users read
+
+    @property
+    @override
+    def display_name(self) -> str:
+        """`RayCluster namespace/name`, or `RayCluster` while it has no name."""
+        return self._work.own.target if self._work.own is not None else "RayCluster"
+
+    @property
+    def cluster_name(self) -> str | None:
+        """The RayCluster's name; None before there is one."""
+        return self._work.own.name if self._work.own is not None else None
+
+    # The phases
+
+    @override
+    def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
+        """Create the RayCluster, take a shared one, or adopt the one that is named."""
+        from dagster_ray.kuberay import _cluster_steps as steps
+
+        log = steps.log_of(context)
+        self._work.api = api = steps.load_api(self.kubeconfig_file, self.kube_context)
+        if self._sharing is None:
+            self._create_or_adopt(context, api, deadline, log)
+        else:
+            self._take(context, api, deadline, log)
+
+    @override
+    def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
+        """Wait until the head accepts drivers, then make sure that ours will be understood."""
+        from dagster_ray.kuberay import _cluster_steps as steps
+        from dagster_ray.kuberay._cluster_errors import ClusterGoneError
+        from dagster_ray.kuberay._cluster_wait import ClusterWait
+
+        work, log = self._work, steps.log_of(context)
+        while work.route is None:
+            api, own = self._created
+            work.wait = ClusterWait(api, own, self._wait_plan(api), log)
+            try:
+                work.route = work.wait.run(deadline)
+            except ClusterGoneError as error:
+                if self._share.wish is None or deadline.is_over():
+                    raise
+                log.warning("%s Another cluster is taken.", error.problem)
+                self._take(context, api, deadline, log)
+        api, own = self._created
+        work.token = steps.token(api, own, work.wait, deadline) if work.wait is not None else None
+        steps.greet(own, work.route, work.token, context, deadline)
+
+    @override
+    def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
+        """Stop the heartbeat, and remove this step's lock unless it is to keep the cluster for others."""
+        from dagster_ray.kuberay import _cluster_sharing
+        from dagster_ray.kuberay import _cluster_steps as steps
+
+        share, api, log = self._share, self._work.api, steps.log_of(context)
+        self._stop_heartbeat()
+        if api is None:
+            return
+        try:
+            held = share.held
+            if held is None and share.wish is not None:
+                held = _cluster_sharing.find_lost(api, share.wish, deadline)
+            if held is not None:
+                _cluster_sharing.leave(api, held, self._leaving(held, outcome), deadline, log)
+        except DagsterRayError as error:
+            log.warning(
+                "%s: the lock of this step could not be removed; it ends by itself. %s", self.display_name, error
+            )
+
+    @override
+    def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
+        """Delete the RayCluster if this step has made it for itself, also if its creation was interrupted."""
+        from dagster_ray.kuberay import _cluster_steps as steps
+
+        work = self._work
+        if work.api is not None and work.wish is not None:
+            steps.delete(work.api, work.wish, work.own, context, deadline)
+
+    @override
+    def release(self, context: DagsterContext) -> None:
+        """Close the connections to the head and to Kubernetes."""
+        self._stop_heartbeat()
+        super().release(context)
+
+    # A cluster of its own, or one that exists
+
+    def _create_or_adopt(
+        self, context: DagsterContext, api: "KubernetesApi", deadline: Deadline, log: logging.Logger
+    ) -> None:
+        from dagster_ray.kuberay import _cluster_steps as steps
+        from dagster_ray.kuberay._adoption import adopt
+        from dagster_ray.kuberay._cluster_errors import NameTakenError
+        from dagster_ray.kuberay._wishes import raycluster_wish
+
+        wish = raycluster_wish(self._settings, context, api, deadline, log)
+        try:
+            steps.create_wanted(self._work, api, wish, deadline, log)
+        except NameTakenError:
+            sharing = self._config.sharing or self._outer_sharing or ClusterSharing()
+            found = adopt(api, wish, context, sharing.ttl_seconds, deadline)
+            if found is None:
+                raise
+            self._share.adopted = True
+            self._hold(found, api, sharing, log)
+
+    # A shared cluster
+
+    def _take(self, context: DagsterContext, api: "KubernetesApi", deadline: Deadline, log: logging.Logger) -> None:
+        from dagster_ray.kuberay._cluster_sharing import acquire
+        from dagster_ray.kuberay._kubernetes_errors import UnavailableError
+        from dagster_ray.kuberay._wishes import shared_wish
+
+        sharing = self._sharing or ClusterSharing()
+        share = self._share
+        self._stop_heartbeat()
+        share.held, share.wish = None, shared_wish(self._settings, sharing, context, api, log)
+        try:
+            held = acquire(api, share.wish, deadline, log)
+        except DagsterRayError as error:
+            if not isinstance(error, UnavailableError):
+                share.wish = None  # the server has refused: there is no lock to look for
+            raise
+        self._hold(held, api, sharing, log)
+
+    def _hold(self, held: "Held", api: "KubernetesApi", sharing: ClusterSharing, log: logging.Logger) -> None:
+        from dagster_ray.kuberay._heartbeat import Heartbeat
+
+        self._work.own, self._share.held = held.own, held
+        if sharing.heartbeat and held.is_locked:
+            interval_seconds = sharing.renewal_interval_seconds()
+            self._share.heartbeat = Heartbeat(api, held.own, held.lock, interval_seconds, log)
+
+    def _stop_heartbeat(self) -> None:
+        heartbeat, self._share.heartbeat = self._share.heartbeat, None
+        if heartbeat is not None:
+            heartbeat.stop()
+
+    def _leaving(self, held: "Held", outcome: StepOutcome) -> "Leave":
+        from dagster_ray.kuberay._sharing import Leave, leaving
+
+        sharing = self._sharing
+        if self._share.adopted or sharing is None:
+            return Leave.RELEASE
+        return leaving(
+            outcome,
+            used=self._work.route is not None,
+            made=held.made,
+            run_scope=sharing.match_run,
+            release_on_success=sharing.release_on_success,
+        )
+
+    # Type checkers see no type in a nested config of Dagster's, so it is stated here once.
+
+    @property
+    def _config(self) -> RayClusterConfig:
+        return cast("RayClusterConfig", self.ray_cluster)  # pyright: ignore[reportUnknownMemberType]
+
+    @property
+    def _outer_sharing(self) -> ClusterSharing | None:
+        return cast("ClusterSharing | None", self.cluster_sharing)  # pyright: ignore[reportUnknownMemberType]
+
+    @property
+    def _sharing(self) -> ClusterSharing | None:
+        """How the cluster is shared; None if it is not."""
+        chosen = self._outer_sharing or self._config.sharing
+        return chosen if chosen is not None and chosen.enabled else None
+
+    @property
+    def _settings(self) -> "Settings[RayClusterConfig]":
+        from dagster_ray.kuberay._wishes import Settings
+
+        cleanup = self._plan.cleanup
+        return Settings(self._config, self.image, dict(self.env_vars), self.queue, self.priority, self.timeout, cleanup)

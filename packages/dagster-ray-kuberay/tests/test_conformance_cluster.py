@@ -1,0 +1,93 @@
+"""KubeRayCluster passes the conformance kit, shared and adopting, on the simulator with real local Ray heads."""
+
+from collections.abc import Generator, Mapping
+from typing import Any
+
+import pytest
+from typing_extensions import override
+
+from dagster_ray.core import Deadline, RayResource
+from dagster_ray.core.testing import Capability, ExistingCluster, RayResourceContract
+from dagster_ray.kuberay import KubeRayCluster, RayClusterConfig
+from dagster_ray.kuberay._kinds import RAYCLUSTERS
+from dagster_ray.kuberay._kubernetes import KubernetesApi
+from dagster_ray.kuberay._kubernetes_errors import NotFoundError
+from dagster_ray.kuberay._manifests import RenderInput, render_raycluster
+from dagster_ray.kuberay.groups import head_group
+from dagster_ray.kuberay.testing import Simulator
+
+CALL_SECONDS = 20
+SHARED = {"enabled": True, "ttl_seconds": 3600}
+
+
+@pytest.fixture(scope="module")
+def kubeconfig() -> Generator[str]:
+    with Simulator() as simulator:
+        yield str(simulator.kubeconfig)
+
+
+def config(cpus: int, **metadata: str) -> dict[str, Any]:
+    group = head_group(cpus=cpus, memory="2Gi", num_cpus=2)
+    return {"spec": {"headGroupSpec": group, "workerGroupSpecs": []}, "metadata": metadata}
+
+
+class TestSharedCluster(RayResourceContract):
+    # The cleanup sensor deletes a shared cluster, not the step.
+    lacks = frozenset({Capability.CLEANUP, Capability.KEPT_CLUSTER})
+
+    @pytest.fixture
+    @override
+    def fields(self, kubeconfig: str) -> Mapping[str, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return {"kubeconfig_file": kubeconfig}
+
+    @pytest.fixture
+    @override
+    def existing(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, kubeconfig: str
+    ) -> ExistingCluster:
+        name = "theirs"
+        wish = RenderInput(name=name, namespace="default", image="rayproject/ray", ray_version="2.60.0")
+        manifest = render_raycluster(RayClusterConfig(**config(1)), wish)
+        api = KubernetesApi.load(kubeconfig)
+        try:
+            api.get(RAYCLUSTERS, "default", name, Deadline(CALL_SECONDS))
+        except NotFoundError:
+            api.create(RAYCLUSTERS, "default", manifest, Deadline(CALL_SECONDS))
+        finally:
+            api.close()
+        return ExistingCluster(f"{kubeconfig} default/{name}", {"named": name})
+
+    @classmethod
+    @override
+    def make(cls, **fields: Any) -> RayResource:
+        name = fields.pop("named", None)
+        own: dict[str, Any] = {"ray_cluster": config(1, name=name)} if name else {"cluster_sharing": SHARED}
+        given: dict[str, Any] = {"ray_cluster": config(1), **own, **fields}
+        return KubeRayCluster(**given)
+
+    @classmethod
+    @override
+    def make_never_ready(cls, **fields: Any) -> RayResource:
+        given: dict[str, Any] = {"ray_cluster": config(10_000), "cluster_sharing": SHARED, **fields}
+        return KubeRayCluster(**given)
+
+    @classmethod
+    @override
+    def cluster_id(cls, resource: RayResource) -> str:
+        """Return all that another process needs to look for it."""
+        assert isinstance(resource, KubeRayCluster)
+        return f"{resource.kubeconfig_file} {resource.display_name.removeprefix('RayCluster ')}"
+
+    @classmethod
+    @override
+    def cluster_exists(cls, cluster: str) -> bool:
+        path, _, place = cluster.partition(" ")
+        namespace, _, name = place.partition("/")
+        api = KubernetesApi.load(path)
+        try:
+            found = api.get(RAYCLUSTERS, namespace, name, Deadline(CALL_SECONDS))
+        except NotFoundError:
+            return False
+        finally:
+            api.close()
+        return "deletionTimestamp" not in found["metadata"]

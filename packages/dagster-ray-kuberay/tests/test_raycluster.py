@@ -1,0 +1,317 @@
+"""`KubeRayCluster` on the simulator without Ray: of its own, adopted, shared; good luck and bad."""
+
+import json
+import threading
+from collections.abc import Generator
+from typing import Any
+
+import dagster as dg
+import pytest
+from fault_world import TIMEOUT_SECONDS, Outcome, eventually, left, run_step, simulated
+
+from dagster_ray.core import Lifecycle, RayResource
+from dagster_ray.kuberay import ClusterSharing, KubeRayCluster, RayClusterConfig
+from dagster_ray.kuberay.groups import head_group
+from dagster_ray.kuberay.testing import Fault, Simulator
+
+SPEC: dict[str, Any] = {"headGroupSpec": head_group(cpus=1, memory="2Gi"), "workerGroupSpecs": []}
+SHARED = ClusterSharing(enabled=True, ttl_seconds=3600)
+
+
+@pytest.fixture
+def simulator() -> Generator[Simulator]:
+    with simulated() as world:
+        yield world
+
+
+def resource(simulator: Simulator, **more: Any) -> KubeRayCluster:
+    """Return a resource: a head alone."""
+    config: dict[str, Any] = {"spec": {**SPEC, **more.pop("spec", {})}, "metadata": more.pop("metadata", {})}
+    given: dict[str, Any] = {
+        "kubeconfig_file": str(simulator.kubeconfig),
+        "lifecycle": Lifecycle(connect=False),
+        "timeout": TIMEOUT_SECONDS,
+        "ray_cluster": RayClusterConfig(**config),
+        **more,
+    }
+    return KubeRayCluster(**given)
+
+
+def run(simulator: Simulator, *, fails: bool = False, **more: Any) -> Outcome:
+    return run_step(resource(simulator, **more), fails=fails)
+
+
+def shared(simulator: Simulator, **more: Any) -> Outcome:
+    return run(simulator, cluster_sharing=more.pop("sharing", SHARED), **more)
+
+
+def clusters(simulator: Simulator) -> list[dict[str, Any]]:
+    return [item for item in simulator.store.list("rayclusters") if "deletionTimestamp" not in item["metadata"]]
+
+
+def locks(cluster: dict[str, Any]) -> list[dict[str, Any]]:
+    annotations: dict[str, str] = cluster["metadata"].get("annotations", {})
+    return [json.loads(text) for key, text in annotations.items() if key.startswith("dagster/lock-")]
+
+
+# Of its own
+
+
+def test_a_cluster_of_its_own_is_deleted_with_the_step(simulator: Simulator) -> None:
+    outcome = run(simulator)
+    assert outcome.success, outcome.log
+    assert left(simulator) == []
+    eventually(lambda: not simulator.store.list("pods"))
+
+
+def test_a_cluster_is_kept_if_the_lifecycle_says_so(simulator: Simulator) -> None:
+    assert run(simulator, lifecycle=Lifecycle(connect=False, cleanup="on_exception")).success
+    (cluster,) = clusters(simulator)
+    labels = cluster["metadata"]["labels"]
+    assert labels["dagster/cleanup"] == "on_exception"
+    assert labels["dagster/instance-id"]
+    assert "dagster/cluster-sharing" not in labels
+
+
+@pytest.mark.parametrize("version", ["1.3.2", "1.4.2", "1.7.0"])
+def test_every_operator_serves_it(version: str) -> None:
+    with simulated(version) as simulator:
+        outcome = run(simulator)
+        assert outcome.success, outcome.log
+        assert left(simulator) == []
+
+
+def test_a_name_stays_taken_until_the_pods_of_the_old_cluster_are_gone(simulator: Simulator) -> None:
+    """A new cluster of the name would take them for its own."""
+    assert run(simulator, metadata={"name": "dev"}).success
+    (request,) = [request for request in simulator.requests if request.method == "DELETE"]
+    assert request.path.endswith("/rayclusters/dev")
+    eventually(lambda: not simulator.store.list("rayclusters"))
+    assert not simulator.store.list("pods")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        pytest.param({"image": "rayproject/ray:missing"}, "head-failed", id="its image does not exist"),
+        pytest.param({"timeout": 2.0, "spec": {"suspend": True}, "queue_timeout": 0.5}, "queue-timeout", id="a queue"),
+    ],
+)
+def test_what_cannot_run_is_told_and_leaves_nothing(simulator: Simulator, fault: dict[str, Any], code: str) -> None:
+    outcome = run(simulator, **fault)
+    assert not outcome.success
+    assert f"[dagster-ray: {code}]" in outcome.log
+    assert left(simulator) == []
+
+
+def test_an_operator_that_does_not_run_is_named() -> None:
+    with simulated(operator=False) as simulator:
+        outcome = run(simulator, timeout=1)
+        assert "[dagster-ray: operator-silent]" in outcome.log
+        assert left(simulator) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(method="POST", status=503, times=2),
+        Fault(method="POST", lose_answer=True, times=1),
+        Fault(method="GET", path="watch=true", status=503, times=2),
+        Fault(method="DELETE", status=503, times=2),
+    ],
+    ids=["503 before the POST", "the answer of the POST is lost", "the watch is refused", "503 at the cleanup"],
+)
+def test_an_api_server_that_comes_back_costs_nothing_but_time(simulator: Simulator, fault: Fault) -> None:
+    simulator.faults.add(fault)
+    outcome = run(simulator)
+    assert outcome.success, outcome.log
+    assert left(simulator) == []
+
+
+# Adopted
+
+
+def foreign(simulator: Simulator, **labels: str) -> dict[str, Any]:
+    spec: dict[str, Any] = RayClusterConfig(spec=SPEC).plain()["spec"]
+    spec["headGroupSpec"]["template"]["spec"]["containers"][0]["image"] = "rayproject/ray"
+    spec["headGroupSpec"].setdefault("rayStartParams", {})
+    metadata = {"name": "theirs", "namespace": "default", "labels": labels}
+    return simulator.store.create("rayclusters", {"metadata": metadata, "spec": spec})
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["after a success", "after a failure"])
+def test_a_cluster_that_somebody_else_made_is_used_and_stays_as_it_was(simulator: Simulator, fails: bool) -> None:
+    before = foreign(simulator)
+    outcome = run(simulator, metadata={"name": "theirs"}, fails=fails)
+    assert outcome.success is not fails
+    assert "dagster-ray has not made it and will not delete it" in outcome.log
+    (after,) = clusters(simulator)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert not after["metadata"].get("annotations")
+    assert after["spec"] == before["spec"]
+    patches = [request for request in simulator.requests if request.method in {"PATCH", "PUT", "DELETE"}]
+    assert [request.method for request in patches] == ["PATCH", "PATCH"], "a lock was added and removed"
+
+
+def test_a_cluster_that_may_not_be_locked_is_used_without(simulator: Simulator) -> None:
+    foreign(simulator)
+    simulator.faults.deny("patch", "rayclusters")
+    outcome = run(simulator, metadata={"name": "theirs"})
+    assert outcome.success, outcome.log
+    assert "gets no lock" in outcome.log
+
+
+def test_a_cluster_of_another_step_is_not_adopted(simulator: Simulator) -> None:
+    labels = {"app.kubernetes.io/managed-by": "dagster-ray", "dagster/run-id": "another"}
+    foreign(simulator, **labels)
+    outcome = run(simulator, metadata={"name": "theirs"})
+    assert "[dagster-ray: name-taken]" in outcome.log
+    assert len(clusters(simulator)) == 1
+
+
+# Shared
+
+
+def test_a_second_step_takes_the_cluster_of_the_first(simulator: Simulator) -> None:
+    assert shared(simulator).success
+    before = len(simulator.requests)
+    second = shared(simulator)
+    assert second.success, second.log
+    (cluster,) = clusters(simulator)
+    assert [lock["ttl_seconds"] for lock in locks(cluster)] == [3600, 3600]
+    asked = [request for request in simulator.requests[before:] if "portforward" not in request.path]
+    assert [request.method for request in asked] == ["GET", "PATCH"], "a list and a lock"
+
+
+def test_another_image_does_not_get_the_old_cluster(simulator: Simulator) -> None:
+    assert shared(simulator).success
+    assert shared(simulator, image="rayproject/ray:other").success
+    assert len(clusters(simulator)) == 2
+
+
+def test_another_image_gets_it_if_the_specification_need_not_match(simulator: Simulator) -> None:
+    sharing = ClusterSharing(enabled=True, match_spec=False)
+    assert shared(simulator, sharing=sharing).success
+    assert shared(simulator, sharing=sharing, image="rayproject/ray:other").success
+    assert len(clusters(simulator)) == 1
+
+
+def test_a_cluster_of_a_run_is_not_taken_by_the_next_run_and_holds_no_lock(simulator: Simulator) -> None:
+    sharing = ClusterSharing(enabled=True, match_run=True)
+    for _ in range(2):
+        assert shared(simulator, sharing=sharing).success
+    found = clusters(simulator)
+    assert len(found) == 2
+    assert [locks(cluster) for cluster in found] == [[], []]
+    assert {cluster["metadata"]["labels"]["dagster/sharing-scope"] for cluster in found} == {"run"}
+
+
+def test_a_lock_goes_at_once_after_a_success_if_asked(simulator: Simulator) -> None:
+    sharing = ClusterSharing(enabled=True, release_on_success=True)
+    assert shared(simulator, sharing=sharing).success
+    (cluster,) = clusters(simulator)
+    assert locks(cluster) == []
+    assert not shared(simulator, sharing=sharing, fails=True).success
+    (cluster,) = clusters(simulator)
+    assert len(locks(cluster)) == 1
+
+
+def test_a_shared_cluster_that_cannot_start_is_deleted_by_its_maker(simulator: Simulator) -> None:
+    outcome = shared(simulator, image="rayproject/ray:missing")
+    assert "[dagster-ray: head-failed]" in outcome.log
+    assert left(simulator) == []
+
+
+def test_a_broken_cluster_is_followed_by_the_next_generation(simulator: Simulator) -> None:
+    assert shared(simulator).success
+    (first,) = clusters(simulator)
+    reason = {"type": "HeadPodReady", "status": "False", "reason": "ErrImagePull", "message": "a: not found"}
+    with simulated(operator=False) as other:
+        labels, spec = first["metadata"]["labels"], first["spec"]
+        metadata = {"name": first["metadata"]["name"], "namespace": "default", "labels": labels}
+        broken = other.store.create("rayclusters", {"metadata": metadata, "spec": spec})
+        other.store.replace_status("rayclusters", {**broken, "status": {"conditions": [reason]}})
+        outcome = shared(other, timeout=1)
+        assert "[dagster-ray: operator-silent]" in outcome.log
+        posts = [request for request in other.requests if request.method == "POST"]
+        assert len(posts) == 1
+        assert [cluster["metadata"]["name"] for cluster in clusters(other)] == [first["metadata"]["name"]]
+
+
+def test_a_cluster_that_goes_during_the_wait_is_followed_by_another() -> None:
+    with simulated(operator=False) as simulator:
+        removed: list[str] = []
+
+        def remove_the_first() -> None:
+            eventually(lambda: clusters(simulator))
+            eventually(lambda: [r for r in simulator.requests if "watch=true" in r.path])
+            (cluster,) = clusters(simulator)
+            removed.append(cluster["metadata"]["name"])
+            simulator.store.delete("rayclusters", "default", cluster["metadata"]["name"])
+            simulator.operator.start()
+
+        thread = threading.Thread(target=remove_the_first)
+        thread.start()
+        outcome = shared(simulator)
+        thread.join()
+        simulator.operator.stop()
+        assert outcome.success, outcome.log
+        assert "Another cluster is taken" in outcome.log
+        assert removed
+
+
+def test_the_lock_is_renewed_while_the_step_lives(simulator: Simulator) -> None:
+    """The clock of the cluster decides, so that the test waits for a renewal and not for a time."""
+    cluster = resource(simulator, cluster_sharing=ClusterSharing(enabled=True, ttl_seconds=10, renew_seconds=0.05))
+    seen: list[int] = []
+
+    @dg.asset
+    def step(ray_cluster: RayResource) -> None:
+        def patches() -> int:
+            return len([request for request in simulator.requests if request.method == "PATCH"])
+
+        before = patches()
+        eventually(lambda: patches() > before + 2)
+        seen.append(patches())
+
+    assert dg.materialize([step], resources={"ray_cluster": cluster}).success
+    after = len(simulator.requests)
+    assert seen
+    assert len(locks(clusters(simulator)[0])) == 1
+    assert len(simulator.requests) == after, "the heartbeat ends with the step"
+
+
+# Configuration
+
+
+def test_the_tutorials_two_forms_mean_the_same(simulator: Simulator) -> None:
+    inner: dict[str, Any] = {"ray_cluster": RayClusterConfig(spec=SPEC, cluster_sharing=SHARED)}
+    outer: dict[str, Any] = {"cluster_sharing": SHARED}
+    for more in (inner, outer, {**inner, **outer}):
+        assert run(simulator, **more).success
+    (cluster,) = clusters(simulator)
+    assert len(locks(cluster)) == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        pytest.param(
+            lambda: KubeRayCluster(
+                ray_cluster=RayClusterConfig(cluster_sharing=SHARED), cluster_sharing=ClusterSharing(enabled=True)
+            ),
+            "cluster_sharing",
+            id="two places that differ",
+        ),
+        pytest.param(
+            lambda: ClusterSharing(ttl_seconds=60, renew_seconds=30), "renew_seconds", id="renewals that are too rare"
+        ),
+        pytest.param(
+            lambda: ClusterSharing(match_labels={"dagster/run-id": "x"}), "match_labels", id="a label of ours"
+        ),
+        pytest.param(lambda: ClusterSharing.model_validate({"ttl": 60}), "ttl", id="a misspelt field"),
+    ],
+)
+def test_what_cannot_work_fails_at_load_and_names_the_field(given: Any, field: str) -> None:
+    with pytest.raises(Exception, match=field):
+        given()
