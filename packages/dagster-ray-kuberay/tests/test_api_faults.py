@@ -3,10 +3,12 @@
 import http.client
 import json
 from collections.abc import Generator, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
-from api_world import CLUSTERS, PODS, SECRETS, World, echo_server, pod, serving
+from api_world import CLUSTERS, PODS, SECRETS, Reply, World, echo_server, pod, serving
 
 from dagster_ray.kuberay.testing._faults import Fault
 
@@ -155,3 +157,21 @@ def test_a_port_forward_carries_bytes_both_ways_and_says_when_nothing_listens(wo
     answers = [client.recv() for _ in range(3)]
     client.close()
     assert b"connection refused" in answers[2]
+
+
+def test_the_servers_clock_can_be_wrong_in_all_that_it_says(world: World) -> None:
+    def told() -> tuple[float, float]:
+        made = world.post(SECRETS, "dated")
+        world.store.delete("secrets", "ns", "dated")
+        times = (parsedate_to_datetime(made.headers["Date"]), datetime.fromisoformat(_created(made)))
+        header, stamp = ((time - datetime.now(UTC)).total_seconds() for time in times)
+        return header, stamp
+
+    world.faults.clock_offset_seconds = 3600
+    assert all(3500 < seconds < 3700 for seconds in told())
+    world.faults.clear()
+    assert all(-100 < seconds < 100 for seconds in told())
+
+
+def _created(answer: Reply) -> str:
+    return str(answer.json["metadata"]["creationTimestamp"])

@@ -5,6 +5,7 @@ import json
 import socket
 import struct
 from collections.abc import Iterator, Mapping
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -234,6 +235,11 @@ class ApiHandler(BaseHTTPRequestHandler):
             self.send_header(name.partition("#")[0], value)
         self.end_headers()
         self.wfile.write(data)
+
+    @override
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time for the header Date, by the clock of the simulated cluster."""
+        return format_datetime(self.server.store.now(), usegmt=True)
 
     @override
     def log_message(self, format: str, *args: object) -> None:

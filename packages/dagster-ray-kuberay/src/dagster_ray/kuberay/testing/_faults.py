@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: answers, connections, watches, rights."""
+"""What goes wrong on purpose: answers, connections, watches, rights, clocks."""
 
 import re
 import threading
@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from dagster_ray.kuberay.testing._access import Access
@@ -65,6 +66,7 @@ class Faults:
         self._store, self._access = store, access
         self._faults: list[tuple[Fault, float | None]] = []
         self._lock = threading.Lock()
+        self._true_time, self._clock_offset_seconds = store.now, 0.0
         self.watch_epoch = 0
         """Watches of an older epoch end."""
         self.cut_epoch = 0
@@ -93,6 +95,20 @@ class Faults:
             self._faults.clear()
         self._access.denied.clear()
         self.without_crds = False
+        self.clock_offset_seconds = 0.0
+
+    @property
+    def clock_offset_seconds(self) -> float:
+        """How far the API server's clock is ahead of this machine's: its header Date, and the times that it writes.
+
+        The operator and the node keep their own clocks.
+        """
+        return self._clock_offset_seconds
+
+    @clock_offset_seconds.setter
+    def clock_offset_seconds(self, seconds: float) -> None:
+        self._clock_offset_seconds = seconds
+        self._store.now = lambda: self._true_time() + timedelta(seconds=seconds)
 
     def take(self, method: str, path: str) -> Fault | None:
         """Return the fault that a request meets, and count it."""
