@@ -1,6 +1,7 @@
 """What the documents claim about the code is so: tables, errors, the map, the links."""
 
 import importlib
+import inspect
 import re
 import subprocess
 import tomllib
@@ -27,6 +28,7 @@ from dagster_ray.core import (
     run_phases,
 )
 from dagster_ray.core.testing import Capability
+from dagster_ray.kuberay import build_cleanup_sensor
 from dagster_ray.local import SharedClusterError
 
 ROOT = Path(__file__).parents[1]
@@ -278,3 +280,12 @@ def test_cross_references_name_public_objects(page: str) -> None:
     for reference in re.findall(r"\]\[([\w.]+)\]", prose_of(page)):
         module, _, name = reference.rpartition(".")
         assert name in importlib.import_module(module).__all__, f"{page} refers to {reference}"
+
+
+def test_the_table_of_the_cleanup_sensor_has_every_argument_and_variable() -> None:
+    rows = rows_of("docs/kuberay-garbage-collection.md", "argument")
+    named = [name for argument, _, _ in rows for name in code_words(argument)]
+    assert sorted(named) == sorted(inspect.signature(build_cleanup_sensor).parameters)
+    for argument, variable, _ in rows:
+        word = code_words(argument)[0].removeprefix("minimum_")
+        assert code_words(variable)[:1] in ([f"DAGSTER_RAY_CLEANUP_{word.upper()}"], []), argument

@@ -19,6 +19,10 @@ def test_the_public_names_are_these() -> None:
         "PipesKubeRayJobClient",
         "RayClusterConfig",
         "RayResource",
+        "build_cleanup_sensor",
+        "cleanup_expired_rayclusters",
+        "delete_rayclusters",
+        "delete_rayclusters_op",
     ]
     assert all(hasattr(dagster_ray.kuberay, name) for name in dagster_ray.kuberay.__all__)
 

@@ -1,7 +1,7 @@
 """Ray clusters for Dagster steps on Kubernetes with KubeRay.
 
 `KubeRayInteractiveJob` gives a step a cluster of its own, `KubeRayCluster` also one that steps share, and
-`PipesKubeRayJobClient` runs a script as a Ray job on one.
+`PipesKubeRayJobClient` runs a script as a Ray job on one. `cleanup_expired_rayclusters` deletes what is left over.
 Importing this package imports neither ray nor kubernetes.
 """
 
@@ -16,6 +16,8 @@ from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, InteractiveRayJobSpec, RayClusterConfig
 
 if TYPE_CHECKING:
+    from dagster_ray.kuberay._collector_job import delete_rayclusters, delete_rayclusters_op
+    from dagster_ray.kuberay._collector_sensor import build_cleanup_sensor, cleanup_expired_rayclusters
     from dagster_ray.kuberay._pipes_client import KubeRayClientOptions, PipesKubeRayJobClient
 
 __all__ = [
@@ -29,16 +31,31 @@ __all__ = [
     "PipesKubeRayJobClient",
     "RayClusterConfig",
     "RayResource",
+    "build_cleanup_sensor",
+    "cleanup_expired_rayclusters",
+    "delete_rayclusters",
+    "delete_rayclusters_op",
 ]
 
 __version__ = version("dagster-ray-kuberay")
 DagsterLibraryRegistry.register("dagster-ray-kuberay", __version__, is_dagster_package=False)
 
 
-def __getattr__(name: str) -> object:
-    # requests and Dagster's Pipes load with the first use: most code locations need only the resource.
-    if name in {"KubeRayClientOptions", "PipesKubeRayJobClient"}:
-        from dagster_ray.kuberay import _pipes_client
+# What loads with its first use. requests and Dagster's Pipes take long, and most code locations need only the resource;
+# the sensor and the job are definitions, which read the environment when they are made.
+_LATER = {
+    "KubeRayClientOptions": "_pipes_client",
+    "PipesKubeRayJobClient": "_pipes_client",
+    "build_cleanup_sensor": "_collector_sensor",
+    "cleanup_expired_rayclusters": "_collector_sensor",
+    "delete_rayclusters": "_collector_job",
+    "delete_rayclusters_op": "_collector_job",
+}
 
-        return getattr(_pipes_client, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -1,0 +1,119 @@
+"""Where a collector goes on, what it says, and how it is configured."""
+
+import math
+
+import pytest
+from collector_world import labels, obj
+
+from dagster_ray.kuberay._collector_candidate import candidate_of
+from dagster_ray.kuberay._collector_cursor import Cursor, Target, cursor_of, targets_of
+from dagster_ray.kuberay._collector_facts import Rules
+from dagster_ray.kuberay._collector_report import Report
+from dagster_ray.kuberay._collector_settings import Given, Settings, interval_seconds
+from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS
+from dagster_ray.kuberay.errors import InvalidSpecError
+
+TARGETS = targets_of(["a", "b"], "own")
+
+
+def test_a_cursor_reads_back_as_it_was_written() -> None:
+    cursor = Cursor({"rayjobs/a": "token", "rayclusters/b": ""}, frozenset({"rayjobs/a"}))
+    assert cursor_of(cursor.text()) == cursor
+
+
+@pytest.mark.parametrize(
+    "text",
+    [None, "", "not JSON", "[]", '{"version": 99, "places": {"rayjobs/a": "t"}}', "[" * 100_000, '{"version": 1}'],
+    ids=["none", "empty", "no JSON", "no object", "of a later version", "too deep or too long", "without places"],
+)
+def test_a_cursor_that_cannot_be_read_begins_anew(text: str | None) -> None:
+    assert cursor_of(text) == Cursor()
+
+
+def test_unfinished_lists_come_first_and_failed_ones_last() -> None:
+    cursor = Cursor({"rayjobs/b": "t", "rayjobs/a": "t"}, frozenset({"rayjobs/a", "rayclusters/a"}))
+    assert [target.key for target in cursor.order(TARGETS)] == [
+        "rayjobs/b",
+        "rayclusters/b",
+        "rayjobs/a",
+        "rayclusters/a",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "expected"),
+    [
+        pytest.param([], ["own"], id="none given: the account's own"),
+        pytest.param(["a", "b", "a"], ["a", "b"], id="each once"),
+        pytest.param(["a", "*"], [None], id="everywhere is enough"),
+    ],
+)
+def test_where_it_looks(namespaces: list[str], expected: list[str | None]) -> None:
+    found = targets_of(namespaces, "own")
+    assert found == tuple(Target(kind, name) for name in expected for kind in (RAYCLUSTERS, RAYJOBS))
+
+
+PREFIX = "DAGSTER_RAY_CLEANUP_"
+ENVIRON = {
+    f"{PREFIX}NAMESPACES": " a, b ,",
+    f"{PREFIX}KUBECONFIG_FILE": "/kube",
+    f"{PREFIX}KUBE_CONTEXT": "other",
+    f"{PREFIX}GRACE_SECONDS": "30",
+    f"{PREFIX}UNLOCKED_SECONDS": "31",
+    f"{PREFIX}RUN_GRACE_SECONDS": "32",
+    f"{PREFIX}PIPES_GRACE_SECONDS": "33.5",
+    f"{PREFIX}WAITING_SECONDS": "34",
+}
+
+
+def test_everything_can_come_from_the_environment() -> None:
+    expected = Settings(("a", "b"), "/kube", "other", Rules(30, 31, 32, 33.5, 34))
+    assert Given().settings(ENVIRON) == expected
+    assert Given().settings({}) == Settings()
+
+
+def test_an_argument_wins() -> None:
+    given = Given(["c"], "/mine", "mine", {"grace_seconds": 0.0, "waiting_seconds": None})
+    assert given.settings(ENVIRON) == Settings(("c",), "/mine", "mine", Rules(0, 31, 32, 33.5, 34))
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])
+def test_a_number_that_is_none_names_its_variable(text: str) -> None:
+    with pytest.raises(InvalidSpecError, match="DAGSTER_RAY_CLEANUP_GRACE_SECONDS"):
+        Given().settings({f"{PREFIX}GRACE_SECONDS": text})
+    with pytest.raises(InvalidSpecError, match="DAGSTER_RAY_CLEANUP_INTERVAL_SECONDS"):
+        interval_seconds({f"{PREFIX}INTERVAL_SECONDS": text})
+    for value in (-1.0, math.nan):
+        with pytest.raises(InvalidSpecError, match="grace_seconds"):
+            Given(seconds={"grace_seconds": value}).check()
+
+
+def test_the_interval() -> None:
+    assert [interval_seconds({}), interval_seconds({f"{PREFIX}INTERVAL_SECONDS": "299.5"})] == [60, 300]
+
+
+def test_a_report_names_what_was_deleted_and_counts_what_was_kept() -> None:
+    report = Report()
+    for number in range(12):
+        report.note_deleted(candidate_of(RAYCLUSTERS, obj(f"c{number}", labels())), "it is old")
+    for number in range(5):
+        report.note_kept(candidate_of(RAYJOBS, obj(f"j{number}", labels())), "its run is in progress")
+    report.note_failure("list rayjobs\nin b")
+    report.note_failure("list rayjobs in b")
+    assert report.seen == 17
+    lines = report.text().splitlines()
+    assert lines[0] == "Looked at 17: deleted 12, kept 5, gone 0."
+    assert lines[1].startswith("Deleted: RayCluster default/c0 (it is old), ")
+    assert lines[1].endswith("RayCluster default/c9 (it is old) and 2 more.")
+    assert lines[2:] == [
+        "Kept 5, its run is in progress: RayJob default/j0, RayJob default/j1, RayJob default/j2 and 2 more.",
+        "Failed: list rayjobs in b",
+    ]
+
+
+def test_a_report_is_short_whatever_happens() -> None:
+    report = Report()
+    for number in range(500):
+        report.note_failure(f"{number} " + "x" * 1000)
+        report.note_kept(candidate_of(RAYJOBS, obj("j" * 60, labels())), f"reason {number}")
+    assert len(report.text()) <= 4000
