@@ -1,5 +1,6 @@
 """The sharing protocol under every interleaving that a seed makes: nothing that is held is deleted, nothing is left."""
 
+import functools
 from datetime import timedelta
 
 import pytest
@@ -7,10 +8,14 @@ from sharing_model import LOG, TTL_SECONDS, Actor, World, wish
 
 from dagster_ray.core import StepOutcome
 from dagster_ray.kuberay._cluster_sharing import Held, acquire, leave
+from dagster_ray.kuberay._collector import Collector, Work
+from dagster_ray.kuberay._collector_cursor import Cursor, targets_of
+from dagster_ray.kuberay._collector_facts import Rules
+from dagster_ray.kuberay._collector_plan import plan
+from dagster_ray.kuberay._collector_runs import RunReader
 from dagster_ray.kuberay._heartbeat import renew
 from dagster_ray.kuberay._kinds import RAYCLUSTERS
-from dagster_ray.kuberay._kubernetes_errors import ConflictError
-from dagster_ray.kuberay._locks import live_locks, locks_of
+from dagster_ray.kuberay._locks import locks_of
 from dagster_ray.kuberay._sharing import leaving
 
 READY = {
@@ -57,19 +62,12 @@ def step(actor: Actor) -> None:
 
 
 def collect(actor: Actor) -> None:
-    """Delete what nobody holds, as a tick of the sensor does."""
-    api, deadline = actor.api, actor.deadline()
-    listed = api.list_page(RAYCLUSTERS, "default", deadline).items
-    now = api.server_time()
-    for cluster in listed:
-        metadata = cluster["metadata"]
-        if live_locks(cluster, now) or "deletionTimestamp" in metadata:
-            continue
-        preconditions = {"uid": metadata["uid"], "resource_version": metadata["resourceVersion"]}
-        try:
-            api.delete(RAYCLUSTERS, "default", metadata["name"], deadline, propagation="Foreground", **preconditions)
-        except ConflictError:
-            continue
+    """Run a tick of the sensor; what has no lock goes whatever its age."""
+    rules = Rules(unlocked_seconds=0)
+    work = Work(functools.partial(plan, rules=rules), page=2)
+    collector = Collector(actor.api, RunReader(None), work, actor.deadline(), LOG)
+    collector.run(targets_of([], "default", [RAYCLUSTERS]), Cursor())
+    assert collector.report.failures == []
 
 
 def collector(actor: Actor) -> None:
