@@ -146,6 +146,12 @@ class World:
         for cluster in clusters:
             self.simulator.store.create("rayclusters", cluster)
 
+    def create_job_on(self, cluster: str) -> None:
+        """Create somebody's RayJob that runs on a RayCluster which exists."""
+        spec = {"submissionMode": "HTTPMode", "entrypoint": "true", "clusterSelector": {"ray.io/cluster": cluster}}
+        metadata = {"name": f"on-{cluster}", "namespace": "default"}
+        self.simulator.store.create("rayjobs", {"metadata": metadata, "spec": spec})
+
     def left(self, plural: str = "rayclusters") -> list[str]:
         """Return the names of the objects that are there."""
         return [found["metadata"]["name"] for found in self.simulator.store.list(plural)]

@@ -147,9 +147,7 @@ def test_a_rayjob_waits_in_vain_while_its_run_goes_on(world: World) -> None:
 
 def test_a_cluster_that_somebodys_rayjob_runs_on_stays(world: World) -> None:
     world.create(expired("selected"), expired("other"))
-    job = {"submissionMode": "HTTPMode", "entrypoint": "true", "clusterSelector": {"ray.io/cluster": "selected"}}
-    metadata = {"name": "j", "namespace": "default"}
-    world.simulator.store.create("rayjobs", {"metadata": metadata, "spec": job})
+    world.create_job_on("selected")
     world.collect()
     assert (world.left(), world.report.kept) == (["selected"], {SELECTED: 1})
 

@@ -137,6 +137,12 @@ def test_by_hand_locks_can_be_disregarded_and_what_others_have_made_cannot(world
     assert world.left() == ["foreign"]
 
 
+def test_by_hand_a_cluster_that_a_rayjob_runs_on_counts_as_used(world: World) -> None:
+    world.create_job_on("old")
+    assert deleted(by_hand(world, dry_run=False)) == []
+    assert deleted(by_hand(world, dry_run=False, even_if_locked=True, names=["old"])) == ["old"]
+
+
 @pytest.mark.parametrize(
     "config",
     [

@@ -51,6 +51,7 @@ class Work:
         names: Only objects of these names; None for all.
         dry_run: Whether deletes are only told.
         pins_version: Whether a delete fails when the object has changed since it was listed.
+        spares_selected: Whether RayClusters stay that a RayJob runs on without having made them.
         page: Most objects of a page.
         call_seconds: How long one call of the API is tried.
     """
@@ -60,6 +61,7 @@ class Work:
     names: frozenset[str] | None = None
     dry_run: bool = False
     pins_version: bool = True
+    spares_selected: bool = True
     page: int = PAGE
     call_seconds: float = _CALL_SECONDS
 
@@ -166,7 +168,7 @@ class Collector:
         if plan.asks:
             facts = self._facts(lambda: self._reader.steps(facts, plan.asks), facts)
             plan = self._work.plan(candidates, facts, now)
-        if not any(one.what.kind == RAYCLUSTERS for one in plan.deletes):
+        if not (self._work.spares_selected and any(one.what.kind == RAYCLUSTERS for one in plan.deletes)):
             return plan
         if target.namespace not in self._selected:
             self._selected[target.namespace] = self._selected_clusters(target.namespace)

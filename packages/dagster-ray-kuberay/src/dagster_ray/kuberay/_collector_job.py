@@ -33,7 +33,7 @@ class DeleteRayClustersConfig(StrictConfig):
     )
     dry_run: bool = Field(default=True, description="Only tell what would be deleted.")
     even_if_locked: bool = Field(
-        default=False, description="Delete also what a step or a run uses, or what nothing is known of."
+        default=False, description="Delete also what a step, a run or a RayJob uses, or what nothing is known of."
     )
     timeout: float = Field(default=600.0, gt=0, description="Seconds that all of it may take.")
     kubeconfig_file: str | None = Field(
@@ -70,6 +70,7 @@ def _delete(context: dg.OpExecutionContext, config: DeleteRayClustersConfig) -> 
         names=frozenset(config.names) or None,
         dry_run=config.dry_run,
         pins_version=not config.even_if_locked,
+        spares_selected=not config.even_if_locked,
     )
     api = KubernetesApi.load(config.kubeconfig_file, config.kube_context)
     try:
