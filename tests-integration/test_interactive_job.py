@@ -134,5 +134,5 @@ def test_an_image_that_does_not_exist_fails_the_step_and_leaves_nothing(target: 
     cluster = target.resource(spec=SMALL, image="rayproject/ray:missing")
     result = dg.materialize([sum_of_squares], resources={"ray_cluster": cluster}, raise_on_error=False)
     assert not result.success
-    assert "cannot run (ErrImagePull)" in str(result.all_events) or "ImagePullBackOff" in str(result.all_events)
+    assert "cannot start (ErrImagePull)" in str(result.all_events) or "ImagePullBackOff" in str(result.all_events)
     eventually(lambda: not target.objects("rayjobs"), "the RayJob is deleted")

@@ -195,16 +195,16 @@ def test_an_image_that_does_not_exist_is_named_long_before_the_deadline(version:
     with simulated(version) as simulator:
         outcome = run_step(resource(simulator, image="rayproject/ray:missing", timeout=600))
         assert not outcome.success
-        assert "cannot run (ErrImagePull)" in outcome.log
+        assert "cannot start (ErrImagePull)" in outcome.log
         assert "rayproject/ray:missing: not found" in outcome.log
-        assert "[dagster-ray: head-failed]" in outcome.log
+        assert "[dagster-ray: cannot-start]" in outcome.log
         assert left(simulator) == []
 
 
 def test_a_head_that_crashes_again_and_again_shows_its_last_lines(simulator: Simulator) -> None:
     outcome = run_step(resource(simulator, image="rayproject/ray:crashing", timeout=600))
     assert not outcome.success
-    assert "cannot run (CrashLoopBackOff)" in outcome.log
+    assert "cannot start (CrashLoopBackOff)" in outcome.log
     assert "No module named 'ray'" in outcome.log
     assert left(simulator) == []
 

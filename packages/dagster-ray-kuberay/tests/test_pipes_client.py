@@ -187,5 +187,5 @@ def test_a_head_that_cannot_run_is_told_with_the_reason(world: PipesWorld) -> No
     call: dict[str, Any] = {**JOB, "template": {"spec": {"rayClusterSpec": cluster}}}
     ran = run_job(world.client(), call)
     assert not ran.success
-    assert "[dagster-ray: head-failed]" in ran.log
+    assert "[dagster-ray: cannot-start]" in ran.log
     eventually(lambda: world.rayjobs() == [])

@@ -93,7 +93,7 @@ def test_a_name_stays_taken_until_the_pods_of_the_old_cluster_are_gone(simulator
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
-        pytest.param({"image": "rayproject/ray:missing"}, "head-failed", id="its image does not exist"),
+        pytest.param({"image": "rayproject/ray:missing"}, "cannot-start", id="its image does not exist"),
         pytest.param({"timeout": 2.0, "spec": {"suspend": True}, "queue_timeout": 0.5}, "queue-timeout", id="a queue"),
     ],
 )
@@ -218,7 +218,7 @@ def test_a_lock_goes_at_once_after_a_success_if_asked(simulator: Simulator) -> N
 
 def test_a_shared_cluster_that_cannot_start_is_deleted_by_its_maker(simulator: Simulator) -> None:
     outcome = shared(simulator, image="rayproject/ray:missing")
-    assert "[dagster-ray: head-failed]" in outcome.log
+    assert "[dagster-ray: cannot-start]" in outcome.log
     assert left(simulator) == []
 
 

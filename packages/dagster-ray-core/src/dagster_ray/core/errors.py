@@ -219,19 +219,31 @@ class NotReadyError(DagsterRayError):
 
     code = "not-ready"
 
-    def __init__(self, target: str, budget_seconds: float, last_seen: str) -> None:
-        """Take the resource's display name, the whole budget in seconds and the last thing that was seen."""
-        super().__init__(target, budget_seconds, last_seen)
+    def __init__(self, target: str, budget_seconds: float, last_seen: str, advice: str = "", log: str = "") -> None:
+        """Take the resource's display name, the whole budget in seconds and the last thing that was seen.
+
+        Args:
+            target: The resource's display name.
+            budget_seconds: The whole budget.
+            last_seen: What the cluster was last seen doing.
+            advice: What to do about it, as a sentence, where the backend knows.
+            log: The last lines of the cluster's own log.
+        """
+        super().__init__(target, budget_seconds, last_seen, advice, log)
         self.target, self.budget_seconds, self.last_seen = target, budget_seconds, last_seen
+        self.advice, self.log = advice, log
 
     @property
     @override
     def problem(self) -> str:
-        return f"{self.target} was not ready within {self.budget_seconds:g} s (last seen: {self.last_seen})."
+        log = f" Its last lines:\n{self.log}\n" if self.log else ""
+        return f"{self.target} was not ready within {self.budget_seconds:g} s (last seen: {self.last_seen}).{log}"
 
     @property
     @override
     def remedy(self) -> str:
+        if self.advice:
+            return f"{self.advice[:1].lower()}{self.advice[1:].rstrip('.')}; raise `timeout` if it only needs longer."
         return "raise `timeout` if the cluster needs longer to start; otherwise look at what it was last seen doing."
 
 

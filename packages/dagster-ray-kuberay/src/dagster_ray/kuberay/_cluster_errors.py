@@ -4,7 +4,7 @@ DagsterRayError
   SpecRefusedError        the operator refused the spec
   RayJobEndedError        the RayJob ended before the driver was there
   ClusterGoneError        the RayJob was deleted by somebody else
-  HeadFailedError         the head pod cannot run: image, configuration, crash
+  CannotStartError        the cluster cannot start, and waiting does not help: image, crash, quota, rights
   OperatorSilentError     the deadline passed and no operator had looked at the RayJob
   QueueTimeoutError       a queue held the RayJob longer than `queue_timeout`
   NameTakenError          an object of that name exists and is not ours
@@ -85,28 +85,29 @@ class ClusterGoneError(DagsterRayError):
         return "find out who deleted it (audit log, quota or clean-up jobs of the namespace), and run the step again."
 
 
-class HeadFailedError(DagsterRayError):
-    """The head pod cannot run, and waiting longer will not change that."""
+class CannotStartError(DagsterRayError):
+    """The cluster cannot start, and waiting longer will not change that."""
 
-    code = "head-failed"
+    code = "cannot-start"
 
-    def __init__(self, target: str, reason: str, message: str, log: str) -> None:
-        """Take the RayJob's display name, Kubernetes' reason and message, and the last lines of the head's log."""
-        super().__init__(target, reason, message, log)
-        self.target, self.reason, self.message, self.log = target, reason, message, log
+    def __init__(  # noqa: PLR0917 - an error unpickles by position
+        self, target: str, diagnosis: str, reason: str, message: str, advice: str, log: str = ""
+    ) -> None:
+        """Take the display name, the diagnosis' code, the reason, message, and remedy, and the head's last lines."""
+        super().__init__(target, diagnosis, reason, message, advice, log)
+        self.target, self.diagnosis, self.reason, self.message = target, diagnosis, reason, message
+        self.advice, self.log = advice, log
 
     @property
     @override
     def problem(self) -> str:
         log = f" The head's last lines:\n{self.log}\n" if self.log else ""
-        return f"The head pod of {self.target} cannot run ({self.reason}): {self.message.rstrip('.')}.{log}"
+        return f"{self.target} cannot start ({self.reason}): {self.message.rstrip('.')}.{log}"
 
     @property
     @override
     def remedy(self) -> str:
-        if "Image" in self.reason:
-            return "check the image's name and tag, and `imagePullSecrets` if the registry asks for credentials."
-        return "look at the head pod's log and events, and correct the pod template."
+        return f"{self.advice[:1].lower()}{self.advice[1:].rstrip('.')} (diagnosis {self.diagnosis})."
 
 
 class OperatorSilentError(DagsterRayError):
@@ -246,15 +247,16 @@ class ClientPortClosedError(DagsterRayError):
 
     code = "client-port-closed"
 
-    def __init__(self, target: str, place: str, budget_seconds: float) -> None:
-        """Take the RayJob's display name, where it was tried and the whole budget in seconds."""
-        super().__init__(target, place, budget_seconds)
-        self.target, self.place, self.budget_seconds = target, place, budget_seconds
+    def __init__(self, target: str, place: str, budget_seconds: float, log: str = "") -> None:
+        """Take the display name, where it was tried, the whole budget in seconds and the head's last lines."""
+        super().__init__(target, place, budget_seconds, log)
+        self.target, self.place, self.budget_seconds, self.log = target, place, budget_seconds, log
 
     @property
     @override
     def problem(self) -> str:
-        return f"{self.target} is ready, but {self.place} accepted no driver within {self.budget_seconds:g} s."
+        log = f" The head's last lines:\n{self.log}\n" if self.log else ""
+        return f"{self.target} is ready, but {self.place} accepted no driver within {self.budget_seconds:g} s.{log}"
 
     @property
     @override

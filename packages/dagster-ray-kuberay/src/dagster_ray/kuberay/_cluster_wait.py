@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import NotReadyError
 from dagster_ray.kuberay._cluster_errors import (
+    CannotStartError,
     ClientPortClosedError,
     ClusterGoneError,
-    HeadFailedError,
     OperatorSilentError,
     QueueTimeoutError,
     RayJobEndedError,
@@ -29,7 +29,8 @@ from dagster_ray.kuberay._cluster_state import (
 )
 from dagster_ray.kuberay._created import Created
 from dagster_ray.kuberay._dashboard_route import DirectDashboard, ForwardedDashboard
-from dagster_ray.kuberay._diagnosis import Diagnosis, explain, explain_head
+from dagster_ray.kuberay._diagnosis import Diagnosis, explain_head
+from dagster_ray.kuberay._evidence import Evidence, Question
 from dagster_ray.kuberay._head_route import (
     CLIENT_PORT,
     DASHBOARD_PORT,
@@ -38,8 +39,9 @@ from dagster_ray.kuberay._head_route import (
     Route,
     host_of,
 )
-from dagster_ray.kuberay._kinds import EVENTS, PODS, RAYCLUSTERS, SERVICES
+from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS, SERVICES
 from dagster_ray.kuberay._manifest_fields import at
+from dagster_ray.kuberay._patience import QUIET_SECONDS, look_is_due
 from dagster_ray.kuberay._raycluster_state import head_of_raycluster
 
 if TYPE_CHECKING:
@@ -52,10 +54,8 @@ _FORWARD_SECONDS = 0.5
 _PROBE_SECONDS = 2.0
 # An operator from 1.5.1 on mirrors the cluster's status within 0.2 s (run with 1.7.0).
 _MIRROR_SECONDS = 1.5
-_LOOK_AFTER_SECONDS = (5.0, 15.0, 45.0, 120.0, 300.0)
-_EVIDENCE_SECONDS = 5.0
-# What a head that starts normally says meanwhile; waiting is explained by it.
-_NORMAL = {"ContainerCreating", "ContainersNotReady", "PodInitializing", "HeadPodRunningAndReady"}
+# A queue may hold a cluster for a day; its words are read this often at least.
+_QUEUE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,9 @@ class ClusterWait:
         self._cluster_watch: WatchStream | None = None
         self._named_at: float | None = None
         self.queued_seconds = 0.0
+        self._evidence = Evidence(api, awaited, log)
+        self._manifest: Mapping[str, Any] = awaited.manifest
+        self._moved_at = 0.0
         self._looks = 0
         self._diagnosis: Diagnosis | None = None
         self._said = ""
@@ -95,7 +98,7 @@ class ClusterWait:
         """Return the way to a head that accepts drivers.
 
         Raises:
-            SpecRefusedError, RayJobEndedError, ClusterGoneError, HeadFailedError: No driver will ever connect.
+            SpecRefusedError, RayJobEndedError, ClusterGoneError, CannotStartError: No driver will ever connect.
             QueueTimeoutError: A queue held the RayJob for too long.
             OperatorSilentError, ClientPortClosedError, NotReadyError: The deadline passed.
         """
@@ -143,10 +146,12 @@ class ClusterWait:
         while event is not None and self._cluster_watch is not None:
             if event.type != "DELETED":
                 self._see_head(head_of_raycluster(event.object))
+                self._moved_at, self._looks = deadline.spent_seconds(), 0
             event = self._cluster_watch.next(0)
 
     def _note(self, manifest: Mapping[str, Any], deadline: Deadline, *, deleted: bool = False) -> None:
         """Take in the object as it was at some time."""
+        self._manifest, self._moved_at, self._looks = manifest, deadline.spent_seconds(), 0
         self._state = self._awaited.state_of(manifest, deleted=deleted)
         if self._plan.even_if_complete and isinstance(self._state, Ended) and self._state.status == "Complete":
             self._state = Starting("the job is complete", self._awaited.head_of(manifest), operator_ready=True)
@@ -204,8 +209,8 @@ class ClusterWait:
         found = explain_head(self._head)
         if found is not None:
             self._diagnosis = found
-        elif self._head is not None and self._head.reason in _NORMAL and self._cluster_watch is None:
-            self._diagnosis = None
+        elif self._looks == 0:
+            self._diagnosis = None  # something has moved since it was made
         if self._diagnosis is not None and self._diagnosis.fatal:
             raise self._fatal(self._diagnosis)
         self._say(self._sentence())
@@ -213,45 +218,42 @@ class ClusterWait:
     def _fatal(self, diagnosis: Diagnosis) -> Exception:
         if diagnosis.code == "refused":
             return SpecRefusedError(self._awaited.target, diagnosis.reason, diagnosis.sentence)
-        log = self._head_log() if diagnosis.code == "container" else ""
-        return HeadFailedError(self._awaited.target, diagnosis.reason, diagnosis.sentence, log)
-
-    def _head_log(self) -> str:
-        if self._head is None or self._head.pod is None:
-            return ""
-        try:
-            return self._api.pod_log(
-                self._awaited.namespace, self._head.pod, Deadline(_EVIDENCE_SECONDS), previous=True, tail_lines=20
-            )
-        except Exception as error:  # noqa: BLE001 - the log is an extra; the error it goes into matters more
-            self._log.debug("The head's log could not be read: %s", error)
-            return ""
+        log = diagnosis.log or self._evidence.head_log(self._question())
+        return CannotStartError(
+            self._awaited.target, diagnosis.code, diagnosis.reason, diagnosis.sentence, diagnosis.remedy, log
+        )
 
     def _sentence(self) -> str:
         sentence = self._state.sentence if not isinstance(self._state, Ended) else self._state.message
-        if self._diagnosis is not None:
-            return f"{sentence}; {self._diagnosis.reason}: {self._diagnosis.sentence}"
+        if (found := self._diagnosis) is not None:
+            return f"{sentence}; {found.reason}: {found.sentence}"
         if isinstance(self._state, Starting) and self._head is not None and self._head.pod is not None:
             return f"{sentence}; head pod {self._head.pod}" + (f" ({self._head.reason})" if self._head.reason else "")
         return sentence
 
     def _say(self, sentence: str) -> None:
-        if sentence != self._said:
-            self._said = sentence
+        """Log one line for each change; the reason alone changes with every attempt to pull an image."""
+        found, state = self._diagnosis, "" if isinstance(self._state, Ended) else self._state.sentence
+        said = sentence if found is None else f"{state} {found.code} {found.sentence}"
+        if said != self._said:
+            self._said = said
             self._log.info("%s: %s", self._awaited.target, sentence)
 
     def _sit_in_queue(self, stream: "WatchStream", deadline: Deadline) -> None:
         """Wait while nothing runs; the deadline of the cluster's start stands still."""
         deadline.pause()
-        queue = Deadline(self._plan.queue_timeout)
+        queue, pause = Deadline(self._plan.queue_timeout), QUIET_SECONDS
         try:
             while isinstance(self._state, Queued):
-                self._say(self._state.sentence)
-                event = stream.next(min(30.0, queue.remaining_seconds()))
+                self._judge()
+                event = stream.next(min(pause, queue.remaining_seconds()))
                 if event is not None:
-                    self._state = self._awaited.state_of(event.object, deleted=event.type == "DELETED")
+                    self._note(event.object, deadline, deleted=event.type == "DELETED")
                 elif queue.is_over():
-                    raise QueueTimeoutError(self._awaited.target, self._state.sentence, self._plan.queue_timeout)
+                    raise QueueTimeoutError(self._awaited.target, self._sentence(), self._plan.queue_timeout)
+                else:
+                    self._looks, pause = 1, min(pause * 2, _QUEUE_SECONDS)
+                    self._diagnosis = self._evidence.look(self._question())
         finally:
             self.queued_seconds += queue.spent_seconds()
             deadline.resume()
@@ -311,47 +313,41 @@ class ClusterWait:
     # Why it takes so long
 
     def _look_closer(self, deadline: Deadline) -> None:
-        """Read pods and events when the status does not tell why nothing moves."""
-        explained = self._head is not None and self._head.reason in _NORMAL and self._cluster_watch is None
-        if explained or self._looks >= len(_LOOK_AFTER_SECONDS):
-            return
-        if deadline.spent_seconds() >= _LOOK_AFTER_SECONDS[self._looks]:
+        """Read pods and events when nothing has moved for some time."""
+        reason = self._head.reason if self._head is not None else ""
+        is_told = self._awaited.kind is RAYJOBS and self._cluster_watch is None
+        if look_is_due(deadline.spent_seconds() - self._moved_at, self._looks, reason, is_told=is_told):
             self._looks += 1
-            self._diagnosis = self._examine(deadline)
+            self._diagnosis = self._evidence.look(self._question())
 
-    def _examine(self, deadline: Deadline) -> Diagnosis | None:
-        namespace = self._awaited.namespace
-        cluster = self._head.cluster if self._head is not None else None
-        names = dict.fromkeys(name for name in (self._awaited.name, cluster) if name is not None)
-        try:
-            pods: list[dict[str, Any]] = []
-            if cluster is not None:
-                pods = self._api.list(PODS, namespace, deadline, label_selector=f"ray.io/cluster={cluster}").items
-            events = [
-                event
-                for name in names
-                for event in self._api.list(
-                    EVENTS, namespace, deadline, field_selector=f"involvedObject.name={name}"
-                ).items
-            ]
-        except Exception as error:  # noqa: BLE001 - without these rights the wait goes on, only less is known
-            self._log.debug("Pods and events could not be read: %s", error)
-            return None
-        return explain(pods, events)
+    def _question(self, *, closed_port: str | None = None) -> Question:
+        return Question(
+            manifest=self._manifest,
+            cluster=self.cluster,
+            is_seen=not isinstance(self._state, Unseen),
+            is_queued=isinstance(self._state, Queued),
+            closed_port=closed_port,
+        )
 
     def _late(self, deadline: Deadline) -> Exception:
         """Return the error for a deadline that has passed."""
         target, budget = self._awaited.target, deadline.budget_seconds
-        found = self._examine(Deadline(_EVIDENCE_SECONDS)) or self._diagnosis
+        serves = isinstance(self._state, Starting) and self._state.operator_ready
+        question = self._question(closed_port=self._place() if serves else None)
+        self._diagnosis = found = self._evidence.look(question) or self._diagnosis
         if found is not None and found.code == "refused":
             return SpecRefusedError(target, found.reason, found.sentence)
-        self._diagnosis = found
         if isinstance(self._state, Unseen):
             return OperatorSilentError(target, budget)
-        if isinstance(self._state, Starting) and self._state.operator_ready and found is None:
+        log = self._evidence.head_log(question)
+        if serves and (found is None or found.code == "client-port-closed"):
             if self._plan.goal == "dashboard":
-                place = self._route.place if self._route is not None else "the head's port `dashboard`"
-                return NotReadyError(target, budget, f"{self._sentence()}; {place} does not answer")
-            place = self._route.place if self._route is not None else "the head's port `client`"
-            return ClientPortClosedError(target, place, budget)
-        return NotReadyError(target, budget, self._sentence())
+                return NotReadyError(target, budget, f"{self._sentence()}; {self._place()} does not answer", log=log)
+            return ClientPortClosedError(target, self._place(), budget, log)
+        advice = found.remedy if found is not None else ""
+        return NotReadyError(target, budget, self._sentence(), advice, log)
+
+    def _place(self) -> str:
+        if self._route is not None:
+            return self._route.place
+        return f"the head's port `{DASHBOARD_PORT if self._plan.goal == 'dashboard' else CLIENT_PORT}`"

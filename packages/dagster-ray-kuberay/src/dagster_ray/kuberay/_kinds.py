@@ -32,6 +32,10 @@ PODS = Kind("", "v1", "pods", "Pod")
 SERVICES = Kind("", "v1", "services", "Service")
 SECRETS = Kind("", "v1", "secrets", "Secret")
 EVENTS = Kind("", "v1", "events", "Event")
+NODES = Kind("", "v1", "nodes", "Node")
+CLAIMS = Kind("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+ENDPOINT_SLICES = Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
+WORKLOADS = Kind("kueue.x-k8s.io", "v1beta1", "workloads", "Workload")
 
 
 def propagation_of(kind: Kind) -> str:

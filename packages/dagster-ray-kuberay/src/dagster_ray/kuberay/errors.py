@@ -4,10 +4,10 @@ The three groups: what the Kubernetes API answers, what is wrong with a specific
 """
 
 from dagster_ray.kuberay._cluster_errors import (
+    CannotStartError,
     ClientPortClosedError,
     ClusterGoneError,
     FieldNotSupportedError,
-    HeadFailedError,
     NameTakenError,
     OperatorSilentError,
     QueueTimeoutError,
@@ -32,13 +32,13 @@ from dagster_ray.kuberay._kubernetes_errors import (
 from dagster_ray.kuberay._spec_errors import InvalidSpecError, MissingVariableError, SpecFileError
 
 __all__ = [
+    "CannotStartError",
     "ClientPortClosedError",
     "ClusterGoneError",
     "ConflictError",
     "FieldNotSupportedError",
     "ForbiddenError",
     "GoneError",
-    "HeadFailedError",
     "InvalidObjectError",
     "InvalidSpecError",
     "KindNotInstalledError",
