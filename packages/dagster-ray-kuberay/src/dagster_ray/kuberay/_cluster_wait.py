@@ -327,6 +327,7 @@ class ClusterWait:
             is_seen=not isinstance(self._state, Unseen),
             is_queued=isinstance(self._state, Queued),
             closed_port=closed_port,
+            by_service=self._plan.direct and self._plan.head_host is None,
         )
 
     def _late(self, deadline: Deadline) -> Exception:

@@ -45,6 +45,7 @@ class Question:
         is_seen: Whether an operator has written a status.
         is_queued: Whether a queue holds it.
         closed_port: The place that accepts no driver, if the head is ready.
+        by_service: Whether drivers dial the head's Service, so that its endpoints matter.
     """
 
     manifest: Manifest
@@ -52,6 +53,7 @@ class Question:
     is_seen: bool = True
     is_queued: bool = False
     closed_port: str | None = None
+    by_service: bool = False
 
 
 @dataclass(slots=True)
@@ -121,7 +123,7 @@ class Evidence:
             facts.workloads = self._list(WORKLOADS, awaited.namespace, deadline)
         if not question.is_seen:
             facts.operator_pods = self._list(PODS, None, deadline, _OPERATOR)
-        if question.closed_port is not None:
+        if question.closed_port is not None and question.by_service:
             facts.services = self._list(SERVICES, awaited.namespace, deadline, f"ray.io/cluster={question.cluster}")
             facts.endpoint_slices = self._list(ENDPOINT_SLICES, awaited.namespace, deadline)
         return facts
