@@ -30,6 +30,9 @@ KUBERAY_SAMPLES: dict[str, DagsterRayError] = {
             "Correct the image's name and tag, and see that the registry has it.",
         ),
         errors.OperatorSilentError(TARGET, 600.0),
+        errors.RightsMissingError(
+            "ray", (("delete", "rayjobs.ray.io"), ("create", "pods/portforward")), ("interactive", "port-forward")
+        ),
         errors.QueueTimeoutError(TARGET, "the queue 'team-a' has not admitted it yet", 3600.0),
         errors.NameTakenError("RayJob ray/nightly"),
         errors.FieldNotSupportedError(TARGET, "spec.deletionStrategy"),

@@ -233,7 +233,7 @@ def test_a_broken_cluster_is_followed_by_the_next_generation(simulator: Simulato
         other.store.replace_status("rayclusters", {**broken, "status": {"conditions": [reason]}})
         outcome = shared(other, timeout=1)
         assert "[dagster-ray: operator-silent]" in outcome.log
-        posts = [request for request in other.requests if request.method == "POST"]
+        posts = [r for r in other.requests if r.method == "POST" and "/rayclusters" in r.path]
         assert len(posts) == 1
         assert [cluster["metadata"]["name"] for cluster in clusters(other)] == [first["metadata"]["name"]]
 

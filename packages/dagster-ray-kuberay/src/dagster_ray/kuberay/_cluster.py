@@ -158,6 +158,7 @@ class KubeRayCluster(KubeRayResource):
         from dagster_ray.kuberay._wishes import raycluster_wish
 
         wish = raycluster_wish(self._settings, context, api, deadline, log)
+        self._check_before(api, wish, wish.render(wish.names[0]), "cluster", deadline=deadline, log=log)
         try:
             steps.create_wanted(self._work, api, wish, deadline, log)
         except NameTakenError:
@@ -180,6 +181,7 @@ class KubeRayCluster(KubeRayResource):
         self._stop_heartbeat()
         share.held, share.wish = None, shared_wish(self._settings, sharing, context, api, log)
         try:
+            self._check_before(api, *share.wish.sample(), "sharing", deadline=deadline, log=log)
             held = acquire(api, share.wish, deadline, log)
         except DagsterRayError as error:
             if not isinstance(error, UnavailableError):

@@ -5,6 +5,7 @@ DagsterRayError
   RayJobEndedError        the RayJob ended before the driver was there
   ClusterGoneError        the RayJob was deleted by somebody else
   CannotStartError        the cluster cannot start, and waiting does not help: image, crash, quota, rights
+  RightsMissingError      the account lacks rights that the step will need
   OperatorSilentError     the deadline passed and no operator had looked at the RayJob
   QueueTimeoutError       a queue held the RayJob longer than `queue_timeout`
   NameTakenError          an object of that name exists and is not ours
@@ -108,6 +109,29 @@ class CannotStartError(DagsterRayError):
     @override
     def remedy(self) -> str:
         return f"{self.advice[:1].lower()}{self.advice[1:].rstrip('.')} (diagnosis {self.diagnosis})."
+
+
+class RightsMissingError(DagsterRayError):
+    """The account lacks rights that the step will need; nothing was created."""
+
+    code = "rights-missing"
+
+    def __init__(self, namespace: str, missing: tuple[tuple[str, str], ...], features: tuple[str, ...]) -> None:
+        """Take the namespace, pairs of verb and resource, and the features that need them."""
+        super().__init__(namespace, missing, features)
+        self.namespace, self.missing, self.features = namespace, missing, features
+
+    @property
+    @override
+    def problem(self) -> str:
+        rights = ", ".join(f"`{verb}` on `{resource}`" for verb, resource in self.missing)
+        return f"The account may not do in namespace {self.namespace} what the step will need: {rights}."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        features = " ".join(f"--feature {feature}" for feature in self.features)
+        return f"grant it; `dagster-ray rbac {features}` prints the Role."
 
 
 class OperatorSilentError(DagsterRayError):

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import Deadline
@@ -51,6 +52,16 @@ class SharedWish:
     ttl_seconds: float
     render: Callable[[str, int, Lock], dict[str, Any]]
     """Returns the manifest under a name, as a generation, with a lock."""
+
+    def one(self, name: str) -> Wish:
+        """Return the wish for one object of this kind."""
+        return Wish(RAYCLUSTERS, self.namespace, (name,), self.creation_id, lambda _: {}, frozenset())
+
+    def sample(self) -> tuple[Wish, dict[str, Any]]:
+        """Return what a new cluster would be, to be looked at before anything is asked for."""
+        name, now = self.selection.name(self.prefix, 1), datetime.fromtimestamp(0, UTC)
+        lock = Lock(self.lock_id, self.run_id, self.step_key, now, now, self.ttl_seconds)
+        return self.one(name), self.render(name, 1, lock)
 
     def lock(self, api: "KubernetesApi") -> Lock:
         """Return a lock that begins now."""
@@ -141,9 +152,8 @@ def _make(
         The cluster, and whether its name is taken by something that this step cannot use.
     """
     name, lock = wish.selection.name(wish.prefix, generation), wish.lock(api)
-    one = Wish(RAYCLUSTERS, wish.namespace, (name,), wish.creation_id, lambda _: {}, frozenset())
     try:
-        answer = post(api, one, wish.render(name, generation, lock), deadline, log)
+        answer = post(api, wish.one(name), wish.render(name, generation, lock), deadline, log)
     except ConflictError:
         return _join(api, wish, name, deadline, log)
     own = created(RAYCLUSTERS, wish.namespace, answer)

@@ -93,9 +93,17 @@ def _create(
 
 
 def post(
-    api: "KubernetesApi", wish: Wish, manifest: dict[str, Any], deadline: Deadline, log: logging.Logger
+    api: "KubernetesApi",
+    wish: Wish,
+    manifest: dict[str, Any],
+    deadline: Deadline,
+    log: logging.Logger,
+    *,
+    dry_run: bool = False,
 ) -> Mapping[str, Any]:
     """POST a manifest, in the portable form where the API server does not know a field of it.
+
+    With `dry_run` the server only tries it.
 
     Raises:
         FieldNotSupportedError: The API server's CRD is older than a field of the spec.
@@ -106,7 +114,7 @@ def post(
 
     wanted = _without(wish, manifest, _unknown_fields.get(api.server, frozenset()))
     try:
-        return api.create(wish.kind, wish.namespace, wanted, deadline)
+        return api.create(wish.kind, wish.namespace, wanted, deadline, dry_run=dry_run)
     except InvalidObjectError as error:
         if not error.unknown_fields:
             raise
@@ -114,7 +122,7 @@ def post(
         wanted = _without(wish, manifest, unknown)
         _unknown_fields[api.server] = unknown
         log.info("This KubeRay does not know %s; the portable form is used.", ", ".join(sorted(unknown)))
-    return api.create(wish.kind, wish.namespace, wanted, deadline)
+    return api.create(wish.kind, wish.namespace, wanted, deadline, dry_run=dry_run)
 
 
 def _own(api: "KubernetesApi", wish: Wish, wanted: Manifest, deadline: Deadline) -> Mapping[str, Any] | None:

@@ -72,6 +72,7 @@ class KubeRayInteractiveJob(KubeRayResource):
         work, log = self._work, steps.log_of(context)
         work.api = steps.load_api(self.kubeconfig_file, self.kube_context)
         wish = rayjob_wish(self._settings, context, work.api, deadline, log)
+        self._check_before(work.api, wish, wish.render(wish.names[0]), "interactive", deadline=deadline, log=log)
         steps.create_wanted(work, work.api, wish, deadline, log)
 
     @override

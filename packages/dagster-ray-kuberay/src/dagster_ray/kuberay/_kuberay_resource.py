@@ -1,13 +1,14 @@
 """`KubeRayResource`: what the resources of the KubeRay backend have in common."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, field_validator
 from typing_extensions import override
 
-from dagster_ray.core import BaseRayResource, DagsterContext
+from dagster_ray.core import BaseRayResource, DagsterContext, Deadline
 from dagster_ray.core.errors import NotConnectedError
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
@@ -78,6 +79,15 @@ class KubeRayResource(BaseRayResource):
     )
     kube_context: str | None = Field(default=None, description="Context of the kubeconfig. Unset: the current one.")
 
+    preflight: Literal["quick", "full", "off"] = Field(
+        default="quick",
+        description=(
+            "What is checked before anything is created. quick: names and versions of images, and by one request a "
+            "process the account's rights. full: also whether the API server and its admission take the object; warns if "
+            "no operator is to be seen. off: nothing."
+        ),
+    )
+
     _work: Work = PrivateAttr(default_factory=Work)
 
     @field_validator("head_host")
@@ -142,6 +152,25 @@ class KubeRayResource(BaseRayResource):
         if api is None or own is None:
             raise NotConnectedError(self.display_name, "cluster", "it was not created, or was cleaned up already")
         return api, own
+
+    def _check_before(
+        self,
+        api: "KubernetesApi",
+        wish: "Wish",
+        manifest: dict[str, Any],
+        feature: str,
+        *,
+        deadline: Deadline,
+        log: logging.Logger,
+    ) -> None:
+        """Raise if what is about to be created cannot work."""
+        from dagster_ray.kuberay import _preflight
+        from dagster_ray.kuberay._head_route import goes_direct
+
+        direct = goes_direct(self.access, in_cluster=api.in_cluster, head_host=self.head_host)
+        features = (feature,) if direct else (feature, "port-forward")
+        flight = _preflight.Flight(wish, manifest, features)
+        _preflight.check(api, flight, self.preflight, deadline, log)
 
     def _wait_plan(self, api: "KubernetesApi") -> "WaitPlan":
         from dagster_ray.kuberay import _cluster_steps as steps

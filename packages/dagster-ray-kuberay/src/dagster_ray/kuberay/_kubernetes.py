@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import Deadline
-from dagster_ray.kuberay._kinds import PODS, Kind
+from dagster_ray.kuberay._kinds import PODS, RULES_REVIEWS, Kind
 from dagster_ray.kuberay._kubernetes_answers import error_of, is_transient, message_of, parsed
 from dagster_ray.kuberay._kubernetes_connection import CONNECT_SECONDS, Call, KubernetesConnection
 from dagster_ray.kuberay._kubernetes_errors import NotFoundError
-from dagster_ray.kuberay._manifest_fields import at, mappings
+from dagster_ray.kuberay._manifest_fields import at, mapping, mappings
 
 if TYPE_CHECKING:
     from websocket import WebSocket
@@ -72,7 +72,14 @@ class KubernetesApi:
         return self._connection.server_time()
 
     def create(
-        self, kind: Kind, namespace: str, body: Mapping[str, Any], deadline: Deadline, *, strict: bool = True
+        self,
+        kind: Kind,
+        namespace: str,
+        body: Mapping[str, Any],
+        deadline: Deadline,
+        *,
+        strict: bool = True,
+        dry_run: bool = False,
     ) -> dict[str, Any]:
         """POST an object.
 
@@ -85,11 +92,18 @@ class KubernetesApi:
             body: The manifest, with `metadata.name`.
             deadline: Ends the attempts.
             strict: Whether a field that the server does not know is an `InvalidObjectError`.
+            dry_run: Whether the server only tries it, admission included, and keeps nothing.
         """
         name = at(body, "metadata", "name")
-        query = {"fieldValidation": "Strict" if strict else "Warn"}
+        query = {"fieldValidation": "Strict" if strict else "Warn", **({"dryRun": "All"} if dry_run else {})}
         call = Call("create", "POST", kind, namespace, query=query, body=body)
         return dict(parsed(self._connection.request(call, deadline, str(name))))
+
+    def review_rules(self, namespace: str, deadline: Deadline) -> Mapping[str, Any]:
+        """Return what the server knows of the account's rules in a namespace: `status` of a SelfSubjectRulesReview."""
+        body = {"kind": RULES_REVIEWS.kind, "apiVersion": "authorization.k8s.io/v1", "spec": {"namespace": namespace}}
+        call = Call("create", "POST", RULES_REVIEWS, None, body=body)
+        return mapping(parsed(self._connection.request(call, deadline)).get("status"))
 
     def get(self, kind: Kind, namespace: str, name: str, deadline: Deadline) -> dict[str, Any]:
         """Return an object."""

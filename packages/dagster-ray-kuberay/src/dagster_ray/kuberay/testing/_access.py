@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from dagster_ray.kuberay.testing._resources import RESOURCES
 from dagster_ray.kuberay.testing._routes import Route
 from dagster_ray.kuberay.testing._statuses import Refused
 
@@ -32,6 +33,9 @@ class Account:
     namespaces: frozenset[str] | None = None
 
 
+_VERBS = ("create", "get", "list", "watch", "update", "patch", "delete", "deletecollection")
+_PARTS = (("", "pods/log"), ("", "pods/portforward"))
+_SUBJECTS = (*((resource.group, resource.plural) for resource in RESOURCES.values()), *_PARTS)
 ADMIN = Account("admin", (Rule(["*"], ["*"], ["*"]),))
 
 
@@ -65,6 +69,15 @@ class Access:
             return False
         inside = account.namespaces is None or namespace in account.namespaces
         return inside and any(rule.allows(group, resource, verb) for rule in account.rules)
+
+    def rules_of(self, account: Account, namespace: str) -> list[Rule]:
+        """Return the rules of an account in a namespace, without the rights that were taken away from everybody."""
+        return [
+            Rule([group], [resource], [verb])
+            for group, resource in _SUBJECTS
+            for verb in _VERBS
+            if self.allows(account, group, resource, verb, namespace)
+        ]
 
     def check(self, account: Account, route: Route) -> None:
         """Raise `Refused` 403 if the account may not do what is asked."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay.testing._api import ApiServer, Request
 
 _REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_RULES_REVIEW = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews"
 _HEALTH = {"/healthz", "/livez", "/readyz"}
 _FOLLOW_SECONDS = 0.2
 _REASONS = {
@@ -89,8 +90,9 @@ class ApiHandler(BaseHTTPRequestHandler):
         if self.command == "GET" and found is not None:
             self._send(200, found)
             return
-        if path == _REVIEW and self.command == "POST":
-            self._send(201, self._review(account, sent_review(raw, media_type(self.headers.get("Content-Type")))))
+        if path in {_REVIEW, _RULES_REVIEW} and self.command == "POST":
+            review = sent_review(raw, media_type(self.headers.get("Content-Type")))
+            self._send(201, self._review(account, review) if path == _REVIEW else self._rules_review(account, review))
             return
         route = route_of(self.command, self.path)
         if route is None or (server.faults.without_crds and route.resource.group == "ray.io"):
@@ -127,6 +129,20 @@ class ApiHandler(BaseHTTPRequestHandler):
             "metadata": {},
             "spec": {"resourceAttributes": attributes},
             "status": {"allowed": allowed},
+        }
+
+    def _rules_review(self, account: Account, review: Mapping[str, Any]) -> dict[str, Any]:
+        namespace = str(at(review, "spec", "namespace") or "")
+        rules = [
+            {"apiGroups": list(rule.groups), "resources": list(rule.resources), "verbs": list(rule.verbs)}
+            for rule in self.server.access.rules_of(account, namespace)
+        ]
+        return {
+            "kind": "SelfSubjectRulesReview",
+            "apiVersion": "authorization.k8s.io/v1",
+            "metadata": {},
+            "spec": {},
+            "status": {"resourceRules": rules, "nonResourceRules": [], "incomplete": False},
         }
 
     # Streams
