@@ -83,8 +83,8 @@ class KubeRayResource(BaseRayResource):
         default="quick",
         description=(
             "What is checked before anything is created. quick: names and versions of images, and by one request a "
-            "process the account's rights. full: also whether the API server and its admission take the object; warns if "
-            "no operator is to be seen. off: nothing."
+            "process the account's rights. full: also whether the API server and its admission take the object, and "
+            "it warns if no operator is to be seen. off: nothing."
         ),
     )
 

@@ -15,12 +15,14 @@ from dagster_ray.kuberay._interactive_job import InteractiveJobLifecycle
 from dagster_ray.kuberay._pipes_job import read_call
 from dagster_ray.kuberay._pipes_rayjob import RayJobSettings, config_of
 from dagster_ray.kuberay._pipes_run import Call, ClientSettings, run_call
+from dagster_ray.kuberay._preflight import Preflight
 from dagster_ray.kuberay._spec_errors import InvalidSpecError
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 from dagster_ray.pipes import ClientOptions, CompletedRayJob, RayPipesClient
 from dagster_ray.pipes.clients import StepContext, call_identity, check_context, checked_job, settings_of
 
 _ACCESS: tuple[str, ...] = get_args(Access)
+_PREFLIGHT: tuple[str, ...] = get_args(Preflight)
 
 
 class KubeRayClientOptions(ClientOptions, total=False):
@@ -38,6 +40,7 @@ class KubeRayClientOptions(ClientOptions, total=False):
         queue_timeout: Seconds that a queue may hold the RayJob back; a day if unset.
         access: How the step reaches the head: auto, direct or port_forward.
         head_host: Host name of the head for direct access, with {cluster}, {namespace}, {service} and {pod_ip}.
+        preflight: What is checked before anything is created: quick (if unset), full or off, as for the resources.
         kubeconfig_file: Path of a kubeconfig. Unset: the pod's own account, or kubectl's default.
         kube_context: Context of the kubeconfig. Unset: the current one.
     """
@@ -51,6 +54,7 @@ class KubeRayClientOptions(ClientOptions, total=False):
     queue_timeout: float
     access: Access
     head_host: str | None
+    preflight: Preflight
     kubeconfig_file: str | None
     kube_context: str | None
 
@@ -120,8 +124,10 @@ def _settings_of(options: KubeRayClientOptions) -> ClientSettings:
         reason = "switches a phase off, and each call of a Pipes client runs all of them"
         raise InvalidSpecError("lifecycle", reason, "set only `cleanup`")
     access, head_host = options.get("access", "auto"), options.get("head_host")
-    if access not in _ACCESS:
-        raise InvalidSpecError("access", f"is {access!r}", f"use one of: {', '.join(_ACCESS)}")
+    preflight = options.get("preflight", "quick")
+    for name, word, known in (("access", access, _ACCESS), ("preflight", preflight, _PREFLIGHT)):
+        if word not in known:
+            raise InvalidSpecError(name, f"is {word!r}", f"use one of: {', '.join(known)}")
     timeout, queue_timeout = options.get("timeout", 600.0), options.get("queue_timeout", 86400.0)
     for name, seconds in (("timeout", timeout), ("queue_timeout", queue_timeout)):
         if seconds <= 0:
@@ -139,6 +145,7 @@ def _settings_of(options: KubeRayClientOptions) -> ClientSettings:
         queue_timeout=queue_timeout,
         access=access,
         head_host=None if head_host is None else checked_head_host(head_host),
+        preflight=preflight,
         kubeconfig_file=options.get("kubeconfig_file"),
         kube_context=options.get("kube_context"),
     )

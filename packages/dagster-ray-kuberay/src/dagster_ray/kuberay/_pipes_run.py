@@ -19,7 +19,7 @@ from dagster_ray.kuberay import _interactive_steps
 from dagster_ray.kuberay._cluster_wait import ClusterWait, WaitPlan
 from dagster_ray.kuberay._created import Created, created
 from dagster_ray.kuberay._creation import Wish, create
-from dagster_ray.kuberay._head_route import Access
+from dagster_ray.kuberay._head_route import Access, goes_direct
 from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._kubernetes_errors import NotFoundError, UnavailableError
 from dagster_ray.kuberay._manifest_fields import at
@@ -34,6 +34,7 @@ from dagster_ray.kuberay._pipes_rayjob import (
 )
 from dagster_ray.kuberay._pipes_watch import RayJobWatch
 from dagster_ray.kuberay._pod_agents import ForwardedAgents
+from dagster_ray.kuberay._preflight import Flight, Preflight, check
 from dagster_ray.kuberay._wishes import namespace_of
 from dagster_ray.pipes import CompletedRayJob, RayJobClient
 from dagster_ray.pipes.clients import Attempt, CallIdentity, JobRun, Place, RunSettings, StepContext
@@ -57,6 +58,7 @@ class ClientSettings:
     queue_timeout: float
     access: Access
     head_host: str | None
+    preflight: Preflight
     kubeconfig_file: str | None
     kube_context: str | None
 
@@ -184,7 +186,12 @@ class _RayJobCall:
         cluster = None
         if call.cluster is not None:
             cluster = existing_cluster(self._api, self._namespace, call.cluster, deadline)
-        self._wish = wish_of(call.config, call.cluster, ids, settings.rayjob, context=call.context, api=self._api)
+        wish = wish_of(call.config, call.cluster, ids, settings.rayjob, context=call.context, api=self._api)
+        direct = goes_direct(settings.access, in_cluster=self._api.in_cluster, head_host=settings.head_host)
+        features = ("pipes",) if direct else ("pipes", "port-forward")
+        flight = Flight(wish, wish.render(wish.names[0]), features, is_driver=False)
+        check(self._api, flight, settings.preflight, deadline, self._log)
+        self._wish = wish
         try:
             self._job = create(self._api, self._wish, deadline, self._log)
         except DagsterRayError as error:

@@ -96,7 +96,11 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "pipes",
         "steps of `PipesKubeRayJobClient`",
-        (Grant(_RAY, "rayjobs", _VERBS), Grant(_RAY, "rayclusters", ("get", "list", "watch"))),
+        (
+            Grant(_RAY, "rayjobs", _VERBS),
+            _HEAD_BY_CLUSTER,
+            Grant(_RAY, "rayclusters", ("get",), "neither `cluster_selector` nor retries of jobs that have succeeded"),
+        ),
     ),
     Feature("port-forward", 'steps outside of the cluster, or `access="port_forward"`', (_FORWARD,)),
     Feature(
