@@ -1,11 +1,10 @@
-"""What it costs to follow a Ray job: `python benchmarks/pipes_logs.py [--pairs N] [--older PYTHON]`.
+"""What it costs to follow a Ray job: `python benchmarks/pipes_logs.py [--turns N] [--without-older]`.
 
 Three readers take turns on one real head, each in a fresh process that submits the job itself:
 
 - this project's `PipesRayJobClient` in an asset;
 - Ray's own `JobSubmissionClient.tail_job_logs`;
-- with `--older`, the older project's `PipesRayJobClient` in an asset, in the environment of that Python
-  (`pip install dagster-ray==0.4.8 'kubernetes<36' pandas 'ray[default]'`, of the same Ray version).
+- the older project's `PipesRayJobClient` in an asset, in an environment of its own (see older_project.py).
 
 Two jobs:
 
@@ -179,12 +178,13 @@ def row(reader: str, slow: list[dict[str, Any]], fast: list[dict[str, Any]]) -> 
     )
 
 
-def main(pairs: int, older_python: str | None) -> None:
+def main(turns: int, *, with_older: bool) -> None:
     """Start a head, let the readers take turns, and print a table."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests-integration"))
+    from older_project import older_python
     from real_head import ray_head  # pyright: ignore[reportMissingImports]
 
-    readers = {"ours": sys.executable, "ray": sys.executable} | ({"older": older_python} if older_python else {})
+    readers = {"ours": sys.executable, "ray": sys.executable} | ({"older": older_python()} if with_older else {})
     slow: dict[str, list[dict[str, Any]]] = {reader: [] for reader in readers}
     fast: dict[str, list[dict[str, Any]]] = {reader: [] for reader in readers}
     with ray_head() as head:
@@ -193,14 +193,14 @@ def main(pairs: int, older_python: str | None) -> None:
         codes["slow"].write_text(SLOW)
         codes["fast"].write_text(FAST)
         try:
-            for _ in range(pairs):
+            for _ in range(turns):
                 for reader, python in readers.items():
                     slow[reader].append(measured(python, reader, head.dashboard, str(codes["slow"])))
                     fast[reader].append(measured(python, reader, head.dashboard, str(codes["fast"])))
         finally:
             for code in codes.values():
                 code.unlink()
-    print(f"{pairs} turns each")
+    print(f"{turns} turns each")
     print("| reader | p50 | p95 | slow lines | fast lines/s | fast lines | peak memory |")
     print("|---|---|---|---|---|---|---|")
     for reader in readers:
@@ -209,11 +209,11 @@ def main(pairs: int, older_python: str | None) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="What it costs to follow a Ray job.")
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--older", help="the Python of an environment with the older project")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--without-older", action="store_true", help="make no environment for dagster-ray 0.4.8")
     parser.add_argument("--read", nargs=3, metavar=("READER", "ADDRESS", "FILE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.read:
         read(*given.read)
     else:
-        main(given.pairs, given.older)
+        main(given.turns, with_older=not given.without_older)
