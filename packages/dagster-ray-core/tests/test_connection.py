@@ -3,16 +3,21 @@
 # The public way to these functions leads through Ray.
 # pyright: reportPrivateUsage=false
 
+import contextlib
+import importlib.util
 import os
 import socket
 import sys
+import threading
 from collections.abc import Callable, Generator
 
 import pytest
 
 from dagster_ray.core import Deadline
-from dagster_ray.core._connection import _changes, _dial, _host_and_port, _restore, is_transient, require_ray
+from dagster_ray.core._connection import _changes, _dial, _host_and_port, _restore, connect, is_transient, require_ray
 from dagster_ray.core.errors import NotReadyError, RayNotInstalledError
+
+needs_grpc = pytest.mark.skipif(importlib.util.find_spec("grpc") is None, reason="Ray Client needs grpc")
 
 
 class AuthenticationError(Exception):
@@ -107,6 +112,57 @@ def test_dial_gives_up_at_the_deadline_and_says_what_it_saw(closed: socket.socke
     assert "refused" in caught.value.last_seen
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
     assert clock.now == pytest.approx(4)
+
+
+class FrozenServer:
+    """Takes connections and greets as HTTP/2 does, as a machine whose process is frozen may; answers no call."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"ray://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.taken: list[socket.socket] = []
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                taken, _ = self.listener.accept()
+                self.taken.append(taken)
+                taken.sendall(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+
+    def close(self) -> None:
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        self.thread.join()
+        for taken in self.taken:
+            taken.close()
+
+
+@pytest.fixture
+def frozen() -> Generator[FrozenServer]:
+    server = FrozenServer()
+    yield server
+    server.close()
+
+
+@needs_grpc
+def test_a_server_that_takes_connections_and_stays_silent_ends_at_the_deadline(frozen: FrozenServer) -> None:
+    """`ray.init` itself would hang on it for minutes, whatever the deadline says."""
+    with pytest.raises(NotReadyError, match="takes connections, but Ray Client's server does not answer"):
+        connect("Plain cluster", frozen.address, {}, Deadline(0.3))
+
+
+@needs_grpc
+def test_a_cluster_that_is_gone_ends_the_wait_for_a_silent_server(
+    frozen: FrozenServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone() -> None:
+        raise LookupError("deleted by somebody else")
+
+    monkeypatch.setattr("dagster_ray.core._connection._PING_SECONDS", 0.1)
+    with pytest.raises(LookupError):
+        connect("Plain cluster", frozen.address, {}, Deadline(60), check_cluster=gone)
 
 
 @pytest.mark.parametrize(

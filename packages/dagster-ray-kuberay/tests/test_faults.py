@@ -151,6 +151,26 @@ def test_a_right_that_is_missing_is_named(simulator: Simulator, verb: str) -> No
     assert left(simulator) == []
 
 
+def test_a_missing_right_to_list_after_410_is_named(simulator: Simulator) -> None:
+    """A watch that has expired begins again with a list, which until then nobody needed."""
+    simulator.faults.deny("list", "rayjobs")
+    simulator.operator.stop()
+    thread = during_wait(simulator, simulator.faults.expire_watches)
+    outcome = run_step(resource(simulator, timeout=600))
+    thread.join()
+    assert not outcome.success
+    assert "allow `list` on `rayjobs.ray.io` in a Role of namespace default" in outcome.log
+    assert left(simulator) == []
+
+
+def test_a_missing_right_to_read_what_a_lost_answer_has_made_is_named(simulator: Simulator) -> None:
+    simulator.faults.deny("get", "rayjobs")
+    simulator.faults.add(Fault(method="POST", lose_answer=True, times=1))
+    outcome = run_step(resource(simulator))
+    assert not outcome.success
+    assert "allow `get` on `rayjobs.ray.io` in a Role of namespace default" in outcome.log
+
+
 def test_a_missing_right_to_forward_ports_is_named_at_once(simulator: Simulator) -> None:
     simulator.faults.deny("create", "pods/portforward")
     outcome = run_step(resource(simulator, timeout=600, preflight="off"))

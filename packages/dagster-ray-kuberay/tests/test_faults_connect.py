@@ -4,16 +4,16 @@ import dataclasses
 import importlib.metadata
 import platform
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import dagster as dg
 import pytest
-from fault_world import FAST, left, resource, run_step, simulated
+from fault_world import FAST, Outcome, fields, left, resource, run_step, simulated
 from scripted_server import ScriptedServer, answer
 from typing_extensions import override
 
-from dagster_ray.core import Deadline, StepOutcome
+from dagster_ray.core import DagsterContext, Deadline, StepOutcome
 from dagster_ray.kuberay import KubeRayInteractiveJob
 from dagster_ray.kuberay._cluster_errors import (
     ClusterGoneError,
@@ -26,8 +26,9 @@ from dagster_ray.kuberay._created import Created, created
 from dagster_ray.kuberay._interactive_steps import record_outcome, register
 from dagster_ray.kuberay._kinds import RAYJOBS
 from dagster_ray.kuberay._kubernetes import KubernetesApi
+from dagster_ray.kuberay._kubernetes_errors import ForbiddenError
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.kuberay.testing import KubeletOptions, Simulator
+from dagster_ray.kuberay.testing import Fault, KubeletOptions, Simulator
 from dagster_ray.kuberay.testing._fake_node import FakeRayNode
 from dagster_ray.kuberay.testing._nodes import CLIENT_PORT, NodeOrder
 
@@ -254,3 +255,62 @@ def test_a_head_that_dies_while_it_is_waited_for_is_replaced_by_the_next() -> No
         outcome = run_step(resource(simulator))
         assert outcome.success, outcome.log
         assert [type(head) for head in made] == [Mute, FakeRayNode]
+
+
+def connecting(simulator: Simulator, act: Callable[[str], object], timeout: float) -> Outcome:
+    """Run a step whose driver tries to connect to a head without Ray; `act` gets the RayJob's name meanwhile."""
+
+    class Disturbed(KubeRayInteractiveJob):
+        @override
+        def on_ready(self, context: DagsterContext) -> None:
+            assert self.job_name is not None
+            act(self.job_name)
+
+    given = fields(simulator, lifecycle={"cleanup": "on_exception"}, timeout=timeout)
+    return run_step(Disturbed(**given))
+
+
+def kill_heads(simulator: Simulator) -> None:
+    for pod in simulator.store.list("pods"):
+        simulator.kubelet.kill_pod("default", pod["metadata"]["name"])
+
+
+def test_a_head_that_dies_while_the_driver_connects_ends_the_step_at_its_deadline(simulator: Simulator) -> None:
+    outcome = connecting(simulator, lambda _: kill_heads(simulator), timeout=3)
+    assert not outcome.success
+    assert "[dagster-ray: not-ready]" in outcome.log
+    assert left(simulator) == []
+
+
+def test_a_rayjob_that_is_deleted_while_the_driver_connects_ends_the_step_long_before(simulator: Simulator) -> None:
+    outcome = connecting(simulator, lambda name: simulator.store.delete("rayjobs", "default", name), timeout=600)
+    assert not outcome.success
+    assert "[dagster-ray: cluster-gone]" in outcome.log
+    assert left(simulator) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault(method="PATCH", status=503, times=3), id="503"),
+        pytest.param(Fault(method="PATCH", status=429, retry_after=1, times=1), id="429 with Retry-After"),
+        pytest.param(Fault(method="PATCH", reset=True, times=3), id="a connection that breaks"),
+        pytest.param(Fault(method="PATCH", lose_answer=True, times=1), id="an answer that is lost"),
+    ],
+)
+def test_the_job_id_is_written_although_the_api_server_is_away_for_a_while(
+    simulator: Simulator, api: KubernetesApi, fault: Fault
+) -> None:
+    job = made(simulator)
+    simulator.faults.add(fault)
+    register(api, job, "01000000", Deadline(30))
+    (rayjob,) = simulator.store.list("rayjobs")
+    assert rayjob["spec"]["jobId"] == "01000000"
+    assert fault.times == 0
+
+
+def test_a_missing_right_to_write_the_job_id_is_named(simulator: Simulator, api: KubernetesApi) -> None:
+    job = made(simulator)
+    simulator.faults.deny("patch", "rayjobs")
+    with pytest.raises(ForbiddenError, match=r"allow `patch` on `rayjobs\.ray\.io` in a Role of namespace default"):
+        register(api, job, "01000000", Deadline(10))

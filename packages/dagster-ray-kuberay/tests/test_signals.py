@@ -1,4 +1,4 @@
-"""SIGTERM and SIGKILL of a step in each phase: what is left of its cluster, and who ends it."""
+"""SIGTERM and SIGKILL of a step in each phase, and the death of its head: what is left of its cluster, who ends it."""
 
 import json
 import signal
@@ -15,6 +15,7 @@ from dagster_ray.kuberay._locks import Lock, locks_of
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Fault, Simulator
 
+pytestmark = pytest.mark.many_processes
 SCRIPT = str(Path(__file__).with_name("step_process.py"))
 
 
@@ -24,7 +25,7 @@ def simulator() -> Generator[Simulator]:
         yield world
 
 
-def started(simulator: Simulator, backend: str, cpus: int = 1) -> subprocess.Popen[str]:
+def started(simulator: Simulator, backend: str, *words: str, cpus: int = 1) -> subprocess.Popen[str]:
     cluster: dict[str, Any] = {"headGroupSpec": head_group(cpus=cpus, memory="2Gi"), "workerGroupSpecs": []}
     own: dict[str, dict[str, Any]] = {
         "job": {"ray_job": {"spec": {"rayClusterSpec": cluster}}},
@@ -32,7 +33,7 @@ def started(simulator: Simulator, backend: str, cpus: int = 1) -> subprocess.Pop
     }
     fields = {"kubeconfig_file": str(simulator.kubeconfig), "timeout": 300, **own[backend]}
     return subprocess.Popen(
-        [sys.executable, SCRIPT, backend, json.dumps(fields)],
+        [sys.executable, SCRIPT, backend, json.dumps(fields), *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -59,16 +60,42 @@ def in_wait(simulator: Simulator, backend: str) -> subprocess.Popen[str]:
     return process
 
 
+def said(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout is not None
+    assert any(text in line for line in iter(process.stdout.readline, ""))
+
+
+def in_connect(simulator: Simulator, backend: str) -> subprocess.Popen[str]:
+    """The head takes connections and never answers the driver."""
+    process = started(simulator, backend, "connect")
+    said(process, "the head accepts drivers")
+    return process
+
+
 def in_body(simulator: Simulator, backend: str) -> subprocess.Popen[str]:
     """The step runs."""
     process = started(simulator, backend)
-    assert process.stdout is not None
-    assert "the body runs" in process.stdout.readline()
+    said(process, "the body runs")
+    return process
+
+
+def in_cleanup(simulator: Simulator, backend: str) -> subprocess.Popen[str]:
+    """A first SIGTERM has ended the body; the cluster is being deleted, and the API server is busy."""
+    simulator.faults.add(Fault(method="DELETE", status=503, times=3))
+    process = in_body(simulator, backend)
+    process.send_signal(signal.SIGTERM)
+    eventually(lambda: asked(simulator, "DELETE", "ray.io"))
     return process
 
 
 Reach: TypeAlias = Callable[[Simulator, str], subprocess.Popen[str]]
-PHASES: dict[str, Reach] = {"create": in_create, "wait": in_wait, "body": in_body}
+PHASES: dict[str, Reach] = {
+    "create": in_create,
+    "wait": in_wait,
+    "connect": in_connect,
+    "body": in_body,
+    "cleanup": in_cleanup,
+}
 
 
 @pytest.mark.parametrize("reach", PHASES.values(), ids=PHASES)
@@ -114,3 +141,19 @@ def test_a_shared_cluster_outlives_a_step_that_is_stopped_by_the_time_of_its_loc
     (lock,) = locks_of(cluster)
     assert isinstance(lock, Lock)
     assert lock.ttl_seconds == 3600
+
+
+def test_a_head_that_dies_under_a_connected_step_fails_it_and_leaves_no_cluster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a real head. Ray Client tries to come back for as long as its own variable says, then gives up."""
+    monkeypatch.setenv("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "1")
+    with Simulator() as simulator, started(simulator, "job", "connect") as process:
+        said(process, "the body runs")
+        for pod in simulator.store.list("pods"):
+            simulator.kubelet.kill_pod("default", pod["metadata"]["name"])
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.wait(PATIENCE_SECONDS) != 0
+        assert left(simulator) == []

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _CLIENT_SCHEME = "ray://"
 _DIAL_SECONDS = 2.0
+_PING_SECONDS = 10.0
+# ray_client.proto: RayletDriver.ClusterInfo with field 1 (type) = 6 (PING). Answered before a client is known.
+_PING_METHOD, _PING = "/ray.rpc.RayletDriver/ClusterInfo", b"\x08\x06"
 # ray/_private/log_monitor.py looks for new log files every 0.5 s and for new lines every 0.1 s.
 _QUIET_SECONDS = 0.7
 # Two threads of one process that call ray.init at once both "succeed", each with half of the state.
@@ -46,6 +49,8 @@ class Connection:
     """False if the driver was connected before; then it stays connected."""
     environment: Mapping[str, tuple[str | None, str]]
     """Variables that `ray.init` set: the value before (None: not set), and the value that Ray gave them."""
+    auto_connect: bool = True
+    """Whether Ray started a cluster by itself before, where a call found none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,9 @@ def connect(
     """Connect this process to the cluster at `address`, trying again until the deadline.
 
     An address with a port is dialled by TCP first: an early `ray.init` would back off inside gRPC and come
-    back seconds after the port has opened.
+    back seconds after the port has opened. Then a server of Ray Client is asked for a sign of life, because
+    `ray.init` knows no deadline: on a server that takes connections and stays silent, as a frozen head does, it
+    hangs for three minutes (run with Ray 2.60).
 
     Args:
         target: The resource's display name, for errors.
@@ -114,7 +121,7 @@ def connect(
             because the cluster is gone.
 
     Raises:
-        NotReadyError: The port of the address did not open before the deadline.
+        NotReadyError: The port of the address did not open, or its server did not answer, before the deadline.
         ConnectFailedError: Ray refused, or the deadline ended the attempts.
     """
     wanted = _Wanted(
@@ -125,6 +132,8 @@ def connect(
     try:
         if (place := _host_and_port(address)) is not None:
             _dial(target, place, deadline)
+            if address.startswith(_CLIENT_SCHEME):
+                _ping(wanted, place, deadline)
         return _init_until(wanted, deadline)
     finally:
         _init_lock.release()
@@ -146,6 +155,37 @@ def _dial(target: str, place: tuple[str, int], deadline: Deadline) -> None:
                 raise NotReadyError(target, deadline.budget_seconds, f"{place[0]}:{place[1]}: {error}") from error
         else:
             return
+
+
+def _ping(wanted: _Wanted, place: tuple[str, int], deadline: Deadline) -> None:
+    """Return when a server of Ray Client has answered anything, be it that it wants a token.
+
+    Not with TLS, whose certificates only Ray knows, and not without grpc, which `ray.init` will miss itself.
+    """
+    if importlib.util.find_spec("grpc") is None or os.environ.get("RAY_USE_TLS", "0").lower() in {"1", "true"}:
+        return
+    import grpc
+
+    # As Ray's own channels (ray/_private/ray_constants.py).
+    proxied = os.environ.get("RAY_grpc_enable_http_proxy", "0").lower() in {"1", "true"}  # noqa: SIM112 - Ray's name
+    host = f"[{place[0]}]" if ":" in place[0] else place[0]
+    silent = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
+    with grpc.insecure_channel(f"{host}:{place[1]}", [("grpc.enable_http_proxy", int(proxied))]) as channel:
+        ping = cast("Callable[..., object]", channel.unary_unary(_PING_METHOD))
+        for delay in jittered_delays():
+            try:
+                ping(_PING, timeout=max(0.1, min(_PING_SECONDS, deadline.remaining_seconds())))
+            except grpc.RpcError as error:
+                code: Any = cast("Any", error).code()
+                if code not in silent:
+                    return
+                if not deadline.sleep(delay):
+                    seen = f"{host}:{place[1]} takes connections, but Ray Client's server does not answer: {code.name}"
+                    raise NotReadyError(wanted.target, deadline.budget_seconds, seen) from error
+                if wanted.check_cluster is not None:
+                    wanted.check_cluster()
+            else:
+                return
 
 
 def _init_until(wanted: _Wanted, deadline: Deadline) -> Connection:
@@ -181,7 +221,19 @@ def _init(wanted: _Wanted) -> Connection:
     except BaseException:
         _restore(_changes(wanted.before))
         raise
-    return Connection(context, job_id, ours=True, environment=_changes(wanted.before))
+    return Connection(context, job_id, True, _changes(wanted.before), _let_ray_start_itself(allowed=False))
+
+
+def _let_ray_start_itself(*, allowed: bool) -> bool:
+    """Choose what a call of Ray's API does without a connection; return what was chosen before.
+
+    Ray then starts a cluster on this machine (ray/_private/auto_init_hook.py): a step that has lost its head would go
+    on in its own pod, and even the end of the connection would first start one.
+    """
+    hook: Any = importlib.import_module("ray._private.auto_init_hook")
+    before = bool(hook.enable_auto_connect)
+    hook.enable_auto_connect = allowed
+    return before
 
 
 def _join(target: str, address: str) -> Connection:
@@ -243,6 +295,7 @@ def disconnect(connection: Connection) -> None:
     try:
         ray.shutdown()
     finally:
+        _let_ray_start_itself(allowed=connection.auto_connect)
         _restore(connection.environment)
 
 
@@ -304,10 +357,12 @@ def drain_task_output(budget_seconds: float) -> bool:
         budget_seconds: Longest wait, in seconds.
 
     Returns:
-        Whether everything arrived in time.
+        Whether everything arrived in time; not if the connection is lost.
     """
     import ray
 
+    if not ray.is_initialized():
+        return False
     mark = f"dagster-ray-{uuid.uuid4().hex}"
 
     def print_mark() -> None:  # nested, so that it travels by value: the cluster has no dagster-ray

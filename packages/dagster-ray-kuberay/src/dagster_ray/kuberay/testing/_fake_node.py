@@ -1,7 +1,10 @@
 """Nodes without Ray: sockets that answer as far as waits and status polls need it, or nothing at all."""
 
 import contextlib
+import importlib.metadata
+import importlib.util
 import json
+import platform
 import socket
 import threading
 from collections.abc import Mapping
@@ -17,7 +20,8 @@ from dagster_ray.kuberay.testing._relay import PodAddress
 _SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _HOST = "127.0.0.1"
 _MOST_BYTES = 4 * 1024 * 1024
-RAY_VERSION = "2.60.0"
+# It runs what this environment runs, so that a step which looks at versions finds its own.
+RAY_VERSION = importlib.metadata.version("ray") if importlib.util.find_spec("ray") else "2.60.0"
 
 FakeJobs = dict[str, dict[str, Any]]
 """Job details by id, as GET /api/jobs/<id> tells them; a test writes into it."""
@@ -155,7 +159,7 @@ def fake_answer(jobs: FakeJobs, method: str, path: str, body: Mapping[str, Any])
     """What a fake dashboard answers: HTTP status, and a text or JSON."""
     known: dict[str, Any] = {
         "/api/version": {"version": "4", "ray_version": RAY_VERSION, "ray_commit": "", "session_name": "fake"},
-        "/api/v0/cluster_metadata": {"data": {"rayVersion": RAY_VERSION, "pythonVersion": "3.11.7"}},
+        "/api/v0/cluster_metadata": {"data": {"rayVersion": RAY_VERSION, "pythonVersion": platform.python_version()}},
         "/api/jobs/": list(jobs.values()),
         "/api/gcs_healthz": "success",
     }
