@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # tests import the modules beside this file
 
 from cluster_targets import ClusterTarget, kind_target, kubeconfig_target, simulator_target
+from real_head import Head, ray_head
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,3 +34,10 @@ def target(pytestconfig: pytest.Config) -> Generator[ClusterTarget]:
         context = simulator_target(str(pytestconfig.getoption("--kuberay-version")))
     with context as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def head() -> Generator[Head]:
+    """Yield a Ray head of this machine, for all tests that submit jobs to one."""
+    with ray_head() as found:
+        yield found

@@ -5,6 +5,7 @@
 # pyright: reportUnknownVariableType=false
 
 import sys
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -30,18 +31,13 @@ def sum_of_squares(ray_cluster: RayResource) -> int:
     return sum(ray.get(slices))
 
 
-@dg.asset
-def failing(ray_cluster: RayResource) -> int:
-    raise ValueError("told to fail")
-
-
 @pytest.fixture(autouse=True)
 def clean(target: ClusterTarget) -> None:
     """A test starts without what an earlier one has kept."""
     target.delete_all()
 
 
-def one_rayjob(target: ClusterTarget) -> dict[str, object]:
+def one_rayjob(target: ClusterTarget) -> dict[str, Any]:
     (found,) = target.objects("rayjobs")
     return dict(found)
 
@@ -66,50 +62,39 @@ def test_the_defaults_compute_the_tutorials_asset(target: ClusterTarget) -> None
     assert metadata["dagster_ray/job_id"]
 
 
-def test_after_success_the_operator_deletes_the_cluster(target: ClusterTarget) -> None:
+def test_a_rayjob_says_whose_it_is_and_after_success_the_operator_deletes_its_cluster(target: ClusterTarget) -> None:
     cluster = target.resource(spec=SMALL)
     assert dg.materialize([sum_of_squares], resources={"ray_cluster": cluster}).success
     eventually(lambda: not target.objects("rayclusters"), "the RayCluster is deleted")
-    status = one_rayjob(target)["status"]
-    assert isinstance(status, dict)
+    rayjob = one_rayjob(target)
+    status = rayjob["status"]
     assert (status["jobDeploymentStatus"], status["jobStatus"]) == ("Complete", "SUCCEEDED")
-
-
-def test_a_rayjob_says_whose_it_is(target: ClusterTarget) -> None:
-    assert dg.materialize([sum_of_squares], resources={"ray_cluster": target.resource(spec=SMALL)}).success
-    labels = one_rayjob(target)["metadata"]["labels"]  # type: ignore[index]
+    labels = rayjob["metadata"]["labels"]
     assert labels["app.kubernetes.io/managed-by"] == "dagster-ray"
     assert labels["dagster/resource-key"] == "ray_cluster"
     assert labels["dagster/step-key"] == "sum_of_squares"
 
 
-def test_a_failed_step_takes_its_rayjob_along(target: ClusterTarget) -> None:
-    cluster = target.resource(spec=SMALL)
-    assert not dg.materialize([failing], resources={"ray_cluster": cluster}, raise_on_error=False).success
-    eventually(lambda: not target.objects("rayjobs"), "the RayJob is deleted")
-    eventually(lambda: not target.objects("rayclusters"), "the RayCluster is deleted")
+def test_two_steps_have_two_clusters_and_leave_none(target: ClusterTarget) -> None:
+    """One step succeeds under `always`, the other one fails under the default lifecycle."""
+    seen: list[str] = []
 
-
-def test_cleanup_always_deletes_after_success(target: ClusterTarget) -> None:
-    cluster = target.resource(spec=SMALL, lifecycle={"cleanup": "always"})
-    assert dg.materialize([sum_of_squares], resources={"ray_cluster": cluster}).success
-    eventually(lambda: not target.objects("rayjobs"), "the RayJob is deleted")
-
-
-def test_two_steps_have_two_clusters(target: ClusterTarget) -> None:
     @dg.asset(name="other")
-    def other(ray_cluster: RayResource) -> str:
-        return ray_cluster.display_name
+    def other(ray_cluster: RayResource) -> None:
+        seen.append(ray_cluster.display_name)
+        raise ValueError("told to fail")
 
     @dg.asset(name="one")
-    def one(ray_cluster: RayResource) -> str:
-        return ray_cluster.display_name
+    def one(ray_cluster: RayResource) -> None:
+        seen.append(ray_cluster.display_name)
 
-    names = set()
-    for asset in (one, other):
-        result = dg.materialize([asset], resources={"ray_cluster": target.resource(spec=SMALL)})
-        names.add(result.output_for_node(asset.op.name))
-    assert len(names) == 2
+    for asset, lifecycle, succeeds in ((one, {"lifecycle": {"cleanup": "always"}}, True), (other, {}, False)):
+        cluster = target.resource(spec=SMALL, **lifecycle)
+        result = dg.materialize([asset], resources={"ray_cluster": cluster}, raise_on_error=False)
+        assert result.success is succeeds
+        eventually(lambda: not target.objects("rayjobs"), "the RayJob is deleted")
+        eventually(lambda: not target.objects("rayclusters"), "the RayCluster is deleted")
+    assert len(set(seen)) == 2
 
 
 def test_workers_are_waited_for_when_asked(target: ClusterTarget) -> None:

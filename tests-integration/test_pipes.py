@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import dagster as dg
 import pipes_jobs
 import pytest
 from cutting_proxy import cutting_proxy
-from real_head import Head, ray_head
+from real_head import Head
 
 from dagster_ray.pipes import PipesRayJobClient, PipesRayJobMessageReader, RayJobClient
 from dagster_ray.pipes.errors import PipesMessagesMissingError, RayJobFailedError
@@ -49,12 +48,6 @@ with open_dagster_pipes() as context:
     parts = context.get_extra("num_partitions")
     context.report_asset_materialization(metadata={"num_partitions": parts}, data_version="alpha")
 """
-
-
-@pytest.fixture(scope="module")
-def head() -> Generator[Head]:
-    with ray_head() as found:
-        yield found
 
 
 def materialize(client: PipesRayJobClient, job: dict[str, Any], **extras: object) -> dg.ExecuteInProcessResult:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cluster_targets import ClusterTarget
-from real_head import ray_head
+from real_head import Head
 
 FILE = Path(__file__).parents[1] / "examples" / "tutorial" / "pipes_definitions.py"
 PATIENCE_SECONDS = 240
@@ -39,10 +39,9 @@ def check(said: str) -> None:
     assert "RUN_SUCCESS" in said
 
 
-def test_on_a_job_server_and_beside_it_on_the_ray_of_this_machine(tmp_path: Path) -> None:
-    with ray_head() as head:
-        check(materialize(tmp_path, RAY_JOB_SERVER=head.dashboard))
-        check(materialize(tmp_path))
+def test_on_a_job_server_and_beside_it_on_the_ray_of_this_machine(head: Head, tmp_path: Path) -> None:
+    check(materialize(tmp_path, RAY_JOB_SERVER=head.dashboard))
+    check(materialize(tmp_path))
 
 
 def test_on_kubernetes(tmp_path: Path, target: ClusterTarget) -> None:

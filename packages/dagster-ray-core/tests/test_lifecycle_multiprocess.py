@@ -50,6 +50,7 @@ def told_of(case: Case, line: Line) -> str:
     return "cleanup: unknown" if lost_race else told(line)
 
 
+@pytest.mark.many_processes
 def test_each_end_of_a_step_with_each_policy(instance: dg.DagsterInstance, journal: str) -> None:
     config: dict[str, Any] = {"resources": config_of_all(journal), **FORKSERVER}
     result = dg.execute_job(dg.reconstructable(every_case), instance=instance, run_config=config)

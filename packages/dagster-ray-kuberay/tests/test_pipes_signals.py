@@ -21,7 +21,10 @@ from pipes_world import PipesWorld, pipes_world
 from dagster_ray.kuberay.testing import Fault
 
 # Dagster's own Pipes code warns about itself with the context of an asset.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*expected_writer_count:Warning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*expected_writer_count:Warning"),
+    pytest.mark.many_processes,
+]
 
 SCRIPT = str(Path(pipes_step_process.__file__))
 Step = subprocess.Popen[bytes]

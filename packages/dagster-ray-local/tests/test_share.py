@@ -70,6 +70,7 @@ def test_steps_that_run_at_the_same_time_meet_on_one_cluster(folder: Path) -> No
     assert holders(folder) == []
 
 
+@pytest.mark.many_processes
 def test_the_step_that_started_the_cluster_may_be_killed_while_another_goes_on(folder: Path) -> None:
     said = run_meeting(folder, DIES="first")
     assert said["run"]["failed"] == ["first"]
@@ -88,6 +89,7 @@ def claim(folder: Path, **options: Any) -> Claim:
     )
 
 
+@pytest.mark.many_processes
 def test_a_cluster_whose_holder_was_killed_dies_with_it_and_the_next_step_starts_another(folder: Path) -> None:
     lost = claim(folder)
     holder = psutil.Process(lost.holder_pid)
