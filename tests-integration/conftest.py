@@ -4,6 +4,7 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests import the modules beside this file
@@ -20,6 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--namespace", help="namespace for what the tests make")
     group.addoption("--image", help="Ray image that matches Ray and Python of this environment")
     group.addoption("--kuberay-version", default="1.7.0", help="version that the simulator behaves as")
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Let Ctrl-C end the session also while a step runs: Dagster makes an error of it, after which pytest goes on."""
+    if call.excinfo is not None and call.excinfo.errisinstance(dg.DagsterExecutionInterruptedError):
+        item.session.shouldstop = "a step was interrupted"
 
 
 @pytest.fixture(scope="session")
