@@ -234,7 +234,7 @@ class Measured:
             [*command, json.dumps(self.spec)], check=False, capture_output=True, text=True, env=env, timeout=300
         )
         if done.returncode != 0:
-            sys.exit(f"{self.kind} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+            sys.exit(f"{self.kind} failed:\n{done.stdout[-3000:]}\n{done.stderr[-20000:]}")
         unsubscribe()
         if self.kind == "bare":
             simulator.store.delete("rayjobs", "default", name)

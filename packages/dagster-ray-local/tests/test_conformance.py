@@ -22,7 +22,9 @@ class LocalRayContract(RayResourceContract):
     @classmethod
     @override
     def make(cls, **fields: Any) -> RayResource:
-        return LocalRay(num_cpus=2, share=cls.share, **fields)
+        # Only the runs with the default lifecycle look at the dashboard; the others do without its processes.
+        cheap: dict[str, Any] = {"ray_init_options": {"include_dashboard": False}} if "lifecycle" in fields else {}
+        return LocalRay(num_cpus=2, share=cls.share, **{**cheap, **fields})
 
     @classmethod
     @override
@@ -65,7 +67,7 @@ class TestShared(LocalRayContract):
     @pytest.fixture
     @override
     def existing(self) -> Iterator[ExistingCluster]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        resource = self.make()
+        resource = self.make(lifecycle={"cleanup": "always"})  # as those that shall meet it
         context = dg.build_init_resource_context()
         resource.create(context)
         yield ExistingCluster(resource.address)
