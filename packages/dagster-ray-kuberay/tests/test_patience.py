@@ -2,7 +2,7 @@
 
 import pytest
 
-from dagster_ray.kuberay._patience import look_is_due
+from dagster_ray.kuberay._patience import look_is_due, probe_pause_seconds
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,16 @@ from dagster_ray.kuberay._patience import look_is_due
 )
 def test_a_look_is_due(quiet_seconds: float, looks: int, reason: str, is_told: bool, due: bool) -> None:
     assert look_is_due(quiet_seconds, looks, reason, is_told=is_told) is due
+
+
+@pytest.mark.parametrize(
+    ("tried_seconds", "direct", "pause_seconds"),
+    [
+        pytest.param(0, True, 0.2, id="a refused connection costs nothing"),
+        pytest.param(600, True, 0.2, id="however long it takes"),
+        pytest.param(0, False, 0.5, id="a stream through the API server costs a little"),
+        pytest.param(15, False, 1.0, id="so a slow head is tried less often"),
+    ],
+)
+def test_how_often_a_port_is_tried(tried_seconds: float, direct: bool, pause_seconds: float) -> None:
+    assert probe_pause_seconds(tried_seconds, direct=direct) == pause_seconds

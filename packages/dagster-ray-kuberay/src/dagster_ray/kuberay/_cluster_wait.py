@@ -41,16 +41,13 @@ from dagster_ray.kuberay._head_route import (
 )
 from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS, SERVICES
 from dagster_ray.kuberay._manifest_fields import at
-from dagster_ray.kuberay._patience import QUIET_SECONDS, look_is_due
+from dagster_ray.kuberay._patience import QUIET_SECONDS, look_is_due, probe_pause_seconds
 from dagster_ray.kuberay._raycluster_state import head_of_raycluster
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes import KubernetesApi
     from dagster_ray.kuberay._watch_stream import WatchStream
 
-# How often the client port is tried: a refused connection costs nothing, one through the API server a stream.
-_DIRECT_SECONDS = 0.2
-_FORWARD_SECONDS = 0.5
 _PROBE_SECONDS = 2.0
 # An operator from 1.5.1 on mirrors the cluster's status within 0.2 s (run with 1.7.0).
 _MIRROR_SECONDS = 1.5
@@ -84,6 +81,7 @@ class ClusterWait:
         self._service_ports: tuple[Mapping[str, int], Mapping[str, int]] | None = None
         self._route: Route | None = None
         self._route_pod: str | None = None
+        self._tried_at: float | None = None
         self._cluster_watch: WatchStream | None = None
         self._named_at: float | None = None
         self.queued_seconds = 0.0
@@ -129,7 +127,8 @@ class ClusterWait:
                 return route
             if deadline.is_over():
                 raise self._late(deadline)
-            pause = _DIRECT_SECONDS if self._plan.direct else _FORWARD_SECONDS
+            tried_seconds = 0.0 if self._tried_at is None else deadline.spent_seconds() - self._tried_at
+            pause = probe_pause_seconds(tried_seconds, direct=self._plan.direct)
             self._take(stream, streams, min(pause, deadline.remaining_seconds()), deadline)
             self._look_closer(deadline)
 
@@ -270,6 +269,7 @@ class ClusterWait:
         if self._route is None or self._route_pod != head.pod:
             self._close_route()
             self._route, self._route_pod = self._open_route(head, deadline), head.pod
+            self._tried_at = deadline.spent_seconds()
         if self._route is None:
             return None
         seconds = min(_PROBE_SECONDS, max(0.1, deadline.remaining_seconds()))

@@ -12,10 +12,23 @@ _NORMAL_SECONDS: Mapping[str, float] = {
     "HeadPodRunningAndReady": 20.0,
 }
 
+_DIRECT_SECONDS, _FORWARD_SECONDS, _LATE_FORWARD_SECONDS = 0.2, 0.5, 1.0
+_LATE_SECONDS = 15.0
 
-def is_normal(reason: str) -> bool:
-    """Return whether a head that starts as it should says this."""
-    return reason in _NORMAL_SECONDS
+
+def probe_pause_seconds(tried_seconds: float, *, direct: bool) -> float:
+    """Return how long to wait between two tries of a head's port.
+
+    A refused connection costs nothing; one through the API server is a stream of its own, so that a head which takes
+    long to start is tried less often.
+
+    Args:
+        tried_seconds: For how long the port has been tried.
+        direct: Whether the head is dialled without the API server.
+    """
+    if direct:
+        return _DIRECT_SECONDS
+    return _FORWARD_SECONDS if tried_seconds < _LATE_SECONDS else _LATE_FORWARD_SECONDS
 
 
 def look_is_due(quiet_seconds: float, looks: int, reason: str, *, is_told: bool) -> bool:
