@@ -24,7 +24,8 @@ from dagster_ray.kuberay._kubernetes_connection import Call, KubernetesConnectio
 from dagster_ray.kuberay._labels import GENERATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL
 from dagster_ray.kuberay._locks import Lock, live_locks
 from dagster_ray.kuberay._server_clock import ServerClock
-from dagster_ray.kuberay._sharing import Selection, SharingRules, selection_of
+from dagster_ray.kuberay._sharing import Selection, selection_of
+from dagster_ray.kuberay._sharing_rules import SharingRules
 from dagster_ray.kuberay.testing._answers import Objects, Sent
 from dagster_ray.kuberay.testing._routes import route_of
 from dagster_ray.kuberay.testing._statuses import Refused

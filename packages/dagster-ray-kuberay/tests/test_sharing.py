@@ -13,7 +13,6 @@ from dagster_ray.kuberay._sharing import (
     Leave,
     Make,
     Selection,
-    SharingRules,
     Take,
     choose,
     generation_of,
@@ -22,6 +21,7 @@ from dagster_ray.kuberay._sharing import (
     selection_of,
     spec_hash,
 )
+from dagster_ray.kuberay._sharing_rules import SharingRules
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 IDENTITY = Identity(run_id="run-1", step_key="train", resource_key="ray", code_location="etl", job="nightly")

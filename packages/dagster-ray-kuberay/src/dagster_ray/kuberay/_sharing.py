@@ -6,7 +6,7 @@ docs/kuberay-sharing.md has the protocol as a state machine, with its invariants
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import TypeAlias
@@ -26,30 +26,11 @@ from dagster_ray.kuberay._labels import (
 from dagster_ray.kuberay._locks import live_locks
 from dagster_ray.kuberay._manifest_fields import Manifest, at
 from dagster_ray.kuberay._raycluster_state import head_of_raycluster, is_ready, read_raycluster
+from dagster_ray.kuberay._sharing_rules import SharingRules
 
 _HASH_CHARACTERS = 10
 NAME_LIMIT = 53
 """Characters of a RayCluster's name (KubeRay 1.4, ray-operator/controllers/ray/utils/constant.go)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharingRules:
-    """With whom a step shares.
-
-    Attributes:
-        code_location, git_sha, resource_key, job: Facts of Dagster that must be the same.
-        run: Whether only steps of one run share; the cluster then ends with the run.
-        spec: Whether the specification must be the same.
-        labels: Labels that a cluster must have beside.
-    """
-
-    code_location: bool = True
-    git_sha: bool = True
-    resource_key: bool = True
-    job: bool = False
-    run: bool = False
-    spec: bool = True
-    labels: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)

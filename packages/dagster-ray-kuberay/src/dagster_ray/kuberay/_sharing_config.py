@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from dagster_ray.core import StrictConfig
 from dagster_ray.kuberay._labels import MANAGED_BY_LABEL
-from dagster_ray.kuberay._sharing import SharingRules
+from dagster_ray.kuberay._sharing_rules import SharingRules
 from dagster_ray.kuberay._spec_errors import InvalidSpecError
 
 _RENEWALS = 3
