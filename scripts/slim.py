@@ -102,7 +102,7 @@ def check(case: Case, dist: Path, folder: Path) -> None:
     print(f"{case.module}: {len(packages)} packages, import +{cost['ms']} ms +{cost['mb']} MB", flush=True)
     tests = ROOT / f"packages/dagster-ray-{case.member}/tests"
     extra = (f"dagster-ray-{case.member}[{case.tests_need}]=={version()}",) if case.tests_need else ()
-    install(python, dist, "psutil", "pytest>=9", "pytest-xdist", *extra)
+    install(python, dist, "hypothesis", "psutil", "pytest>=9", "pytest-xdist", *extra)
     # The conformance kit needs core's extra `testing`, which no user of a backend has; `make test` runs it.
     ignored = ("--ignore", str(tests / "test_conformance.py"), "--ignore", str(tests / "kit"))
     # What these tests run stands in other tests of their package too; here counts that it runs, not how often.

@@ -233,7 +233,7 @@ def extras_of(distribution: str) -> list[str]:
 
 PARSERS: dict[str, Callable[[str], object]] = {
     "toml": tomllib.loads,
-    "yaml": yaml.safe_load,
+    "yaml": lambda text: list(yaml.safe_load_all(text)),
     "json": json.loads,
 }
 

@@ -12,6 +12,7 @@ NAMES = [
     "Identity",
     "ImageCandidates",
     "Lifecycle",
+    "RayComponent",
     "RayDataExecutionOptions",
     "RayResource",
     "StepOutcome",

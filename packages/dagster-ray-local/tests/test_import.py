@@ -8,7 +8,13 @@ import dagster_ray.local
 
 def test_the_public_names_are_these() -> None:
     """A new name is a promise: it comes with a changelog fragment."""
-    assert dagster_ray.local.__all__ == ["Lifecycle", "LocalRay", "RayResource", "SharedClusterError"]
+    assert dagster_ray.local.__all__ == [
+        "Lifecycle",
+        "LocalRay",
+        "LocalRayComponent",
+        "RayResource",
+        "SharedClusterError",
+    ]
     assert all(hasattr(dagster_ray.local, name) for name in dagster_ray.local.__all__)
 
 

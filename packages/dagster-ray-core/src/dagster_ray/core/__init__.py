@@ -9,6 +9,7 @@ from importlib.metadata import version
 from dagster_shared.libraries import DagsterLibraryRegistry
 
 from dagster_ray.core._backends import installed_backends, load_backend
+from dagster_ray.core._component import RayComponent
 from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, StrictConfig
 from dagster_ray.core._dagster_context import DagsterContext
 from dagster_ray.core._deadline import Deadline
@@ -33,6 +34,7 @@ __all__ = [
     "Identity",
     "ImageCandidates",
     "Lifecycle",
+    "RayComponent",
     "RayDataExecutionOptions",
     "RayResource",
     "StepOutcome",

@@ -12,6 +12,7 @@ from dagster_shared.libraries import DagsterLibraryRegistry
 
 from dagster_ray.core import Lifecycle, RayResource
 from dagster_ray.kuberay._cluster import KubeRayCluster
+from dagster_ray.kuberay._component import KubeRayComponent
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, InteractiveRayJobSpec, RayClusterConfig
 
@@ -26,6 +27,7 @@ __all__ = [
     "InteractiveRayJobSpec",
     "KubeRayClientOptions",
     "KubeRayCluster",
+    "KubeRayComponent",
     "KubeRayInteractiveJob",
     "Lifecycle",
     "PipesKubeRayJobClient",

@@ -5,10 +5,11 @@ from importlib.metadata import version
 from dagster_shared.libraries import DagsterLibraryRegistry
 
 from dagster_ray.core import Lifecycle, RayResource
+from dagster_ray.local._component import LocalRayComponent
 from dagster_ray.local._local_ray import LocalRay
 from dagster_ray.local.errors import SharedClusterError
 
-__all__ = ["Lifecycle", "LocalRay", "RayResource", "SharedClusterError"]
+__all__ = ["Lifecycle", "LocalRay", "LocalRayComponent", "RayResource", "SharedClusterError"]
 
 __version__ = version("dagster-ray-local")
 DagsterLibraryRegistry.register("dagster-ray-local", __version__, is_dagster_package=False)
