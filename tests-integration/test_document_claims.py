@@ -289,3 +289,13 @@ def test_the_table_of_the_cleanup_sensor_has_every_argument_and_variable() -> No
     for argument, variable, _ in rows:
         word = code_words(argument)[0].removeprefix("minimum_")
         assert code_words(variable)[:1] in ([f"DAGSTER_RAY_CLEANUP_{word.upper()}"], []), argument
+
+
+def test_the_page_on_migrating_sends_every_name_to_one_that_exists() -> None:
+    rows = rows_of("docs/migrating.md", "0.4.8 | now |")
+    assert len(rows) == 23
+    for _, now, note in rows:
+        assert now or note
+        for path in code_words(now):
+            module, _, name = path.rpartition(".")
+            assert hasattr(importlib.import_module(module), name), path

@@ -6,8 +6,8 @@ Kinds of blocks:
   would; all other pages run in one process that is connected to a Ray with two CPUs already.
 - Text after Python is what it prints; `...` stands for anything. On an error's page it may be the error's text.
 - A block with a title is a part of the file that the title names; text under the title of a folder lists files there.
-- Shell lines are run, except `make`, whose verb must exist, `pip install`, whose requirement must be ours, and those
-  that need a Kubernetes cluster.
+- Shell lines are run, except `make`, whose verb must exist, `pip install` and `pip uninstall`, whose requirements must
+  be ours, and those that need a Kubernetes cluster.
 - TOML, YAML and JSON parse.
 
 `python test_documents.py RESULTS PAGE...` runs the Python of some pages; the tests call it.
@@ -195,6 +195,8 @@ def check_shell(block: Block) -> None:
             for requirement in map(Requirement, words[2:]):
                 assert requirement.name in PROJECTS, f"`{requirement}` is not a package of ours"
                 assert requirement.extras <= set(extras_of(requirement.name)), f"`{requirement}` has an unknown extra"
+        elif words[:2] == ["pip", "uninstall"]:
+            assert set(words[2:]) <= {"--yes", *PROJECTS}, f"`{line}` removes what is not ours"
         elif words and words[0] not in NEEDS_CLUSTER and words[:3] != SERVES and "--target" not in words:
             others.append(line)
     if others:
