@@ -1,12 +1,12 @@
 """Every situation is told: its code, whether waiting helps, the names and numbers, and what to do."""
 
-import copy
 import random
 from typing import Any, cast, get_args
 
 import pytest
 from diagnosis_cases import CASES
 from diagnosis_objects import Case
+from foreign_objects import scrambled
 
 from dagster_ray.kuberay._diagnosis import Diagnosis, explain
 from dagster_ray.kuberay._diagnosis_situations import REMEDIES, Code
@@ -41,24 +41,6 @@ def test_a_remedy_is_a_sentence(code: Code) -> None:
 
 
 # Foreign objects
-
-SCRAPS: tuple[Any, ...] = (
-    *(None, True, 0, -1, 2.5, 10**30, "", "x", "NaN", "1e999", "0/9999999999 nodes are available: 9 Insufficient cpu"),
-    *([], {}, [None], [[]], [{}], {"": None}, {"name": []}, {"status": {"conditions": "x"}}, ["head", {"a": 1}]),
-)
-
-
-def scrambled(value: Any, rng: random.Random) -> Any:
-    """A copy of a JSON value in which some part is something else, or missing, or there twice."""
-    if rng.random() < 0.08:
-        return copy.deepcopy(rng.choice(SCRAPS))
-    if isinstance(value, dict):
-        items = cast("dict[str, Any]", value).items()
-        return {key: scrambled(item, rng) for key, item in items if rng.random() > 0.03}
-    if isinstance(value, list):
-        listed = cast("list[Any]", value)
-        return [scrambled(item, rng) for item in listed for _ in range(rng.choice((1, 1, 1, 2)))]
-    return value
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from dagster_ray.kuberay._manifest_fields import Manifest, at, mapping, mappings
+from dagster_ray.kuberay._manifest_fields import Manifest, at, mapping, mappings, port_number, text
 
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 HEAD_READY = "HeadPodReady"
@@ -106,10 +106,10 @@ def head_of_status(cluster: str, status: Manifest) -> Head:
     endpoints = mapping(status.get("endpoints"))
     return Head(
         cluster=cluster,
-        service=head.get("serviceName") or None,
-        pod=head.get("podName") or None,
-        pod_ip=head.get("podIP") or None,
-        ports={str(name): int(port) for name, port in endpoints.items() if str(port).isdecimal()},
+        service=text(head, "serviceName") or None,
+        pod=text(head, "podName") or None,
+        pod_ip=text(head, "podIP") or None,
+        ports={str(name): port for name, found in endpoints.items() if (port := port_number(found)) is not None},
         reason=str(ready.get("reason") or ""),
         message=str(ready.get("message") or ""),
     )
@@ -121,14 +121,15 @@ def service_differs_from_pod(cluster_spec: Manifest) -> bool:
     `status.endpoints` holds node ports then (KubeRay raycluster_controller.go), so the Service must be read.
     """
     group = mapping(cluster_spec.get("headGroupSpec"))
-    return bool(group.get("headService")) or group.get("serviceType") not in {None, "", "ClusterIP"}
+    return bool(group.get("headService")) or group.get("serviceType") not in (None, "", "ClusterIP")
 
 
 def ports_of_service(service: Manifest, *, of_pod: bool) -> dict[str, int]:
-    """Return the ports of a Service by name: those of the pod behind it, or its own."""
+    """Return the ports of a Service by name: those of the pod behind it, or its own; none for what has no number."""
     ports: dict[str, int] = {}
     for port in mappings(at(service, "spec", "ports")):
-        own = str(port.get("port"))
-        number = str(port.get("targetPort", own)) if of_pod else own
-        ports[str(port.get("name"))] = int(number if number.isdecimal() else own)
+        own = port_number(port.get("port"))
+        behind = port_number(port.get("targetPort")) if of_pod else None
+        if (number := own if behind is None else behind) is not None:
+            ports[str(port.get("name"))] = number
     return ports

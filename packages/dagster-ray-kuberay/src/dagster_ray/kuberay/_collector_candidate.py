@@ -18,7 +18,7 @@ from dagster_ray.kuberay._labels import (
     STEP_LABEL,
 )
 from dagster_ray.kuberay._locks import AnyLock, locks_of, time_of
-from dagster_ray.kuberay._manifest_fields import Manifest, at, mapping, mappings
+from dagster_ray.kuberay._manifest_fields import Manifest, at, mapping, mappings, text
 from dagster_ray.kuberay._manifests import CLUSTER_KEY
 from dagster_ray.kuberay._pipes_attempts import CALL_LABEL
 
@@ -133,7 +133,7 @@ def candidate_of(kind: Kind, obj: Manifest) -> Candidate:
 
 def selected_cluster(rayjob: Manifest) -> str | None:
     """Return the name of the RayCluster that a RayJob runs on without having made it, while the RayJob is not over."""
-    if at(rayjob, "status", "jobDeploymentStatus") in {*_OVER, "ValidationFailed"}:
+    if text(rayjob, "status", "jobDeploymentStatus") in {*_OVER, "ValidationFailed"}:
         return None
     name = at(rayjob, "spec", "clusterSelector", CLUSTER_KEY)
     return name if isinstance(name, str) and name else None
@@ -158,7 +158,7 @@ def _is_of_rayjob(metadata: Manifest) -> bool:
 
 def _job_facts(obj: Manifest, created_at: datetime | None) -> JobFacts:
     spec, status = mapping(obj.get("spec")), mapping(obj.get("status"))
-    word, started_at = status.get("jobDeploymentStatus"), time_of(status.get("startTime"))
+    word, started_at = text(status, "jobDeploymentStatus"), time_of(status.get("startTime"))
     seconds = spec.get("preRunningDeadlineSeconds")
     ends_at = None
     if started_at is not None and isinstance(seconds, int) and not isinstance(seconds, bool):

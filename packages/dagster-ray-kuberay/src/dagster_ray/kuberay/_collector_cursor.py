@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS, Kind
-from dagster_ray.kuberay._manifest_fields import mapping
+from dagster_ray.kuberay._manifest_fields import json_of, mapping
 
 EVERYWHERE = "*"
 _VERSION = 1
@@ -75,10 +75,7 @@ class Cursor:
 
 def cursor_of(text: str | None) -> Cursor:
     """Return the cursor that a text describes; a new one where it cannot be read, as after an upgrade."""
-    try:
-        value = mapping(json.loads(text)) if text and len(text) <= _LIMIT else mapping(None)
-    except (ValueError, RecursionError):
-        return Cursor()
+    value = mapping(json_of(text) if text and len(text) <= _LIMIT else None)
     if value.get("version") != _VERSION:
         return Cursor()
     places, failed = mapping(value.get("places")), value.get("failed")

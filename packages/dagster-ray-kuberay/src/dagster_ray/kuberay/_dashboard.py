@@ -5,11 +5,12 @@ Ray Client reports a closed port, a missing token and a wrong version all as "co
 """
 
 import http.client
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 from urllib.parse import urlsplit
+
+from dagster_ray.kuberay._manifest_fields import json_of, mapping
 
 _LIMIT_BYTES = 65536
 
@@ -65,11 +66,10 @@ def read_answer(status: int, body: bytes) -> Metadata | Refused | Silent:
         return Refused(f"{status} {body[:200].decode(errors='replace').strip()}")
     if status != 200:
         return Silent(f"HTTP {status}")
-    try:
-        answer: object = json.loads(body)
-    except ValueError:
+    answer = json_of(body)
+    if answer is None:
         return Silent("not JSON")
-    data = cast("Mapping[str, Any]", answer).get("data") if isinstance(answer, Mapping) else None
+    data = mapping(answer).get("data")
     if not isinstance(data, Mapping):
         return Silent("no data")
     facts = cast("Mapping[str, object]", data)

@@ -3,7 +3,6 @@
 Bodies as kube-apiserver 1.36 sends them.
 """
 
-import json
 import random
 import re
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from dagster_ray.kuberay._kubernetes_errors import (
     NotFoundError,
     UnauthorizedError,
 )
-from dagster_ray.kuberay._manifest_fields import at, mapping, mappings
+from dagster_ray.kuberay._manifest_fields import at, json_of, mapping, mappings
 
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 _FIRST_SECONDS, _CAP_SECONDS = 0.2, 3.0
@@ -55,10 +54,7 @@ def retry_seconds(attempt: int, retry_after: str | None, rng: random.Random) -> 
 
 def parsed(body: bytes) -> Mapping[str, Any]:
     """Return the JSON object of a body; an empty one if it is something else."""
-    try:
-        return mapping(json.loads(body))
-    except ValueError:
-        return {}
+    return mapping(json_of(body))
 
 
 def message_of(body: bytes) -> str:

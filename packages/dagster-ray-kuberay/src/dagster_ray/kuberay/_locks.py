@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from dagster_ray.kuberay._labels import LOCK_PREFIX
-from dagster_ray.kuberay._manifest_fields import Manifest, at, mapping
+from dagster_ray.kuberay._manifest_fields import Manifest, at, json_of, mapping
 
 _TEXT_LIMIT = 4096
 
@@ -28,9 +28,9 @@ def time_of(text: object) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        return None if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):  # the first and the last day of the calendar have no time in all zones
         return None
-    return None if time.tzinfo is None else time.astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +114,7 @@ def locks_of(cluster: Manifest) -> tuple[AnyLock, ...]:
 
 def read_lock(lock_id: str, text: object) -> AnyLock:
     """Return the lock that an annotation's value describes."""
-    try:
-        value = mapping(json.loads(text)) if isinstance(text, str) and len(text) <= _TEXT_LIMIT else mapping(None)
-    except (ValueError, RecursionError):
-        value = mapping(None)
+    value = mapping(json_of(text) if isinstance(text, str) and len(text) <= _TEXT_LIMIT else None)
     applied_at, ttl_seconds = time_of(value.get("applied_at")), _seconds(value.get("ttl_seconds"))
     renewed_at = time_of(value.get("renewed_at"))
     if applied_at is None or renewed_at is None or ttl_seconds is None:

@@ -20,7 +20,7 @@ from dagster_ray.kuberay._runtime_env_yaml import runtime_env_fault
 MAX_RAYJOB_NAME = 47
 MAX_RAYCLUSTER_NAME = 53
 _CLUSTER_KEY = "ray.io/cluster"
-_JOB_KINDS = {"RayJob", "RayService"}
+_JOB_KINDS = ("RayJob", "RayService")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dagster_ray.kuberay._cluster_state import Ended, Queued
-from dagster_ray.kuberay._manifest_fields import Manifest, at
+from dagster_ray.kuberay._manifest_fields import Manifest, at, text
 from dagster_ray.kuberay._rayjob_state import read_rayjob
 
 CALL_LABEL = "dagster/pipes-call"
@@ -13,6 +13,8 @@ SUBMISSION_ANNOTATION = "dagster/submission-id"
 """Annotation of the RayJob: the id of its Ray job."""
 ATTEMPT_ANNOTATION = "dagster/pipes-attempt"
 """Annotation of the RayJob: 0 for the first attempt of the call in its run."""
+
+_ATTEMPT_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,12 @@ def choose_rayjob(keys: Sequence[str], rayjobs: Sequence[Manifest]) -> Choice:
 
 
 def _number(rayjob: Manifest) -> int:
-    text = str(at(rayjob, "metadata", "annotations", ATTEMPT_ANNOTATION) or "0")
-    return int(text) if text.isdecimal() else 0
+    number = text(rayjob, "metadata", "annotations", ATTEMPT_ANNOTATION)
+    return int(number) if number.isdecimal() and len(number) <= _ATTEMPT_DIGITS else 0
 
 
 def _usable(rayjob: Manifest) -> Found | None:
-    job_status = at(rayjob, "status", "jobStatus")
+    job_status = text(rayjob, "status", "jobStatus")
     if job_status in {"FAILED", "STOPPED"}:
         return None
     state = read_rayjob(rayjob)

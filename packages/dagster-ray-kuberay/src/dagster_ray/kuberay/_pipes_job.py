@@ -15,6 +15,7 @@ import yaml
 from dagster_ray.kuberay._manifest_fields import mapping
 from dagster_ray.kuberay._manifests import CLUSTER_KEY
 from dagster_ray.kuberay._plain_json import Json, plain_json
+from dagster_ray.kuberay._runtime_env_yaml import UNREADABLE
 from dagster_ray.kuberay._spec_errors import InvalidSpecError
 
 _MANIFEST_KEYS = ("apiVersion", "kind", "metadata", "spec", "api_version")
@@ -130,7 +131,7 @@ def _runtime_env(value: object) -> Json:
     if isinstance(value, str):
         try:
             value = yaml.safe_load(value) or {}
-        except yaml.YAMLError as error:
+        except UNREADABLE as error:
             raise InvalidSpecError("spec.runtimeEnvYAML", "is no YAML", "correct it") from error
     if not isinstance(value, dict):
         raise InvalidSpecError("spec.runtimeEnvYAML", "is no mapping", "give a runtime environment as YAML")
@@ -143,7 +144,7 @@ def _resources(value: object) -> Json:
             # KubeRay's own examples wrap the JSON in quotes for a shell.
             value = json.loads(value.strip().strip("'"))
             value = json.loads(value) if isinstance(value, str) else value
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidSpecError("spec.entrypointResources", "is no JSON", "give a JSON object") from error
     if not isinstance(value, dict):
         raise InvalidSpecError("spec.entrypointResources", "is no JSON object", "give numbers by name")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagster_ray.core import Identity
-from dagster_ray.kuberay._manifest_fields import mapping, mappings
+from dagster_ray.kuberay._manifest_fields import mapping, mappings, port_number
 from dagster_ray.kuberay._plain_json import Json
 from dagster_ray.kuberay._rendering import RenderInput
 
@@ -45,7 +45,7 @@ def _with_image(container: Mapping[str, Any], image: str) -> Json:
 def _env(container: Mapping[str, Any], ours: Mapping[str, str]) -> list[Json]:
     """Return the container's variables, then those of ours that it does not have."""
     given = [dict(variable) for variable in mappings(container.get("env"))]
-    names = {variable.get("name") for variable in given}
+    names = [variable.get("name") for variable in given]
     return given + [{"name": name, "value": value} for name, value in ours.items() if name not in names]
 
 
@@ -62,11 +62,11 @@ def _ray_container(container: Mapping[str, Any], name: str, env_vars: Mapping[st
 def with_head_ports(container: Mapping[str, Any], start_params: Mapping[str, Any]) -> Json:
     """Declare the ports that the operator and drivers look for by name, where some others are declared."""
     declared = mappings(container.get("ports"))
-    names = {port.get("name") for port in declared}
+    names = [port.get("name") for port in declared]
     missing = [
-        {"name": name, "containerPort": int(start_params.get(parameter, port))}
+        {"name": name, "containerPort": number}
         for name, parameter, port in HEAD_PORTS
-        if name not in names and str(start_params.get(parameter, port)).isdigit()
+        if name not in names and (number := port_number(start_params.get(parameter, port))) is not None
     ]
     return {**container, "ports": [*map(dict, declared), *missing]} if declared and missing else dict(container)
 

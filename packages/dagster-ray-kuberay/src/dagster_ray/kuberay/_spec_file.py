@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 import yaml
 
 from dagster_ray.kuberay._plain_json import Json, step
+from dagster_ray.kuberay._runtime_env_yaml import UNREADABLE
 from dagster_ray.kuberay._spec_errors import SpecFileError
 
 LIMIT_BYTES = 1 << 20
@@ -76,7 +77,7 @@ def parse_spec(file: str, text: str) -> FileSpec:
     """
     try:
         documents: list[object] = [document for document in yaml.safe_load_all(text) if document is not None]
-    except yaml.YAMLError as error:
+    except UNREADABLE as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark is not None else ""
         what = getattr(error, "problem", None) or "it is no YAML"

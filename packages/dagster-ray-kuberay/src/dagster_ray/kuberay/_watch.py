@@ -4,12 +4,11 @@ Holds through what a real API server does: bookmarks, streams that end in the mi
 expired (an ERROR event with code 410 inside an answer 200; run with kube-apiserver 1.36), and events that come twice.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from dagster_ray.kuberay._manifest_fields import at, mapping
+from dagster_ray.kuberay._manifest_fields import at, json_of, mapping, text
 
 EventType: TypeAlias = Literal["ADDED", "MODIFIED", "DELETED"]
 
@@ -76,11 +75,8 @@ class WatchState:
             self.version = None
 
     def _read(self, line: bytes) -> WatchEvent | None:
-        try:
-            raw: object = json.loads(line) if line.strip() else {}
-        except ValueError:
-            return None  # a proxy's word; the stream ends soon
-        kind, item = mapping(raw).get("type"), mapping(mapping(raw).get("object"))
+        raw = json_of(line)  # None for a proxy's word: the stream ends soon
+        kind, item = text(raw, "type"), mapping(mapping(raw).get("object"))
         if kind == "ERROR":
             self._refuse(item)
             return None
@@ -119,5 +115,5 @@ def _version(item: Mapping[str, Any]) -> str | None:
 def _is_newer(item: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     new, known = _version(item), _version(old)
     if new is not None and known is not None and new.isdecimal() and known.isdecimal():
-        return int(new) > int(known)
+        return (len(new), new) > (len(known), known)  # as numbers, of any length
     return new != known

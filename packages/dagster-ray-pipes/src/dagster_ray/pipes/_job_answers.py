@@ -11,6 +11,8 @@ from typing import Any, cast
 
 EXCERPT = 500
 _TERMINAL = {"SUCCEEDED", "FAILED", "STOPPED"}
+_LAST_MILLISECONDS = 1e15
+"""About the year 33658: what is later is no time."""
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -70,10 +72,7 @@ class Node:
 
 def json_object(body: bytes) -> Mapping[str, Any] | None:
     """Return a JSON object; None if it is none."""
-    try:
-        found: object = json.loads(body)
-    except ValueError:
-        return None
+    found = _json(body)
     return cast("Mapping[str, Any]", found) if isinstance(found, dict) else None
 
 
@@ -100,10 +99,7 @@ def is_duplicate(status: int, body: bytes) -> bool:
 
 def read_list(body: bytes) -> "tuple[JobDetails, ...] | None":
     """Return the jobs of `/api/jobs/`; None if the answer is no list."""
-    try:
-        found: object = json.loads(body)
-    except ValueError:
-        return None
+    found = _json(body)
     if not isinstance(found, list):
         return None
     details = [read_details(_mapping(entry)) for entry in _list(cast("object", found))]
@@ -151,6 +147,14 @@ def _node(raylet: Mapping[str, Any]) -> Node:
     )
 
 
+def _json(body: bytes) -> object:
+    """Return what a JSON text says; None where it cannot be read, as when it is nested too deep."""
+    try:
+        return cast("object", json.loads(body))
+    except (ValueError, RecursionError):
+        return None
+
+
 def _mapping(value: object) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
 
@@ -168,4 +172,6 @@ def _number(value: object) -> int | None:
 
 
 def _seconds(milliseconds: object) -> float | None:
-    return milliseconds / 1000 if isinstance(milliseconds, (int, float)) and milliseconds > 0 else None
+    if not isinstance(milliseconds, (int, float)) or isinstance(milliseconds, bool):
+        return None
+    return milliseconds / 1000 if 0 < milliseconds < _LAST_MILLISECONDS else None
