@@ -109,6 +109,8 @@ def test_workers_are_waited_for_when_asked(target: ClusterTarget) -> None:
 
     @dg.asset
     def cpus(ray_cluster: RayResource) -> float:
+        # A slow worker's first report to the GCS may come after its pod is ready.
+        eventually(lambda: ray.cluster_resources().get("CPU"), "the worker's CPU is there")
         return ray.cluster_resources()["CPU"]
 
     result = dg.materialize([cpus], resources={"ray_cluster": target.resource(spec=spec, wait_for="workers")})
