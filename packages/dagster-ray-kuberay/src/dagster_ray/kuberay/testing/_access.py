@@ -48,6 +48,8 @@ class Access:
     """Who comes without a token: kubectl sends none over plain HTTP."""
     denied: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     """Verb and resource that nobody may use."""
+    forward_verb: str = "create"
+    """What a port-forward by websocket is called: `create` from Kubernetes 1.35 on, `get` before."""
 
     def account(self, headers: Mapping[str, str]) -> Account:
         """Return who calls.
@@ -82,13 +84,14 @@ class Access:
     def check(self, account: Account, route: Route) -> None:
         """Raise `Refused` 403 if the account may not do what is asked."""
         resource = route.resource
-        if self.allows(account, resource.group, route.access_resource, route.verb, route.access_namespace):
+        verb = self.forward_verb if route.subresource == "portforward" else route.verb
+        if self.allows(account, resource.group, route.access_resource, verb, route.access_namespace):
             return
         namespace = route.access_namespace
         where = f'in the namespace "{namespace}"' if namespace else "at the cluster scope"
         name = f' "{route.name}"' if route.name else ""
         message = (
-            f'{resource.qualified}{name} is forbidden: User "{account.user}" cannot {route.verb} resource '
+            f'{resource.qualified}{name} is forbidden: User "{account.user}" cannot {verb} resource '
             f'"{route.access_resource}" in API group "{resource.group}" {where}'
         )
         details = {"name": route.name} if route.name else {}

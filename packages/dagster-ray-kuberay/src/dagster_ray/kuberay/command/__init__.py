@@ -1,0 +1,25 @@
+"""The `dagster-ray` command: look at what dagster-ray has on a cluster, and at what it needs there.
+
+One file a verb. Decisions are in modules of their own. `import dagster_ray.kuberay` does not load it.
+Exit codes: 0 all is well, 1 something was found, 2 wrong usage, 3 the cluster could not be asked.
+"""
+
+from importlib.metadata import version
+
+import click
+
+from dagster_ray.kuberay.command._rbac import rbac
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(version("dagster-ray-kuberay"), prog_name="dagster-ray")
+def main() -> None:
+    """Ray clusters of Dagster on Kubernetes: check, list, clean up, look inside.
+
+    Exit codes: 0 all is well, 1 something was found, 2 wrong usage, 3 the cluster could not be asked.
+    """
+
+
+main.add_command(rbac)
