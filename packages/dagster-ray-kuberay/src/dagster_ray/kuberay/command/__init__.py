@@ -8,6 +8,8 @@ from importlib.metadata import version
 
 import click
 
+from dagster_ray.kuberay.command._clusters import clusters
+from dagster_ray.kuberay.command._gc import gc
 from dagster_ray.kuberay.command._rbac import rbac
 
 __all__ = ["main"]
@@ -22,4 +24,5 @@ def main() -> None:
     """
 
 
-main.add_command(rbac)
+for _verb in (clusters, gc, rbac):
+    main.add_command(_verb)

@@ -1,0 +1,72 @@
+"""`dagster-ray clusters`: what dagster-ray has on a cluster, who uses it, what it costs, and why it stays."""
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dagster_ray.core import Deadline
+from dagster_ray.kuberay._collector import SELECTED
+from dagster_ray.kuberay._collector_candidate import Candidate, selected_cluster
+from dagster_ray.kuberay._collector_plan import Plan, plan, run_ids
+from dagster_ray.kuberay._collector_runs import RunReader
+from dagster_ray.kuberay._collector_settings import Given
+from dagster_ray.kuberay._kinds import PODS, RAYCLUSTERS, RAYJOBS
+from dagster_ray.kuberay._kubernetes_errors import ForbiddenError
+from dagster_ray.kuberay._manifest_fields import text
+from dagster_ray.kuberay.command._cluster_rows import CLUSTER_LABEL, candidates_of, rows_of, table_of
+from dagster_ray.kuberay.command._run_storage import dagster_instance
+from dagster_ray.kuberay.command._terminal import CALL_SECONDS, FINE, Place, cluster_options, note, progress
+
+if TYPE_CHECKING:
+    from dagster_ray.kuberay._kubernetes import KubernetesApi
+
+
+@click.command()
+@cluster_options
+@click.option("--all-namespaces", "-A", "everywhere", is_flag=True, help="Look into all namespaces.")
+def clusters(place: Place, everywhere: bool) -> int:
+    """List RayClusters and RayJobs of dagster-ray: who holds them, their pod-hours, and why the collector keeps them.
+
+    Runs are known where DAGSTER_HOME is set; without it clusters of single steps are kept, as far as is told here.
+    Pod-hours are those of the pods that exist.
+    """
+    api = place.api()
+    try:
+        return _listed(place, api, None if everywhere else place.namespace or api.namespace)
+    finally:
+        api.close()
+
+
+def _listed(place: Place, api: "KubernetesApi", namespace: str | None) -> int:
+    progress("Listing RayClusters and RayJobs ...")
+    rayclusters = api.list(RAYCLUSTERS, namespace, Deadline(CALL_SECONDS)).items
+    rayjobs = api.list(RAYJOBS, namespace, Deadline(CALL_SECONDS)).items
+    now = api.server_time()
+    chosen = candidates_of(rayclusters, rayjobs)
+    selected = [(text(job, "metadata", "namespace"), selected_cluster(job)) for job in rayjobs]
+    used = {(where, name) for where, name in selected if name is not None}
+    planned = _plan([what for what, _ in chosen], now).sparing(used, SELECTED)
+    rows = rows_of(chosen, rayclusters, _pods(api, namespace) if chosen else [], planned, now)
+    place.printed([row.plain(now) for row in rows], table_of(rows, now))
+    return FINE
+
+
+def _plan(candidates: Sequence[Candidate], now: datetime) -> Plan:
+    """Return what the collector would do; its own rules, and what Dagster knows of runs."""
+    rules = Given().settings(os.environ).rules
+    with dagster_instance() as instance:
+        reader = RunReader(instance)
+        facts = reader.runs(run_ids(candidates))
+        found = plan(candidates, facts, now, rules)
+        return plan(candidates, reader.steps(facts, found.asks), now, rules) if found.asks else found
+
+
+def _pods(api: "KubernetesApi", namespace: str | None) -> list[dict[str, Any]] | None:
+    try:
+        return api.list(PODS, namespace, Deadline(CALL_SECONDS), label_selector=CLUSTER_LABEL).items
+    except ForbiddenError as error:
+        note(f"Pod-hours are not known: {error.problem}")
+        return None
