@@ -9,8 +9,11 @@ from importlib.metadata import version
 import click
 
 from dagster_ray.kuberay.command._clusters import clusters
+from dagster_ray.kuberay.command._dashboard import dashboard
 from dagster_ray.kuberay.command._gc import gc
+from dagster_ray.kuberay.command._logs import logs
 from dagster_ray.kuberay.command._rbac import rbac
+from dagster_ray.kuberay.command._render import render
 
 __all__ = ["main"]
 
@@ -24,5 +27,5 @@ def main() -> None:
     """
 
 
-for _verb in (clusters, gc, rbac):
+for _verb in (clusters, dashboard, gc, logs, rbac, render):
     main.add_command(_verb)

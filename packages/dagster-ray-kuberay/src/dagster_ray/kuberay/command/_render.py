@@ -1,0 +1,129 @@
+"""`dagster-ray render`: the manifest that a resource of a Dagster module would send."""
+
+# Dagster is typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import click
+import yaml
+
+from dagster_ray.kuberay._cluster import KubeRayCluster
+from dagster_ray.kuberay._image import choose_image
+from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
+from dagster_ray.kuberay._spec_errors import MissingVariableError
+from dagster_ray.kuberay._wishes import operator_deadline
+from dagster_ray.kuberay.command._rendered import NAME, RUN_ID, STEP_KEY, Asked, References, plain_text
+from dagster_ray.kuberay.command._terminal import FINE, Place, answered, note
+from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig
+
+_NO_RAY = "rayproject/ray"
+
+
+@click.command()
+@click.argument("module_or_file")
+@click.argument("resource_key")
+@click.option("--namespace", "-n", default="default", help="The namespace, unless the resource names one.")
+@click.option("--resolve-env", is_flag=True, help='Show the values of {"env": NAME} and of EnvVar, secrets included.')
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
+def render(module_or_file: str, resource_key: str, namespace: str, resolve_env: bool, as_json: bool) -> None:
+    """Print the RayJob or RayCluster that a resource of a Dagster module or file would send. No cluster is asked.
+
+    What only a step knows has placeholders. References to the environment stay references unless --resolve-env.
+    """
+    place = Place(None, None, namespace, as_json)
+    answered(_printed, place, module_or_file, resource_key, resolve_env)
+
+
+def _printed(place: Place, module_or_file: str, resource_key: str, resolve_env: bool) -> int:
+    resource = _resource(_loaded(module_or_file), module_or_file, resource_key)
+    try:
+        manifest = _manifest(resource, resource_key, place.namespace or "default", resolve_env=resolve_env)
+    except KeyError as error:  # an EnvVar of the resource itself
+        raise MissingVariableError(str(error.args[0]), resource_key) from None
+    place.printed(manifest, yaml.safe_dump(manifest, sort_keys=False).rstrip())
+    if not place.as_json:
+        note(f"{NAME}, {RUN_ID} and {STEP_KEY} stand for what only a step knows.")
+    return FINE
+
+
+def _loaded(module_or_file: str) -> ModuleType:
+    """Import a module, or the file at a path."""
+    path = Path(module_or_file)
+    is_file = path.suffix == ".py"
+    if is_file and not path.is_file():
+        raise click.BadParameter(f"{module_or_file} does not exist")
+    sys.path.insert(0, str(path.resolve().parent if is_file else Path.cwd()))
+    try:
+        return importlib.import_module(path.stem if is_file else module_or_file)
+    except Exception as error:
+        # Other texts may quote what the module has computed, such as a secret.
+        told = f": {error}" if isinstance(error, ImportError | SyntaxError) else ""
+        raise click.BadParameter(f"{module_or_file} cannot be imported, {type(error).__name__}{told}") from error
+    finally:
+        del sys.path[0]
+
+
+def _resource(module: ModuleType, where: str, key: str) -> "KubeRayInteractiveJob | KubeRayCluster":
+    """Return the resource of a module's definitions, or the module's variable of that name."""
+    import dagster as dg
+
+    found: dict[str, Any] = {}
+    for name, value in vars(module).items():
+        if isinstance(value, dg.Definitions):
+            found |= dict(cast("Mapping[str, Any]", value.resources or {}))
+        elif isinstance(value, KubeRayInteractiveJob | KubeRayCluster):
+            found.setdefault(name, value)
+    ours = {name: one for name, one in found.items() if isinstance(one, KubeRayInteractiveJob | KubeRayCluster)}
+    if key in ours:
+        return ours[key]
+    known = f"it has {', '.join(sorted(ours))}" if ours else "it has none"
+    what = f"is a {type(found[key]).__name__}" if key in found else "does not exist"
+    raise click.BadParameter(
+        f"{key} of {where} {what}; only KubeRayInteractiveJob and KubeRayCluster are rendered, of which {known}"
+    )
+
+
+def _manifest(
+    resource: KubeRayInteractiveJob | KubeRayCluster, key: str, namespace: str, *, resolve_env: bool
+) -> Mapping[str, Any]:
+    environ = os.environ if resolve_env else References()
+    ray_version = _ray_version()
+    python = platform.python_version()
+    image = plain_text(resource.image, environ) or os.environ.get("DAGSTER_CURRENT_IMAGE")
+    if image is None:
+        image = _NO_RAY if ray_version is None else choose_image(None, {}, None, None, ray_version, python).image
+    asked = Asked(
+        resource_key=key,
+        namespace=namespace,
+        image=image,
+        ray_version=ray_version,
+        env_vars={name: plain_text(value, environ) or "" for name, value in resource.env_vars.items()},
+        queue=plain_text(resource.queue, environ),
+        priority=plain_text(resource.priority, environ),
+        cleanup=resource.lifecycle.cleanup,
+        pre_running_deadline_seconds=operator_deadline(resource.timeout),
+        environ=environ,
+    )
+    if isinstance(resource, KubeRayInteractiveJob):
+        return asked.rayjob(cast("InteractiveRayJobConfig", resource.ray_job).with_file())
+    config = cast("RayClusterConfig", resource.ray_cluster).with_file()
+    sharing = cast("ClusterSharing | None", resource.cluster_sharing) or config.sharing
+    if sharing is not None and sharing.enabled:
+        return asked.shared_raycluster(config, sharing)
+    return asked.raycluster(config)
+
+
+def _ray_version() -> str | None:
+    try:
+        return importlib.metadata.version("ray")
+    except importlib.metadata.PackageNotFoundError:
+        return None

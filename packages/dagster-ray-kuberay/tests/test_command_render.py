@@ -1,0 +1,131 @@
+"""`dagster-ray render`: the manifest that would be sent, without values of the environment."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command_world import dagster_ray
+from fault_world import fields, run_step, simulated
+
+from dagster_ray.kuberay import KubeRayInteractiveJob
+from dagster_ray.kuberay.command._rendered import References
+
+CANARY = "canary-4711"
+DEFINITIONS = """
+import dagster as dg
+from dagster_ray.kuberay import ClusterSharing, KubeRayCluster, KubeRayInteractiveJob, RayClusterConfig
+
+secret = {"name": "WITHIN", "value": {"env": "RENDER_SECRET"}}
+container = {"name": "ray-head", "env": [secret]}
+spec = {"rayClusterSpec": {"headGroupSpec": {"template": {"spec": {"containers": [container]}}}}}
+job = KubeRayInteractiveJob(
+    image=dg.EnvVar("RENDER_IMAGE"),
+    env_vars={"TOKEN": dg.EnvVar("RENDER_SECRET"), "PLAIN": "1"},
+    ray_job={"metadata": {"name": {"env": "RENDER_NAME"}}, "spec": spec},
+)
+shared = KubeRayCluster(cluster_sharing=ClusterSharing(enabled=True), image="own:1")
+defs = dg.Definitions(resources={"job": job, "shared": shared, "own": KubeRayCluster(image="own:1"), "number": 1})
+"""
+ENVIRON: dict[str, str | None] = {"RENDER_SECRET": CANARY, "RENDER_IMAGE": f"registry/{CANARY}", "RENDER_NAME": "named"}
+
+
+@pytest.fixture
+def file(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    # A module of its own name for each test: Python keeps modules by name.
+    found = tmp_path / f"definitions_{abs(hash(request.node.nodeid))}.py"
+    found.write_text(DEFINITIONS, encoding="utf-8")
+    return found
+
+
+def head_env(manifest: dict[str, Any]) -> dict[str, Any]:
+    (container,) = manifest["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+
+
+def test_references_to_the_environment_stay_references(file: Path) -> None:
+    printed = dagster_ray("render", file, "job", environ=ENVIRON)
+    assert printed.code == 0, printed.err
+    assert CANARY not in printed.out + printed.err
+    manifest = yaml.safe_load(printed.out)
+    assert (manifest["kind"], manifest["metadata"]["name"]) == ("RayJob", {"env": "RENDER_NAME"})
+    env = head_env(manifest)
+    assert env["TOKEN"] == {"env": "RENDER_SECRET"}
+    assert env["WITHIN"] == {"env": "RENDER_SECRET"}
+    assert env["PLAIN"] == "1"
+    assert manifest["metadata"]["labels"]["dagster/run-id"] == "RUN-ID"
+    assert manifest["metadata"]["labels"]["dagster/cleanup"] == "on_exception"
+
+
+def test_they_are_resolved_when_somebody_asks_for_it(file: Path) -> None:
+    printed = dagster_ray("render", file, "job", "--resolve-env", "--json", environ=ENVIRON)
+    assert printed.data["metadata"]["name"] == "named"
+    assert head_env(printed.data)["TOKEN"] == CANARY
+
+
+@pytest.mark.parametrize("flags", [[], ["--resolve-env"]])
+def test_variables_that_are_not_set_matter_only_if_they_are_resolved(file: Path, flags: list[str]) -> None:
+    printed = dagster_ray("render", file, "job", *flags, environ=dict.fromkeys(ENVIRON))
+    assert printed.code == (1 if flags else 0)
+    assert ("[dagster-ray: missing-variable]" in printed.err) is bool(flags)
+
+
+def test_a_shared_cluster_has_the_name_and_labels_that_its_steps_look_for(file: Path) -> None:
+    manifest = dagster_ray("render", file, "shared", "-n", "ray", "--json").data
+    assert manifest["kind"] == "RayCluster"
+    assert manifest["metadata"]["namespace"] == "ray"
+    assert manifest["metadata"]["name"].endswith("-1")
+    labels = manifest["metadata"]["labels"]
+    assert (labels["dagster/cluster-sharing"], labels["dagster/sharing-generation"]) == ("true", "1")
+    assert "dagster/cluster-sharing" not in dagster_ray("render", file, "own", "--json").data["metadata"]["labels"]
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [("number", "is a int"), ("nothing", "does not exist")],
+)
+def test_what_cannot_be_rendered_is_wrong_usage(file: Path, key: str, text: str) -> None:
+    printed = dagster_ray("render", file, key)
+    assert (printed.code, printed.out) == (2, "")
+    told = " ".join(printed.err.split())
+    assert text in told
+    assert "job, own, shared" in told
+
+
+def test_a_module_that_fails_is_told_without_what_it_says(tmp_path: Path) -> None:
+    (tmp_path / "fails_4711.py").write_text(f"raise ValueError('{CANARY}')", encoding="utf-8")
+    printed = dagster_ray("render", tmp_path / "fails_4711.py", "job")
+    assert printed.code == 2
+    assert "ValueError" in printed.err
+    assert CANARY not in printed.err
+    assert "does not exist" in dagster_ray("render", tmp_path / "nowhere.py", "job").err
+
+
+def test_the_kind_of_manifest_is_the_one_that_a_step_sends(tmp_path: Path) -> None:
+    """All that differs is what only a step knows."""
+    source = (
+        "from dagster_ray.kuberay import KubeRayInteractiveJob\n"
+        "from dagster_ray.kuberay.groups import head_group\n"
+        "cluster = {'headGroupSpec': head_group(cpus=1, memory='2Gi'), 'workerGroupSpecs': []}\n"
+        "ray_cluster = KubeRayInteractiveJob(ray_job={'spec': {'rayClusterSpec': cluster}}, timeout=20.0)\n"
+    )
+    (tmp_path / "sent_4711.py").write_text(source, encoding="utf-8")
+    rendered = dagster_ray("render", tmp_path / "sent_4711.py", "ray_cluster", "--json").data
+    with simulated() as simulator:
+        assert run_step(KubeRayInteractiveJob(**fields(simulator))).success
+        (sent,) = simulator.store.list("rayjobs")
+    wanted, own = rendered["spec"], sent["spec"]
+    assert {key: own[key] for key in wanted if key != "rayClusterSpec"} == {
+        key: value for key, value in wanted.items() if key != "rayClusterSpec"
+    }
+    for spec in (wanted, own):
+        spec["rayClusterSpec"]["headGroupSpec"]["template"]["metadata"] = None
+    assert own["rayClusterSpec"]["headGroupSpec"]["template"] == wanted["rayClusterSpec"]["headGroupSpec"]["template"]
+
+
+def test_a_reference_inside_a_text_is_shown_as_a_variable() -> None:
+    environ = References()
+    assert environ.shown({"a": f"x-{environ['HOME']}-y", "b": [environ["HOME"], 1]}) == {
+        "a": "x-$(HOME)-y",
+        "b": [{"env": "HOME"}, 1],
+    }
