@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import Deadline
-from dagster_ray.kuberay._kinds import PODS, RULES_REVIEWS, Kind
+from dagster_ray.kuberay._kinds import ACCESS_REVIEWS, PODS, RULES_REVIEWS, Kind
 from dagster_ray.kuberay._kubernetes_answers import error_of, is_transient, message_of, parsed
 from dagster_ray.kuberay._kubernetes_connection import CONNECT_SECONDS, Call, KubernetesConnection
 from dagster_ray.kuberay._kubernetes_errors import NotFoundError
@@ -104,6 +104,24 @@ class KubernetesApi:
         body = {"kind": RULES_REVIEWS.kind, "apiVersion": "authorization.k8s.io/v1", "spec": {"namespace": namespace}}
         call = Call("create", "POST", RULES_REVIEWS, None, body=body)
         return mapping(parsed(self._connection.request(call, deadline)).get("status"))
+
+    def may(self, verb: str, group: str, resource: str, namespace: str, deadline: Deadline) -> bool:
+        """Return whether the account has a right, by a SelfSubjectAccessReview; `resource` as in `pods/log`."""
+        plural, _, part = resource.partition("/")
+        wanted = {"verb": verb, "group": group, "resource": plural, "subresource": part, "namespace": namespace}
+        spec = {"resourceAttributes": {key: value for key, value in wanted.items() if value}}
+        body = {"kind": ACCESS_REVIEWS.kind, "apiVersion": "authorization.k8s.io/v1", "spec": spec}
+        call = Call("create", "POST", ACCESS_REVIEWS, None, body=body)
+        return at(parsed(self._connection.request(call, deadline)), "status", "allowed") is True
+
+    def read(self, path: str, deadline: Deadline) -> Mapping[str, Any]:
+        """Return what the server says of itself at a path, such as `/version`.
+
+        Raises:
+            KindNotInstalledError: It has no such path.
+        """
+        call = Call("get", "GET", Kind("", "", path.strip("/"), ""), None, whole_path=path)
+        return parsed(self._connection.request(call, deadline))
 
     def get(self, kind: Kind, namespace: str, name: str, deadline: Deadline) -> dict[str, Any]:
         """Return an object."""

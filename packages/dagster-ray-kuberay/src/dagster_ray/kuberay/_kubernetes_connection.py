@@ -52,10 +52,14 @@ class Call:
     query: Mapping[str, str] | None = None
     body: Mapping[str, Any] | None = None
     content_type: str = "application/json"
+    whole_path: str | None = None
+    """The path of its URL, where it is no object's."""
 
     @property
     def path(self) -> str:
         """The path of its URL, with the query."""
+        if self.whole_path is not None:
+            return self.whole_path
         tail = f"?{urlencode(self.query)}" if self.query else ""
         return self.kind.path(self.namespace, self.name, self.subresource) + tail
 

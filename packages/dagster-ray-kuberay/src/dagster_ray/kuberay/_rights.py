@@ -67,7 +67,8 @@ class Feature:
         )
 
 
-_HEAD_BY_CLUSTER = Grant(_RAY, "rayclusters", ("list", "watch"), "KubeRay before 1.5.1 cannot be used")
+# Always before KubeRay 1.5.1; after, where the head has got its address late.
+_HEAD_BY_CLUSTER = Grant(_RAY, "rayclusters", ("list", "watch"))
 # API servers before 1.35 ask for `get`, later ones for `create`.
 _FORWARD = Grant("", "pods/portforward", ("create", "get"))
 

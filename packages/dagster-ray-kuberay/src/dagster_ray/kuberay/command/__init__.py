@@ -10,6 +10,7 @@ import click
 
 from dagster_ray.kuberay.command._clusters import clusters
 from dagster_ray.kuberay.command._dashboard import dashboard
+from dagster_ray.kuberay.command._doctor import doctor
 from dagster_ray.kuberay.command._gc import gc
 from dagster_ray.kuberay.command._logs import logs
 from dagster_ray.kuberay.command._rbac import rbac
@@ -27,5 +28,5 @@ def main() -> None:
     """
 
 
-for _verb in (clusters, dashboard, gc, logs, rbac, render):
+for _verb in (clusters, dashboard, doctor, gc, logs, rbac, render):
     main.add_command(_verb)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 
 import click
 
@@ -29,6 +29,7 @@ _NO_ANSWER = {
 }
 CALL_SECONDS = 15.0
 
+Colour: TypeAlias = Literal["red", "green", "yellow", "bright_black"]
 P = ParamSpec("P")
 R = TypeVar("R")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -121,7 +122,7 @@ def progress(text: str) -> None:
         click.echo(coloured(text, "bright_black", to_stderr=True), err=True)
 
 
-def coloured(text: str, colour: Literal["red", "green", "yellow", "bright_black"], *, to_stderr: bool = False) -> str:
+def coloured(text: str, colour: Colour, *, to_stderr: bool = False) -> str:
     """Return text in a colour, on a terminal and unless NO_COLOR is set (no-color.org)."""
     stream = sys.stderr if to_stderr else sys.stdout
     wanted = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

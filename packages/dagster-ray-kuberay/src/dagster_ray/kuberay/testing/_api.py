@@ -54,6 +54,7 @@ class ApiServer(ThreadingHTTPServer):
         """Bind to 127.0.0.1; port 0 is a free one."""
         super().__init__(("127.0.0.1", port), ApiHandler)
         self.store, self.faults, self.access, self.runtime = store, faults, access, runtime
+        self.kuberay_version = version
         self.objects = Objects(store, version)
         self.requests: list[Request] = []
         self.stopping = threading.Event()

@@ -86,7 +86,7 @@ class ApiHandler(BaseHTTPRequestHandler):
             self._send_text(200, "ok")
             return
         host = f"127.0.0.1:{server.server_port}"
-        found = discovery(path, host, without_rays=server.faults.without_crds)
+        found = discovery(path, host, server.kuberay_version, without_rays=server.faults.without_crds)
         if self.command == "GET" and found is not None:
             self._send(200, found)
             return

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dagster_ray.kuberay._crd_fields import KINDS, Field, root
 from dagster_ray.kuberay.testing._resources import EVENTS_V1, RESOURCES, Resource
 
 _VERBS = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]
@@ -27,12 +28,13 @@ _SERVED = [*RESOURCES.values(), EVENTS_V1, _REVIEW]
 _GROUPS = sorted({resource.group for resource in _SERVED if resource.group})
 
 
-def discovery(path: str, host: str, *, without_rays: bool) -> Mapping[str, Any] | None:  # noqa: PLR0911 - one path a line
+def discovery(path: str, host: str, version: str, *, without_rays: bool) -> Mapping[str, Any] | None:  # noqa: PLR0911 - one path a line
     """Return what a path of the API's self-description answers; None if it is no such path.
 
     Args:
         path: The path without query.
         host: The server's address and port.
+        version: The version of KubeRay's CRDs.
         without_rays: Whether KubeRay's CRDs are not installed.
     """
     groups = [group for group in _GROUPS if not (without_rays and group == "ray.io")]
@@ -57,7 +59,8 @@ def discovery(path: str, host: str, *, without_rays: bool) -> Mapping[str, Any] 
         case ["openapi", "v3", "api", "v1"]:
             return _schema_of("")
         case ["openapi", "v3", "apis", name, "v1"] if name in groups:
-            return _schema_of(name)
+            schema = _schema_of(name)
+            return schema if name != "ray.io" else {**schema, "components": {"schemas": _custom_schemas(version)}}
         case _:
             return None
 
@@ -115,3 +118,26 @@ def _patch_operation(resource: Resource) -> dict[str, Any]:
         "x-kubernetes-action": "patch",
         "x-kubernetes-group-version-kind": kind,
     }
+
+
+def _custom_schemas(version: str) -> dict[str, Any]:
+    """Return what the CRDs say of RayJobs and RayClusters; pod templates are left out."""
+    named: dict[str, Any] = {}
+    for kind in KINDS:
+        identity = [{"group": "ray.io", "version": "v1", "kind": kind}]
+        named[f"io.ray.v1.{kind}"] = {**_schema(root(kind, version)), "x-kubernetes-group-version-kind": identity}
+    return named
+
+
+def _schema(field: Field) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": field.type} if field.type else {}
+    if field.properties:
+        schema["properties"] = {
+            name: {"type": "object"} if name.lower().endswith("template") else _schema(inner)
+            for name, inner in field.properties.items()
+        }
+    if field.items is not None:
+        schema["items"] = _schema(field.items)
+    if field.values is not None:
+        schema["additionalProperties"] = _schema(field.values)
+    return schema
