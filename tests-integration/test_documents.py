@@ -49,7 +49,7 @@ _TITLE = re.compile(r'title="([^"]+)"')
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 SECONDS = 300
 # Lines of the shell that need a Kubernetes cluster (so does one with --target), and the one that serves on.
-NEEDS_CLUSTER = frozenset({"kubectl", "export"})
+NEEDS_CLUSTER = frozenset({"kubectl", "export", "dagster-ray"})
 SERVES = ["python", "-m", "dagster_ray.kuberay.testing"]
 
 
@@ -170,11 +170,14 @@ def printed_by(block: Block, folder: Path) -> str:
 def check_output(block: Block, folder: Path) -> None:
     """Compare a block of text with what the Python before it prints.
 
-    The text of an error on its page is compared in `test_document_claims.py`.
+    The text of an error on its page is compared in `test_document_claims.py`, and what the `dagster-ray` command
+    prints in `test_command_documents.py`.
     """
     if block.text.endswith(f"[dagster-ray: {Path(block.page).stem}]\n"):
         return
     before = BLOCKS[BLOCKS.index(block) - 1]
+    if before.text.startswith("dagster-ray "):
+        return
     assert (before.page, before.language) == (block.page, "python"), "text is the output of the Python before it"
     pattern = ".*".join(re.escape(part) for part in block.text.strip().split("..."))
     assert re.fullmatch(pattern, (printed := printed_by(before, folder)).strip(), re.DOTALL), printed

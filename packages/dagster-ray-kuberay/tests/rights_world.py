@@ -214,7 +214,7 @@ def a_pipes_job(*faults: Fault, status: str = "SUCCEEDED", version: str = NEW, *
         pipes = world.pipes[version]
         for fault in faults:
             pipes.simulator.faults.add(Fault(fault.method, fault.path, **_rest(fault)))
-        options = {**DIRECT, "kubeconfig_file": kubeconfig}
+        options = {**STEP, "kubeconfig_file": kubeconfig}
         with pipes.ending(status):
             ran = run_job(pipes.client(**options), {"entrypoint": "python work.py", **more})
         jobs = pipes.rayjobs()
