@@ -4,18 +4,15 @@ from collections.abc import Generator, Mapping
 from typing import Any
 
 import pytest
+from kit_objects import CALL_SECONDS, exists, opened
 from typing_extensions import override
 
 from dagster_ray.core import Deadline, RayResource
 from dagster_ray.core.testing import Capability, RayResourceContract
 from dagster_ray.kuberay import KubeRayInteractiveJob
 from dagster_ray.kuberay._kinds import RAYJOBS
-from dagster_ray.kuberay._kubernetes import KubernetesApi
-from dagster_ray.kuberay._kubernetes_errors import NotFoundError
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Simulator
-
-CALL_SECONDS = 20
 
 
 @pytest.fixture(scope="module")
@@ -60,22 +57,10 @@ class TestInteractiveJob(RayResourceContract):
     @classmethod
     @override
     def cluster_exists(cls, cluster: str) -> bool:
-        path, _, place = cluster.partition(" ")
-        namespace, _, name = place.partition("/")
-        api = KubernetesApi.load(path)
-        try:
-            found = api.get(RAYJOBS, namespace, name, Deadline(CALL_SECONDS))
-        except NotFoundError:
-            return False
-        finally:
-            api.close()
-        return "deletionTimestamp" not in found["metadata"]
+        return exists(RAYJOBS, cluster)
 
     @classmethod
     @override
     def discard(cls, cluster: str) -> None:
-        path, _, place = cluster.partition(" ")
-        namespace, _, name = place.partition("/")
-        api = KubernetesApi.load(path)
-        api.delete(RAYJOBS, namespace, name, Deadline(CALL_SECONDS))
-        api.close()
+        with opened(cluster) as (api, namespace, name):
+            api.delete(RAYJOBS, namespace, name, Deadline(CALL_SECONDS))

@@ -1,22 +1,21 @@
 """KubeRayCluster passes the conformance kit, shared and adopting, on the simulator with real local Ray heads."""
 
 from collections.abc import Generator, Mapping
+from importlib.metadata import version
 from typing import Any
 
 import pytest
+from kit_objects import CALL_SECONDS, exists, opened
 from typing_extensions import override
 
 from dagster_ray.core import Deadline, RayResource
 from dagster_ray.core.testing import Capability, ExistingCluster, RayResourceContract
 from dagster_ray.kuberay import KubeRayCluster, RayClusterConfig
 from dagster_ray.kuberay._kinds import RAYCLUSTERS
-from dagster_ray.kuberay._kubernetes import KubernetesApi
-from dagster_ray.kuberay._kubernetes_errors import NotFoundError
 from dagster_ray.kuberay._manifests import RenderInput, render_raycluster
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Simulator
 
-CALL_SECONDS = 20
 SHARED = {"enabled": True, "ttl_seconds": 3600}
 
 
@@ -46,16 +45,13 @@ class TestSharedCluster(RayResourceContract):
         self, kubeconfig: str
     ) -> ExistingCluster:
         name = "theirs"
-        wish = RenderInput(name=name, namespace="default", image="rayproject/ray", ray_version="2.60.0")
+        wish = RenderInput(name=name, namespace="default", image="rayproject/ray", ray_version=version("ray"))
         manifest = render_raycluster(RayClusterConfig(**config(1)), wish)
-        api = KubernetesApi.load(kubeconfig)
-        try:
-            api.get(RAYCLUSTERS, "default", name, Deadline(CALL_SECONDS))
-        except NotFoundError:
-            api.create(RAYCLUSTERS, "default", manifest, Deadline(CALL_SECONDS))
-        finally:
-            api.close()
-        return ExistingCluster(f"{kubeconfig} default/{name}", {"named": name})
+        cluster = f"{kubeconfig} default/{name}"
+        if not exists(RAYCLUSTERS, cluster):
+            with opened(cluster) as (api, namespace, _):
+                api.create(RAYCLUSTERS, namespace, manifest, Deadline(CALL_SECONDS))
+        return ExistingCluster(cluster, {"named": name})
 
     @classmethod
     @override
@@ -81,13 +77,4 @@ class TestSharedCluster(RayResourceContract):
     @classmethod
     @override
     def cluster_exists(cls, cluster: str) -> bool:
-        path, _, place = cluster.partition(" ")
-        namespace, _, name = place.partition("/")
-        api = KubernetesApi.load(path)
-        try:
-            found = api.get(RAYCLUSTERS, namespace, name, Deadline(CALL_SECONDS))
-        except NotFoundError:
-            return False
-        finally:
-            api.close()
-        return "deletionTimestamp" not in found["metadata"]
+        return exists(RAYCLUSTERS, cluster)

@@ -230,7 +230,10 @@ def _let_ray_start_itself(*, allowed: bool) -> bool:
     Ray then starts a cluster on this machine (ray/_private/auto_init_hook.py): a step that has lost its head would go
     on in its own pod, and even the end of the connection would first start one.
     """
-    hook: Any = importlib.import_module("ray._private.auto_init_hook")
+    try:
+        hook: Any = importlib.import_module("ray._private.auto_init_hook")
+    except ImportError:  # a private module, which a later Ray need not have
+        return True
     before = bool(hook.enable_auto_connect)
     hook.enable_auto_connect = allowed
     return before

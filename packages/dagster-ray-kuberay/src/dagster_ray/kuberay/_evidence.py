@@ -145,11 +145,18 @@ class Evidence:
         if head is None or "pods/log" in self._refused:
             return {}
         name = str(at(head, "metadata", "name"))
+        containers = mappings(at(head, "spec", "containers"))  # the first one is Ray's; an autoscaler may be beside it
+        container = str(containers[0].get("name")) if containers else None
         restarted = any(status.get("restartCount") for status in mappings(at(head, "status", "containerStatuses")))
         for previous in (True, False) if restarted else (False,):
             try:
                 text = self._api.pod_log(
-                    self._awaited.namespace, name, Deadline(_LOOK_SECONDS), previous=previous, tail_lines=_LOG_LINES
+                    self._awaited.namespace,
+                    name,
+                    Deadline(_LOOK_SECONDS),
+                    container=container,
+                    previous=previous,
+                    tail_lines=_LOG_LINES,
                 )
             except ForbiddenError as error:
                 self._refused.add("pods/log")

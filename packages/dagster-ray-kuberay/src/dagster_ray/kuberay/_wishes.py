@@ -68,17 +68,15 @@ def rayjob_wish(
         InvalidSpecError, SpecFileError, MissingVariableError: The spec cannot be rendered.
     """
     config = settings.config.with_file()
-    identity = identity_of(context)
-    common = owned(render_input(settings, identity, context, api, log), settings, api, deadline, log)
+    common, identity = _of_one_step(settings, context, api, deadline, log)
     common = dataclasses.replace(common, pre_running_deadline_seconds=operator_deadline(settings.timeout_seconds))
-    return Wish(
-        RAYJOBS,
-        common.namespace,
-        _names(config, identity, RAYJOB_NAME_LIMIT),
-        common.annotations[CREATION_ANNOTATION],
-        lambda name: render_rayjob(config, dataclasses.replace(common, name=name)),
-        fields_of_ours(config),
-    )
+    names = _names(config, identity, RAYJOB_NAME_LIMIT)
+
+    def render(name: str) -> dict[str, Any]:
+        return render_rayjob(config, dataclasses.replace(common, name=name))
+
+    creation_id = common.annotations[CREATION_ANNOTATION]
+    return Wish(RAYJOBS, common.namespace, names, creation_id, render, fields_of_ours(config))
 
 
 def raycluster_wish(
@@ -94,16 +92,13 @@ def raycluster_wish(
         InvalidSpecError, SpecFileError, MissingVariableError: The spec cannot be rendered.
     """
     config = settings.config.with_file()
-    identity = identity_of(context)
-    common = owned(render_input(settings, identity, context, api, log), settings, api, deadline, log)
-    return Wish(
-        RAYCLUSTERS,
-        common.namespace,
-        _names(config, identity, RAYCLUSTER_NAME_LIMIT),
-        common.annotations[CREATION_ANNOTATION],
-        lambda name: render_raycluster(config, dataclasses.replace(common, name=name)),
-        frozenset(),
-    )
+    common, identity = _of_one_step(settings, context, api, deadline, log)
+    names = _names(config, identity, RAYCLUSTER_NAME_LIMIT)
+
+    def render(name: str) -> dict[str, Any]:
+        return render_raycluster(config, dataclasses.replace(common, name=name))
+
+    return Wish(RAYCLUSTERS, common.namespace, names, common.annotations[CREATION_ANNOTATION], render, frozenset())
 
 
 def shared_wish(
@@ -168,13 +163,15 @@ def render_input(
     )
 
 
-def owned(
-    wish: RenderInput, settings: "Settings[Any]", api: "KubernetesApi", deadline: Deadline, log: logging.Logger
-) -> RenderInput:
-    """Return the facts with what they say of the end of an object that one step has for itself."""
-    owner = owner_reference(api, wish.namespace, deadline, log) if settings.cleanup != "never" else None
-    labels = {**wish.labels, **cleanup_labels(settings.cleanup)}
-    return dataclasses.replace(wish, labels=labels, owner_reference=owner)
+def _of_one_step(
+    settings: "Settings[Any]", context: DagsterContext, api: "KubernetesApi", deadline: Deadline, log: logging.Logger
+) -> tuple[RenderInput, Identity]:
+    """Return the facts of an object that one step has for itself, with what they say of its end."""
+    identity = identity_of(context)
+    common = render_input(settings, identity, context, api, log)
+    owner = owner_reference(api, common.namespace, deadline, log) if settings.cleanup != "never" else None
+    labels = {**common.labels, **cleanup_labels(settings.cleanup)}
+    return dataclasses.replace(common, labels=labels, owner_reference=owner), identity
 
 
 def namespace_of(config: "InteractiveRayJobConfig | RayClusterConfig", api: "KubernetesApi") -> str:
