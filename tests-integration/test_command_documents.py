@@ -1,6 +1,7 @@
 """What the documents say of the `dagster-ray` command is so: each line is run, and prints what stands below it."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -132,3 +133,15 @@ def test_the_page_has_a_section_for_each_verb() -> None:
     text = (ROOT / COMMAND).read_text(encoding="utf-8")
     assert sorted(re.findall(r"(?m)^## (\w+)$", text)) == sorted(main.commands)
     assert sorted(row[0].strip("`") for row in rows_of(COMMAND, "verb")) == sorted(main.commands)
+
+
+def test_a_round_trip_runs_a_task_on_a_head_of_real_ray() -> None:
+    command = [str(Path(sys.executable).parent / "dagster-ray"), "doctor", "--round-trip", "--json"]
+    with Simulator() as kubernetes:
+        environ = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+        words = [*command, "--kubeconfig", str(kubernetes.kubeconfig)]
+        done = subprocess.run(words, check=False, capture_output=True, text=True, env=environ, timeout=400)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert kubernetes.store.list("rayjobs") == []
+    (trip,) = [one for one in json.loads(done.stdout) if one["name"] == "round-trip"]
+    assert "a task ran on it" in trip["sentence"]

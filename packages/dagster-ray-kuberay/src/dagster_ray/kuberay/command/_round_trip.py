@@ -19,6 +19,7 @@ from dagster_ray.kuberay.command._terminal import CALL_SECONDS, Place
 from dagster_ray.kuberay.groups import head_group
 
 NAME = "round-trip"
+_TASK_SECONDS = 60.0
 
 
 def round_trip(place: Place, *, image: str | None, timeout: float, connects: bool) -> Check:
@@ -49,6 +50,9 @@ def round_trip(place: Place, *, image: str | None, timeout: float, connects: boo
             if connects:
                 did = f"a task ran on it ({_task()})"
         seconds = sum(resource.startup_seconds.values())
+    except TimeoutError:
+        sentence = f"{name} accepted a driver, and ran no task within {_TASK_SECONDS:.0f} s; it was deleted."
+        return Check(NAME, "failed", sentence, "look at the head with `dagster-ray logs`, while a step runs")
     except DagsterRayError as error:
         return Check(NAME, "failed", error.problem, f"{error.remedy.rstrip('.')} [dagster-ray: {error.code}]")
     left = _left(place, resource.job_name)
@@ -58,7 +62,11 @@ def round_trip(place: Place, *, image: str | None, timeout: float, connects: boo
 
 
 def _task() -> str:
-    """Run one task; return where it ran. Ray loads here only, by name."""
+    """Run one task; return where it ran. Ray loads here only, by name.
+
+    Raises:
+        TimeoutError: It was not done in time.
+    """
     ray = importlib.import_module("ray")
 
     def where() -> str:
@@ -66,7 +74,8 @@ def _task() -> str:
 
         return f"Python {platform.python_version()}"
 
-    return str(ray.get(ray.remote(where).remote()))
+    # Heads offer no CPU of their own, so that the work of steps goes to workers.
+    return str(ray.get(ray.remote(num_cpus=0)(where).remote(), timeout=_TASK_SECONDS))
 
 
 def _left(place: Place, job: str | None) -> str | None:
