@@ -98,6 +98,8 @@ def test_each_line_prints_what_stands_below_it(
         (tmp_path / words[1]).write_text(code.text, encoding="utf-8")
         monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, words, env=ENVIRON)
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
     assert "canary-4711" not in done.output
     if below.language == "yaml":
         assert yaml.safe_load(done.stdout) == yaml.safe_load(below.text)
