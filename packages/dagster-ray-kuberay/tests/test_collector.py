@@ -21,6 +21,8 @@ from dagster_ray.kuberay.errors import ForbiddenError, UnavailableError
 from dagster_ray.kuberay.testing import Simulator
 from dagster_ray.kuberay.testing._access import Account, Rule
 
+pytestmark = pytest.mark.many_processes  # make test runs them
+
 CLUSTERS = "rayclusters/default"
 
 

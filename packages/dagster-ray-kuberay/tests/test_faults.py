@@ -10,6 +10,8 @@ from fault_world import TIMEOUT_SECONDS, left, resource, run_step, simulated
 from dagster_ray.kuberay._manifests import render_rayjob
 from dagster_ray.kuberay.testing import Fault, Simulator
 
+pytestmark = pytest.mark.many_processes  # make test runs them
+
 RAYJOBS = r"/rayjobs"
 
 

@@ -32,6 +32,8 @@ from dagster_ray.kuberay.testing import Fault, KubeletOptions, Simulator
 from dagster_ray.kuberay.testing._fake_node import FakeRayNode
 from dagster_ray.kuberay.testing._nodes import CLIENT_PORT, NodeOrder
 
+pytestmark = pytest.mark.many_processes  # make test runs them
+
 CANARY = "canary-5d41402abc4b"
 RAY = importlib.metadata.version("ray")
 JOB = Created(RAYJOBS, "default", "job", "uid", {})

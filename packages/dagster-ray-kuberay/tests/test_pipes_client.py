@@ -15,7 +15,10 @@ from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Fault
 
 # Dagster's own Pipes code warns about itself with the context of an asset.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*expected_writer_count:Warning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*expected_writer_count:Warning"),
+    pytest.mark.many_processes,
+]
 
 JOB = {"entrypoint": "python work.py", "entrypoint_num_cpus": 1.0, "entrypoint_memory": 2 * 1024**3}
 

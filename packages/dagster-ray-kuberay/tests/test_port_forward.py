@@ -21,6 +21,8 @@ from dagster_ray.kuberay import _port_forward
 from dagster_ray.kuberay._kubernetes_errors import ForbiddenError
 from dagster_ray.kuberay._port_forward import PortForward
 
+pytestmark = pytest.mark.many_processes  # make test runs them
+
 PORT = 10001
 LONG_SECONDS = 10.0
 SHORT_SECONDS = 0.2

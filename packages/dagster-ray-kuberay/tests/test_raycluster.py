@@ -14,6 +14,8 @@ from dagster_ray.kuberay import ClusterSharing, KubeRayCluster, RayClusterConfig
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Fault, Simulator
 
+pytestmark = pytest.mark.many_processes  # make test runs them
+
 SPEC: dict[str, Any] = {"headGroupSpec": head_group(cpus=1, memory="2Gi"), "workerGroupSpecs": []}
 SHARED = ClusterSharing(enabled=True, ttl_seconds=3600)
 

@@ -19,7 +19,10 @@ from dagster_ray.kuberay._manifests import render_rayjob
 from dagster_ray.kuberay._rights import FEATURES, Feature, Right
 from dagster_ray.kuberay.errors import InvalidSpecError
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*expected_writer_count:Warning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*expected_writer_count:Warning"),
+    pytest.mark.many_processes,
+]
 
 _STEP = Road(roads.a_step())
 _OWN = Road(roads.a_cluster_step())

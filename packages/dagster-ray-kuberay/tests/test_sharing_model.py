@@ -18,6 +18,8 @@ from dagster_ray.kuberay._kinds import RAYCLUSTERS
 from dagster_ray.kuberay._locks import locks_of
 from dagster_ray.kuberay._sharing import leaving
 
+pytestmark = pytest.mark.many_processes  # make test runs them
+
 READY = {
     "state": "ready",
     "head": {"podName": "h", "podIP": "10.0.0.7", "serviceName": "s"},
