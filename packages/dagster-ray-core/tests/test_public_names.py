@@ -25,6 +25,7 @@ NAMES = [
     "interrupts_deferred",
     "is_interrupt",
     "load_backend",
+    "lost_interrupts_raised",
     "require_ray_resource",
     "run_phases",
     "startup_metadata",

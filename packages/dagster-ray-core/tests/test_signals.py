@@ -8,7 +8,7 @@ from types import FrameType
 
 import pytest
 
-from dagster_ray.core._signals import interrupts_deferred, sigterm_handler_kept
+from dagster_ray.core._signals import interrupts_deferred, lost_interrupts_raised, sigterm_handler_kept
 
 SIGNALS = [pytest.param(signal.SIGINT, id="SIGINT"), pytest.param(signal.SIGTERM, id="SIGTERM")]
 
@@ -216,3 +216,28 @@ def test_the_wakeup_file_descriptor_of_an_event_loop_stays(seen: list[int]) -> N
             left = signal.set_wakeup_fd(-1)
         assert left == writer.fileno()
     assert seen == []
+
+
+def test_an_interrupt_whose_exception_was_lost_is_raised_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python prints what a handler raises within a finalizer, and goes on."""
+
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    def handler(signum: int, frame: object) -> None:
+        raise InterruptedError
+
+    lost: list[object] = []
+    monkeypatch.setattr("sys.unraisablehook", lost.append)
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with lost_interrupts_raised() as raise_lost:
+            raise_lost()
+            Finalized()
+            assert len(lost) == 1
+            with pytest.raises(InterruptedError):
+                raise_lost()
+            raise_lost()
+    finally:
+        signal.signal(signal.SIGTERM, before)

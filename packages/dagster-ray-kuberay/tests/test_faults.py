@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
-from fault_world import TIMEOUT_SECONDS, left, resource, run_step, simulated
+from fault_world import TIMEOUT_SECONDS, eventually, left, resource, run_step, simulated
 
 from dagster_ray.kuberay._manifests import render_rayjob
 from dagster_ray.kuberay.testing import Fault, Simulator
@@ -34,13 +34,13 @@ def test_without_faults_a_step_needs_three_requests_before_its_driver(simulator:
 # The API server is away for a while
 
 AWAY: dict[str, list[Fault]] = {
-    "503 before the POST": [Fault(method="POST", status=503, times=3)],
-    "429 with Retry-After": [Fault(method="POST", status=429, retry_after=1, times=1)],
-    "resets before the POST": [Fault(method="POST", reset=True, times=3)],
-    "the answer of the POST is lost": [Fault(method="POST", lose_answer=True, times=1)],
+    "503 before the POST": [Fault(method="POST", path=RAYJOBS, status=503, times=3)],
+    "429 with Retry-After": [Fault(method="POST", path=RAYJOBS, status=429, retry_after=1, times=1)],
+    "resets before the POST": [Fault(method="POST", path=RAYJOBS, reset=True, times=3)],
+    "the answer of the POST is lost": [Fault(method="POST", path=RAYJOBS, lose_answer=True, times=1)],
     "the answer is lost, then 503": [
-        Fault(method="POST", lose_answer=True, times=1),
-        Fault(method="POST", status=503, times=2),
+        Fault(method="POST", path=RAYJOBS, lose_answer=True, times=1),
+        Fault(method="POST", path=RAYJOBS, status=503, times=2),
     ],
     "the watch is refused with 503": [Fault(method="GET", path="watch=true", status=503, times=3)],
     "the watch breaks": [Fault(method="GET", path="watch=true", reset=True, times=3)],
@@ -75,13 +75,10 @@ def test_a_cleanup_holds_through_an_outage(simulator: Simulator) -> None:
 
 def during_wait(simulator: Simulator, act: Callable[[], None]) -> threading.Thread:
     """Do something as soon as a RayJob is watched."""
-    watched = threading.Event()
 
     def look() -> None:
-        while not watched.wait(0.02):
-            if any("watch=true" in request.path for request in simulator.requests):
-                act()
-                return
+        eventually(lambda: any("watch=true" in request.path for request in simulator.requests))
+        act()
 
     thread = threading.Thread(target=look)
     thread.start()
@@ -158,7 +155,7 @@ def test_a_missing_right_to_list_after_410_is_named(simulator: Simulator) -> Non
     simulator.faults.deny("list", "rayjobs")
     simulator.operator.stop()
     thread = during_wait(simulator, simulator.faults.expire_watches)
-    outcome = run_step(resource(simulator, timeout=600))
+    outcome = run_step(resource(simulator, timeout=600, preflight="off"))
     thread.join()
     assert not outcome.success
     assert "allow `list` on `rayjobs.ray.io` in a Role of namespace default" in outcome.log
@@ -167,8 +164,8 @@ def test_a_missing_right_to_list_after_410_is_named(simulator: Simulator) -> Non
 
 def test_a_missing_right_to_read_what_a_lost_answer_has_made_is_named(simulator: Simulator) -> None:
     simulator.faults.deny("get", "rayjobs")
-    simulator.faults.add(Fault(method="POST", lose_answer=True, times=1))
-    outcome = run_step(resource(simulator))
+    simulator.faults.add(Fault(method="POST", path=RAYJOBS, lose_answer=True, times=1))
+    outcome = run_step(resource(simulator, preflight="off"))
     assert not outcome.success
     assert "allow `get` on `rayjobs.ray.io` in a Role of namespace default" in outcome.log
 

@@ -17,6 +17,7 @@ import pipes_step_process
 import pytest
 from fault_world import PATIENCE_SECONDS, eventually
 from pipes_world import PipesWorld, pipes_world
+from typing_extensions import override
 
 from dagster_ray.kuberay.testing import Fault
 
@@ -27,7 +28,15 @@ pytestmark = [
 ]
 
 SCRIPT = str(Path(pipes_step_process.__file__))
-Step = subprocess.Popen[bytes]
+
+
+class Step(subprocess.Popen[bytes]):
+    """A step in a process of its own, which does not outlive its test."""
+
+    @override
+    def __exit__(self, *error: Any) -> None:
+        self.kill()
+        super().__exit__(*error)
 
 
 @pytest.fixture
@@ -45,7 +54,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def started(world: PipesWorld, **more: Any) -> Step:
     options = json.dumps(world.options(**more))
-    return subprocess.Popen(
+    return Step(
         [sys.executable, SCRIPT],
         env={**os.environ, "PIPES_OPTIONS": options},
         stdout=subprocess.DEVNULL,
@@ -55,9 +64,9 @@ def started(world: PipesWorld, **more: Any) -> Step:
 
 def in_create(world: PipesWorld, **more: Any) -> Step:
     """The POST of the RayJob is under way."""
-    world.simulator.faults.add(Fault(method="POST", delay_seconds=2))
+    world.simulator.faults.add(Fault(method="POST", path="/rayjobs", delay_seconds=2))
     process = started(world, **more)
-    eventually(lambda: any(r.method == "POST" for r in world.simulator.requests))
+    eventually(lambda: any(r.method == "POST" and "/rayjobs" in r.path for r in world.simulator.requests))
     return process
 
 

@@ -116,8 +116,8 @@ def test_an_operator_that_does_not_run_is_named() -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault(method="POST", status=503, times=2),
-        Fault(method="POST", lose_answer=True, times=1),
+        Fault(method="POST", path="/rayclusters", status=503, times=2),
+        Fault(method="POST", path="/rayclusters", lose_answer=True, times=1),
         Fault(method="GET", path="watch=true", status=503, times=2),
         Fault(method="DELETE", status=503, times=2),
     ],

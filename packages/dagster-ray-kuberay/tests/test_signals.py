@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import pytest
 from fault_world import PATIENCE_SECONDS, eventually, left, simulated
+from typing_extensions import override
 
 from dagster_ray.kuberay._locks import Lock, locks_of
 from dagster_ray.kuberay.groups import head_group
@@ -19,20 +20,29 @@ pytestmark = pytest.mark.many_processes
 SCRIPT = str(Path(__file__).with_name("step_process.py"))
 
 
+class Step(subprocess.Popen[str]):
+    """A step in a process of its own, which does not outlive its test."""
+
+    @override
+    def __exit__(self, *error: Any) -> None:
+        self.kill()
+        super().__exit__(*error)
+
+
 @pytest.fixture
 def simulator() -> Generator[Simulator]:
     with simulated() as world:
         yield world
 
 
-def started(simulator: Simulator, backend: str, *words: str, cpus: int = 1) -> subprocess.Popen[str]:
+def started(simulator: Simulator, backend: str, *words: str, cpus: int = 1) -> Step:
     cluster: dict[str, Any] = {"headGroupSpec": head_group(cpus=cpus, memory="2Gi"), "workerGroupSpecs": []}
     own: dict[str, dict[str, Any]] = {
         "job": {"ray_job": {"spec": {"rayClusterSpec": cluster}}},
         "cluster": {"ray_cluster": {"spec": cluster}, "cluster_sharing": {"enabled": True, "ttl_seconds": 3600}},
     }
     fields = {"kubeconfig_file": str(simulator.kubeconfig), "timeout": 300, **own[backend]}
-    return subprocess.Popen(
+    return Step(
         [sys.executable, SCRIPT, backend, json.dumps(fields), *words],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -45,41 +55,41 @@ def asked(simulator: Simulator, method: str, part: str) -> bool:
     return any(request.method == method and part in request.path for request in simulator.requests)
 
 
-def in_create(simulator: Simulator, backend: str) -> subprocess.Popen[str]:
+def in_create(simulator: Simulator, backend: str) -> Step:
     """The POST is under way."""
-    simulator.faults.add(Fault(method="POST", delay_seconds=2))
+    simulator.faults.add(Fault(method="POST", path="ray.io", delay_seconds=2))
     process = started(simulator, backend)
     eventually(lambda: asked(simulator, "POST", "ray.io"))
     return process
 
 
-def in_wait(simulator: Simulator, backend: str) -> subprocess.Popen[str]:
+def in_wait(simulator: Simulator, backend: str) -> Step:
     """The head fits nowhere."""
     process = started(simulator, backend, cpus=10_000)
     eventually(lambda: asked(simulator, "GET", "watch=true") and simulator.store.list("pods"))
     return process
 
 
-def said(process: subprocess.Popen[str], text: str) -> None:
+def said(process: Step, text: str) -> None:
     assert process.stdout is not None
     assert any(text in line for line in iter(process.stdout.readline, ""))
 
 
-def in_connect(simulator: Simulator, backend: str) -> subprocess.Popen[str]:
+def in_connect(simulator: Simulator, backend: str) -> Step:
     """The head takes connections and never answers the driver."""
     process = started(simulator, backend, "connect")
     said(process, "the head accepts drivers")
     return process
 
 
-def in_body(simulator: Simulator, backend: str) -> subprocess.Popen[str]:
+def in_body(simulator: Simulator, backend: str) -> Step:
     """The step runs."""
     process = started(simulator, backend)
     said(process, "the body runs")
     return process
 
 
-def in_cleanup(simulator: Simulator, backend: str) -> subprocess.Popen[str]:
+def in_cleanup(simulator: Simulator, backend: str) -> Step:
     """A first SIGTERM has ended the body; the cluster is being deleted, and the API server is busy."""
     simulator.faults.add(Fault(method="DELETE", status=503, times=3))
     process = in_body(simulator, backend)
@@ -88,7 +98,7 @@ def in_cleanup(simulator: Simulator, backend: str) -> subprocess.Popen[str]:
     return process
 
 
-Reach: TypeAlias = Callable[[Simulator, str], subprocess.Popen[str]]
+Reach: TypeAlias = Callable[[Simulator, str], Step]
 PHASES: dict[str, Reach] = {
     "create": in_create,
     "wait": in_wait,

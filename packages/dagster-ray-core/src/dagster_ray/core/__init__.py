@@ -20,7 +20,7 @@ from dagster_ray.core._protocol import RayResource, require_ray_resource
 from dagster_ray.core._resource import BaseRayResource
 from dagster_ray.core._run_identity import ImageCandidates, identity_of, image_candidates, instance_id_of
 from dagster_ray.core._run_phases import run_phases
-from dagster_ray.core._signals import interrupts_deferred
+from dagster_ray.core._signals import interrupts_deferred, lost_interrupts_raised
 from dagster_ray.core._startup_event import startup_metadata
 from dagster_ray.core._wiring import check_ray_resources
 from dagster_ray.core.errors import DagsterRayError
@@ -47,6 +47,7 @@ __all__ = [
     "interrupts_deferred",
     "is_interrupt",
     "load_backend",
+    "lost_interrupts_raised",
     "require_ray_resource",
     "run_phases",
     "startup_metadata",

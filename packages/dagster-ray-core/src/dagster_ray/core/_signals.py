@@ -114,3 +114,25 @@ def sigterm_handler_kept() -> Generator[None]:
 def _raise_again(signals: list[int]) -> None:
     if signals:
         signal.raise_signal(signals[0])
+
+
+@contextmanager
+def lost_interrupts_raised() -> Generator[Callable[[], None]]:
+    """Yield a function that raises an interrupt again which came but did not end the block. For long waits.
+
+    Python only prints an exception that a signal handler raises within a finalizer or another callback of the
+    interpreter, so that a wait which such a signal meets would go on. Outside the main thread the function does
+    nothing.
+    """
+    if not _in_main_thread():
+        yield lambda: None
+        return
+    with _arrivals() as arrived:
+
+        def raise_lost() -> None:
+            try:
+                _raise_again(arrived())
+            finally:
+                arrived()  # the one that was raised here
+
+        yield raise_lost

@@ -11,7 +11,7 @@ from dagster import PipesContextInjector, PipesSession, open_pipes_session
 from dagster._core.pipes.context import build_external_execution_context_data
 from dagster_pipes import encode_param
 
-from dagster_ray.core import DagsterRayError, Deadline, interrupts_deferred, is_interrupt
+from dagster_ray.core import DagsterRayError, Deadline, interrupts_deferred, is_interrupt, lost_interrupts_raised
 from dagster_ray.pipes._follower import Patience
 from dagster_ray.pipes._invocation import CompletedRayJob
 from dagster_ray.pipes._job_answers import JobDetails
@@ -176,9 +176,11 @@ class JobRun:
 
     def _follow(self, reader: PipesRayJobMessageReader) -> JobDetails:
         follower = reader.follower
-        while not follower.wait(_LOOK_SECONDS):
-            self._tell(follower.details)
-            self._place.check()
+        with lost_interrupts_raised() as raise_lost:
+            while not follower.wait(_LOOK_SECONDS):
+                raise_lost()
+                self._tell(follower.details)
+                self._place.check()
         self._tell(follower.details)
         follower.wait_drained()
         if follower.error is not None:
