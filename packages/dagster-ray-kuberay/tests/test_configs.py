@@ -120,7 +120,7 @@ def test_a_cluster_and_its_sharing_arrive_in_the_step() -> None:
     got = arrived(Cluster(ray_cluster=cluster)).ray_cluster
     assert got.cluster_sharing == sharing
     assert got.plain()["spec"] == {"suspend": True}
-    assert not arrived(Cluster()).ray_cluster.cluster_sharing.enabled
+    assert arrived(Cluster()).ray_cluster.cluster_sharing is None
 
 
 @pytest.mark.parametrize(
