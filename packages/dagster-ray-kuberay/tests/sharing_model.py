@@ -215,6 +215,11 @@ class World:
             actor.go.set()
             assert self.idle.wait(WAIT_SECONDS)
 
+    def finish(self, actor: Actor) -> None:
+        """Let one actor come to its end while all others stand."""
+        while not actor.is_over:
+            self.let(actor)
+
     def run(self, *, crash: float = 0.0, lose: float = 0.0) -> None:
         """Let all actors come to their end."""
         while self.step(crash=crash, lose=lose):

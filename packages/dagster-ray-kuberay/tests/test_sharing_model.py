@@ -124,7 +124,7 @@ def test_a_cluster_that_goes_between_look_and_lock_is_followed_by_the_next() -> 
     held: list[Held] = []
     late = world.actor("late", lambda actor: held.append(acquire(actor.api, wish("late"), actor.deadline(), LOG)))
     world.let(late, 2)  # it has listed, and is about to lock
-    world.let(world.actor("collector", collect), 3)  # listed and deleted; the pod still holds the name
+    world.finish(world.actor("collector", collect))  # the pod still holds the name
     world.run()
     assert held[0].own.name == first.removesuffix("-1") + "-2"
     assert holds(world, held[0])
@@ -137,7 +137,7 @@ def test_a_cluster_that_is_gone_before_the_lock_is_made_anew() -> None:
     held: list[Held] = []
     late = world.actor("late", lambda actor: held.append(acquire(actor.api, wish("late"), actor.deadline(), LOG)))
     world.let(late, 2)
-    world.let(world.actor("collector", collect), 3)
+    world.finish(world.actor("collector", collect))
     world.run()
     assert (held[0].own.name, held[0].made) == (first, True)
     assert holds(world, held[0])
