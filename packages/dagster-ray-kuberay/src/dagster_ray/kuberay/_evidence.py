@@ -10,6 +10,7 @@ from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._created import Created
 from dagster_ray.kuberay._diagnosis import Diagnosis, explain
+from dagster_ray.kuberay._diagnosis_facts import is_head
 from dagster_ray.kuberay._kinds import (
     CLAIMS,
     ENDPOINT_SLICES,
@@ -23,6 +24,7 @@ from dagster_ray.kuberay._kinds import (
     Kind,
 )
 from dagster_ray.kuberay._kubernetes_errors import ForbiddenError, KindNotInstalledError, NotFoundError
+from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
 from dagster_ray.kuberay._manifest_fields import Manifest, at, mappings
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 5.0
 _LOG_LINES = 20
 _MOST_PODS = 3
-_OPERATOR = "app.kubernetes.io/name=kuberay-operator"
 _NEEDS_NODES = ("unschedulable", "no-scale-up")
 
 
@@ -122,7 +123,7 @@ class Evidence:
         if question.is_queued:
             facts.workloads = self._list(WORKLOADS, awaited.namespace, deadline)
         if not question.is_seen:
-            facts.operator_pods = self._list(PODS, None, deadline, _OPERATOR)
+            facts.operator_pods = self._list(PODS, None, deadline, OPERATOR_SELECTOR)
         if question.closed_port is not None and question.by_service:
             facts.services = self._list(SERVICES, awaited.namespace, deadline, f"ray.io/cluster={question.cluster}")
             facts.endpoint_slices = self._list(ENDPOINT_SLICES, awaited.namespace, deadline)
@@ -141,7 +142,7 @@ class Evidence:
         return found
 
     def _head_log(self, pods: list[dict[str, Any]]) -> dict[str, str]:
-        head = next((pod for pod in pods if at(pod, "metadata", "labels", "ray.io/node-type") == "head"), None)
+        head = next(filter(is_head, pods), None)
         if head is None or "pods/log" in self._refused:
             return {}
         name = str(at(head, "metadata", "name"))

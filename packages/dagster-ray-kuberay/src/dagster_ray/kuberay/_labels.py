@@ -28,6 +28,9 @@ RUN_SCOPE = "run"
 SPEC_LABEL = "dagster/spec-hash"
 """The hash of the specification that a shared cluster was made from."""
 
+OPERATOR_SELECTOR = "app.kubernetes.io/name=kuberay-operator"
+"""Selects the pods of KubeRay's operator, as its Helm chart labels them."""
+
 LOCK_PREFIX = "dagster/lock-"
 """What the names of lock annotations begin with; each step adds one of its own."""
 

@@ -19,6 +19,7 @@ from dagster_ray.kuberay._diagnosis import explain
 from dagster_ray.kuberay._image_rules import is_image_name, versions_of
 from dagster_ray.kuberay._kinds import PODS, RULES_REVIEWS
 from dagster_ray.kuberay._kubernetes_errors import ConflictError
+from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
 from dagster_ray.kuberay._manifest_fields import Manifest, at, mapping, mappings
 from dagster_ray.kuberay._rights import Right, features_of, rights_of
 from dagster_ray.kuberay._rights_review import missing_rights
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 Preflight: TypeAlias = Literal["quick", "full", "off"]
 
 _REVIEW_SECONDS = 5.0
-_OPERATOR = "app.kubernetes.io/name=kuberay-operator"
 # What the server says of an account's rules, by server and namespace: asked once a process.
 _rules: dict[tuple[str, str], Mapping[str, Any]] = {}
 _dry_runs: set[tuple[str, str]] = set()
@@ -140,7 +140,7 @@ def without_metadata(value: object) -> object:
 def _find_operator(api: "KubernetesApi", target: Created, deadline: Deadline, log: logging.Logger) -> None:
     """Warn if no operator is to be seen; it may have another label, or live where this account sees nothing."""
     try:
-        pods = api.list(PODS, None, deadline, label_selector=_OPERATOR).items
+        pods = api.list(PODS, None, deadline, label_selector=OPERATOR_SELECTOR).items
     except DagsterRayError as error:
         log.debug("Whether an operator runs is not known: %s", error)
         return

@@ -11,12 +11,12 @@ from typing import Any, Literal, TypeAlias
 
 from dagster_ray.kuberay._crd_release import OLDEST, crd_release
 from dagster_ray.kuberay._diagnosis_facts import is_true
+from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
 from dagster_ray.kuberay._locks import time_of
 from dagster_ray.kuberay._manifest_fields import Manifest, at, mappings, name_of, text
 from dagster_ray.kuberay._rights import Feature, Right
 
 State: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
-OPERATOR_SELECTOR = "app.kubernetes.io/name=kuberay-operator"
 _RECENT = timedelta(minutes=10)
 _SILENT = timedelta(minutes=1)
 _OLDEST_PYTHON, _OLDEST_RAY = (3, 11), (2, 46)

@@ -12,6 +12,7 @@ from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay import _rights as rights
 from dagster_ray.kuberay._crd_release import SCHEMA_PATH
 from dagster_ray.kuberay._kinds import PODS, RAYCLUSTERS, RAYJOBS
+from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
 from dagster_ray.kuberay._rights import Feature, Right
 from dagster_ray.kuberay.command import _checks as checks
 from dagster_ray.kuberay.command import _surroundings as surroundings
@@ -118,7 +119,7 @@ def _asked(api: "KubernetesApi", namespace: str, names: Sequence[str], trip: Che
 
 
 def _operator(api: "KubernetesApi", namespace: str) -> Check:
-    pods = _ask(lambda: api.list(PODS, None, Deadline(CALL_SECONDS), label_selector=checks.OPERATOR_SELECTOR).items)
+    pods = _ask(lambda: api.list(PODS, None, Deadline(CALL_SECONDS), label_selector=OPERATOR_SELECTOR).items)
     objects = _ask(
         lambda: [
             one for kind in (RAYJOBS, RAYCLUSTERS) for one in api.list(kind, namespace, Deadline(CALL_SECONDS)).items
