@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-OUTPUT = Path(__file__).resolve().parent.parent / "packages/dagster-ray-kuberay/src/dagster_ray/kuberay/crd_fields.json"
+RULES = "packages/dagster-ray-kuberay/src/dagster_ray/kuberay/_operator_rules"
+OUTPUT = Path(__file__).resolve().parent.parent / RULES / "crd_fields.json"
 KINDS = {"RayCluster": "ray.io_rayclusters.yaml", "RayJob": "ray.io_rayjobs.yaml"}
 API_VERSION = "v1"
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dagster_ray.kuberay._manifest_fields import at, mapping, mappings
+from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
 
 OUTPUT = Path(__file__).resolve().parent.parent / "tests-integration/recordings/objects"
 SCENARIOS = (

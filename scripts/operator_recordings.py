@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dagster_ray.kuberay._manifest_fields import at, mapping, mappings
+from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
 from dagster_ray.kuberay.testing._compared_states import cluster_state, event_state, job_state, without_repeats
 
 OUTPUT = Path(__file__).resolve().parent.parent / "tests-integration/recordings/operator"

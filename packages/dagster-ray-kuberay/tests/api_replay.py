@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from dagster_ray.kuberay.testing._access import Access, Account, Rule
-from dagster_ray.kuberay.testing._api import ApiServer
-from dagster_ray.kuberay.testing._faults import Faults
-from dagster_ray.kuberay.testing._schema import admit
-from dagster_ray.kuberay.testing._store import Store
+from dagster_ray.kuberay.testing._api.access import Access, Account, Rule
+from dagster_ray.kuberay.testing._api.faults import Faults
+from dagster_ray.kuberay.testing._api.schema import admit
+from dagster_ray.kuberay.testing._api.server import ApiServer
+from dagster_ray.kuberay.testing._api.store import Store
 
 RECORDINGS = Path(__file__).parents[3] / "tests-integration/recordings/api"
 START = datetime(2026, 1, 1, tzinfo=UTC)  # the time stands still

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from dagster_ray.kuberay.testing._access import Access
-from dagster_ray.kuberay.testing._api import ApiServer
-from dagster_ray.kuberay.testing._faults import Faults
-from dagster_ray.kuberay.testing._store import Store
+from dagster_ray.kuberay.testing._api.access import Access
+from dagster_ray.kuberay.testing._api.faults import Faults
+from dagster_ray.kuberay.testing._api.server import ApiServer
+from dagster_ray.kuberay.testing._api.store import Store
 
 PODS = "/api/v1/namespaces/ns/pods"
 SECRETS = "/api/v1/namespaces/ns/secrets"

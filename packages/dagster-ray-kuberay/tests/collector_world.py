@@ -13,15 +13,15 @@ from typing import Any
 import dagster as dg
 
 from dagster_ray.core import Deadline, instance_id_of
-from dagster_ray.kuberay._collector import Collector, Work
-from dagster_ray.kuberay._collector_candidate import Candidate
-from dagster_ray.kuberay._collector_cursor import Cursor, targets_of
-from dagster_ray.kuberay._collector_facts import Facts, Rules
-from dagster_ray.kuberay._collector_plan import Plan, plan
-from dagster_ray.kuberay._collector_report import Report
-from dagster_ray.kuberay._collector_runs import RunReader
-from dagster_ray.kuberay._kubernetes import KubernetesApi
-from dagster_ray.kuberay._locks import Lock, time_text
+from dagster_ray.kuberay._collector.candidate import Candidate
+from dagster_ray.kuberay._collector.collector import Collector, Work
+from dagster_ray.kuberay._collector.cursor import Cursor, targets_of
+from dagster_ray.kuberay._collector.facts import Facts, Rules
+from dagster_ray.kuberay._collector.plan import Plan, plan
+from dagster_ray.kuberay._collector.report import Report
+from dagster_ray.kuberay._collector.runs import RunReader
+from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+from dagster_ray.kuberay._sharing.locks import Lock, time_text
 from dagster_ray.kuberay.testing import Simulator
 
 PATIENCE_SECONDS = 60

@@ -4,9 +4,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from dagster_ray.core import Deadline
-from dagster_ray.kuberay._kinds import Kind
-from dagster_ray.kuberay._kubernetes import KubernetesApi
-from dagster_ray.kuberay._kubernetes_errors import NotFoundError
+from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+from dagster_ray.kuberay._kubernetes.errors import NotFoundError
+from dagster_ray.kuberay._kubernetes.kinds import Kind
 
 CALL_SECONDS = 20
 

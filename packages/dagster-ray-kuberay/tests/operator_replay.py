@@ -9,17 +9,17 @@ from typing import Any
 
 from typing_extensions import override
 
+from dagster_ray.kuberay.testing._api.schema import admit
+from dagster_ray.kuberay.testing._api.store import Store
 from dagster_ray.kuberay.testing._compared_states import cluster_state, event_state, job_state, without_repeats
-from dagster_ray.kuberay.testing._fake_node import IdleNode
-from dagster_ray.kuberay.testing._kubelet import Kubelet, KubeletOptions
-from dagster_ray.kuberay.testing._nodes import NodeOrder
-from dagster_ray.kuberay.testing._operator_dashboard import DashboardCall
-from dagster_ray.kuberay.testing._operator_loop import Operator, OperatorOptions
-from dagster_ray.kuberay.testing._operator_names import labels_of, name_of
-from dagster_ray.kuberay.testing._operator_running import Limits
-from dagster_ray.kuberay.testing._pod_life import PodTimes
-from dagster_ray.kuberay.testing._schema import admit
-from dagster_ray.kuberay.testing._store import Store
+from dagster_ray.kuberay.testing._kubelet.fake_node import IdleNode
+from dagster_ray.kuberay.testing._kubelet.kubelet import Kubelet, KubeletOptions
+from dagster_ray.kuberay.testing._kubelet.nodes import NodeOrder
+from dagster_ray.kuberay.testing._kubelet.pod_life import PodTimes
+from dagster_ray.kuberay.testing._operator.dashboard import DashboardCall
+from dagster_ray.kuberay.testing._operator.loop import Operator, OperatorOptions
+from dagster_ray.kuberay.testing._operator.names import labels_of, name_of
+from dagster_ray.kuberay.testing._operator.running import Limits
 
 RECORDINGS = Path(__file__).parents[3] / "tests-integration/recordings/operator"
 START = datetime(2026, 1, 1, tzinfo=UTC)

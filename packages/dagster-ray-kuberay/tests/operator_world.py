@@ -6,15 +6,15 @@ from typing import Any
 
 from typing_extensions import override
 
-from dagster_ray.kuberay.testing._fake_node import IdleNode
-from dagster_ray.kuberay.testing._kubelet import Kubelet, KubeletOptions
-from dagster_ray.kuberay.testing._nodes import NodeOrder
-from dagster_ray.kuberay.testing._operator_conditions import condition
-from dagster_ray.kuberay.testing._operator_dashboard import DashboardCall
-from dagster_ray.kuberay.testing._operator_loop import Operator, OperatorOptions
-from dagster_ray.kuberay.testing._operator_running import Limits
-from dagster_ray.kuberay.testing._pod_life import PodTimes
-from dagster_ray.kuberay.testing._store import Store
+from dagster_ray.kuberay.testing._api.store import Store
+from dagster_ray.kuberay.testing._kubelet.fake_node import IdleNode
+from dagster_ray.kuberay.testing._kubelet.kubelet import Kubelet, KubeletOptions
+from dagster_ray.kuberay.testing._kubelet.nodes import NodeOrder
+from dagster_ray.kuberay.testing._kubelet.pod_life import PodTimes
+from dagster_ray.kuberay.testing._operator.conditions import condition
+from dagster_ray.kuberay.testing._operator.dashboard import DashboardCall
+from dagster_ray.kuberay.testing._operator.loop import Operator, OperatorOptions
+from dagster_ray.kuberay.testing._operator.running import Limits
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -25,21 +25,21 @@ from pipes_world import PipesWorld, run_job
 from dagster_ray.core import Deadline, Lifecycle, instance_id_of
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay import ClusterSharing, KubeRayCluster, KubeRayInteractiveJob, RayClusterConfig
-from dagster_ray.kuberay._collector import CHANGED, Collector, Work
-from dagster_ray.kuberay._collector_cursor import Cursor, targets_of
-from dagster_ray.kuberay._collector_facts import Rules
-from dagster_ray.kuberay._collector_job import delete_rayclusters
-from dagster_ray.kuberay._collector_plan import plan
-from dagster_ray.kuberay._collector_runs import RunReader
-from dagster_ray.kuberay._created import created
-from dagster_ray.kuberay._interactive_steps import register
-from dagster_ray.kuberay._kinds import RAYJOBS
-from dagster_ray.kuberay._kubernetes import KubernetesApi
-from dagster_ray.kuberay._pod_agents import ForwardedAgents
-from dagster_ray.kuberay._rights import Feature, Right, rules_of
+from dagster_ray.kuberay._collector.collector import CHANGED, Collector, Work
+from dagster_ray.kuberay._collector.cursor import Cursor, targets_of
+from dagster_ray.kuberay._collector.facts import Rules
+from dagster_ray.kuberay._collector.job import delete_rayclusters
+from dagster_ray.kuberay._collector.plan import plan
+from dagster_ray.kuberay._collector.runs import RunReader
+from dagster_ray.kuberay._head.pod_agents import ForwardedAgents
+from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
+from dagster_ray.kuberay._preflight.rights import Feature, Right, rules_of
+from dagster_ray.kuberay._status.created import created
+from dagster_ray.kuberay._steps.interactive_steps import register
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Fault, Simulator
-from dagster_ray.kuberay.testing._access import Account, Rule
+from dagster_ray.kuberay.testing._api.access import Account, Rule
 
 ROLE_TOKEN = "role"
 NEW, OLD = "1.7.0", "1.4.2"

@@ -17,19 +17,19 @@ from typing import Any
 from typing_extensions import override
 
 from dagster_ray.core import Deadline, Identity
-from dagster_ray.kuberay._cluster_sharing import SharedWish
-from dagster_ray.kuberay._kubernetes import KubernetesApi
-from dagster_ray.kuberay._kubernetes_answers import error_of
-from dagster_ray.kuberay._kubernetes_connection import Call, KubernetesConnection
+from dagster_ray.kuberay._kubernetes.answers import error_of
+from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+from dagster_ray.kuberay._kubernetes.connection import Call, KubernetesConnection
+from dagster_ray.kuberay._kubernetes.server_clock import ServerClock
 from dagster_ray.kuberay._labels import GENERATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL
-from dagster_ray.kuberay._locks import Lock, live_locks
-from dagster_ray.kuberay._server_clock import ServerClock
-from dagster_ray.kuberay._sharing import Selection, selection_of
-from dagster_ray.kuberay._sharing_rules import SharingRules
-from dagster_ray.kuberay.testing._answers import Objects, Sent
-from dagster_ray.kuberay.testing._routes import route_of
-from dagster_ray.kuberay.testing._statuses import Refused
-from dagster_ray.kuberay.testing._store import Store
+from dagster_ray.kuberay._sharing.choice import Selection, selection_of
+from dagster_ray.kuberay._sharing.locks import Lock, live_locks
+from dagster_ray.kuberay._sharing.rules import SharingRules
+from dagster_ray.kuberay._sharing.steps import SharedWish
+from dagster_ray.kuberay.testing._api.answers import Objects, Sent
+from dagster_ray.kuberay.testing._api.routes import route_of
+from dagster_ray.kuberay.testing._api.statuses import Refused
+from dagster_ray.kuberay.testing._api.store import Store
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TTL_SECONDS = 60

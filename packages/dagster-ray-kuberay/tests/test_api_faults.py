@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from api_world import CLUSTERS, PODS, SECRETS, Reply, World, echo_server, pod, serving
 
-from dagster_ray.kuberay.testing._faults import Fault
+from dagster_ray.kuberay.testing._api.faults import Fault
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay.testing._patches import json_patched, merged, strategic_merged
-from dagster_ray.kuberay.testing._statuses import Refused
+from dagster_ray.kuberay.testing._api.patches import json_patched, merged, strategic_merged
+from dagster_ray.kuberay.testing._api.statuses import Refused
 
 OBJECT: dict[str, Any] = {"metadata": {"labels": {"a": "1"}}, "spec": {"list": ["x", "y"]}}
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay.testing._resources import EVENTS_V1, RESOURCES
-from dagster_ray.kuberay.testing._selectors import field_matcher, label_matcher
-from dagster_ray.kuberay.testing._statuses import Refused
+from dagster_ray.kuberay.testing._api.selectors import field_matcher, label_matcher
+from dagster_ray.kuberay.testing._api.statuses import Refused
+from dagster_ray.kuberay.testing._kubelet.resources import EVENTS_V1, RESOURCES
 
 OBJECT: dict[str, Any] = {
     "metadata": {"name": "one", "namespace": "ns", "labels": {"n": "one", "example.com/run": "r-1", "v": "7", "e": ""}},

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from api_world import CLUSTERS, PODS, SECRETS, SPEC, World, pod, serving
 
-from dagster_ray.kuberay.testing._access import Account, Rule
+from dagster_ray.kuberay.testing._api.access import Account, Rule
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay.testing._statuses import Refused
-from dagster_ray.kuberay.testing._store import Store
+from dagster_ray.kuberay.testing._api.statuses import Refused
+from dagster_ray.kuberay.testing._api.store import Store
 
 Object = dict[str, Any]
 

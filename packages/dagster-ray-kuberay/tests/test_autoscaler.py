@@ -7,7 +7,7 @@ import pytest
 from operator_world import group, raycluster
 
 from dagster_ray.kuberay.testing import Simulator
-from dagster_ray.kuberay.testing._autoscaler import Autoscaler, has_demand, scaled_up
+from dagster_ray.kuberay.testing._operator.autoscaler import Autoscaler, has_demand, scaled_up
 
 # As Ray 2.60 answers, shortened.
 WAITING: Any = {"result": True, "data": {"result": {"total": 100, "num_filtered": 7, "result": [{"name": "square"}]}}}

@@ -5,12 +5,12 @@ import math
 import pytest
 from collector_world import labels, obj
 
-from dagster_ray.kuberay._collector_candidate import candidate_of
-from dagster_ray.kuberay._collector_cursor import Cursor, Target, cursor_of, targets_of
-from dagster_ray.kuberay._collector_facts import Rules
-from dagster_ray.kuberay._collector_report import Report
-from dagster_ray.kuberay._collector_settings import Given, Settings, interval_seconds
-from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS
+from dagster_ray.kuberay._collector.candidate import candidate_of
+from dagster_ray.kuberay._collector.cursor import Cursor, Target, cursor_of, targets_of
+from dagster_ray.kuberay._collector.facts import Rules
+from dagster_ray.kuberay._collector.report import Report
+from dagster_ray.kuberay._collector.settings import Given, Settings, interval_seconds
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay.errors import InvalidSpecError
 
 TARGETS = targets_of(["a", "b"], "own")

@@ -7,12 +7,12 @@ import pytest
 from collector_world import INSTANCE, NOON, RUN, STEP, labels, lock, obj, shared
 
 from dagster_ray.core import Identity
-from dagster_ray.kuberay._collector_candidate import candidate_of, selected_cluster
-from dagster_ray.kuberay._collector_facts import Ask, Facts, Keep, Remove, Rules, RunFacts, StepRef, StepState
-from dagster_ray.kuberay._collector_manual_rules import plan_by_hand
-from dagster_ray.kuberay._collector_plan import judge, plan, run_ids
-from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS
-from dagster_ray.kuberay._locks import time_text
+from dagster_ray.kuberay._collector.candidate import candidate_of, selected_cluster
+from dagster_ray.kuberay._collector.facts import Ask, Facts, Keep, Remove, Rules, RunFacts, StepRef, StepState
+from dagster_ray.kuberay._collector.manual_rules import plan_by_hand
+from dagster_ray.kuberay._collector.plan import judge, plan, run_ids
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
+from dagster_ray.kuberay._sharing.locks import time_text
 
 RULES = Rules()
 STEP_REF = StepRef(RUN, STEP)

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from pydantic import Field, ValidationError
 
-from dagster_ray.kuberay._manifests import RenderInput, render_rayjob
+from dagster_ray.kuberay._spec.manifests import RenderInput, render_rayjob
 from dagster_ray.kuberay.configs import (
     ClusterSharing,
     InteractiveRayJobConfig,

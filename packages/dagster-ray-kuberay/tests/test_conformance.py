@@ -10,7 +10,7 @@ from typing_extensions import override
 from dagster_ray.core import Deadline, RayResource
 from dagster_ray.core.testing import Capability, RayResourceContract
 from dagster_ray.kuberay import KubeRayInteractiveJob
-from dagster_ray.kuberay._kinds import RAYJOBS
+from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Simulator
 

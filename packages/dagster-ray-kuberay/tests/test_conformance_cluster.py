@@ -11,8 +11,8 @@ from typing_extensions import override
 from dagster_ray.core import Deadline, RayResource
 from dagster_ray.core.testing import Capability, ExistingCluster, RayResourceContract
 from dagster_ray.kuberay import KubeRayCluster, RayClusterConfig
-from dagster_ray.kuberay._kinds import RAYCLUSTERS
-from dagster_ray.kuberay._manifests import RenderInput, render_raycluster
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
+from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Simulator
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dagster_ray.kuberay import _crd_fields
-from dagster_ray.kuberay._crd_fields import (
+from dagster_ray.kuberay._operator_rules import crd_fields
+from dagster_ray.kuberay._operator_rules.crd_fields import (
     FIELDS_SINCE,
     KINDS,
     CrdKind,
@@ -20,7 +20,7 @@ from dagster_ray.kuberay._crd_fields import (
     which_versions_have,
 )
 
-TABLE = Path(_crd_fields.__file__).with_name("crd_fields.json")
+TABLE = Path(crd_fields.__file__).with_name("crd_fields.json")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,8 @@ def test_the_table_is_small_and_has_no_descriptions() -> None:
 
 def test_importing_the_look_ups_does_not_read_the_table() -> None:
     script = (
-        "import dagster_ray.kuberay._crd_fields as fields, dagster_ray.kuberay._operator_rules as rules\n"
+        "import dagster_ray.kuberay._operator_rules.crd_fields as fields\n"
+        "import dagster_ray.kuberay._operator_rules.specs as rules\n"
         "rules.rayjob_rejections({}, '1.7.0')\n"
         "assert fields._tables.cache_info().currsize == 0\n"
     )

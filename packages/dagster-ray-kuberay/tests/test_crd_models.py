@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dagster_ray.kuberay._crd_fields import Field, field_at, field_paths
-from dagster_ray.kuberay._manifests import RenderInput, render_rayjob
-from dagster_ray.kuberay._operator_rules import rayjob_rejections
-from dagster_ray.kuberay._spec_errors import InvalidSpecError
+from dagster_ray.kuberay._operator_rules.crd_fields import Field, field_at, field_paths
+from dagster_ray.kuberay._operator_rules.specs import rayjob_rejections
+from dagster_ray.kuberay._spec.errors import InvalidSpecError
+from dagster_ray.kuberay._spec.manifests import RenderInput, render_rayjob
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig, InteractiveRayJobSpec, RayClusterSpec
-from dagster_ray.kuberay.testing._schema import admit
+from dagster_ray.kuberay.testing._api.schema import admit
 
 VERSION = "1.7.0"
 CLUSTER = "spec.rayClusterSpec"

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._cluster_state import Head
-from dagster_ray.kuberay._creation import CREATION_ANNOTATION, whose
-from dagster_ray.kuberay._head_route import Access, checked_head_host, goes_direct, host_of
-from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS
-from dagster_ray.kuberay._spec_errors import InvalidSpecError
-from dagster_ray.kuberay._token import secret_name
+from dagster_ray.kuberay._head.route import Access, checked_head_host, goes_direct, host_of
+from dagster_ray.kuberay._head.token import secret_name
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
+from dagster_ray.kuberay._spec.errors import InvalidSpecError
+from dagster_ray.kuberay._status.cluster_state import Head
+from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, whose
 
 LABELS = {
     "app.kubernetes.io/managed-by": "dagster-ray",

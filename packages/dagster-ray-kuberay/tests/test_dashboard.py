@@ -2,7 +2,7 @@
 
 import pytest
 
-from dagster_ray.kuberay._dashboard import Metadata, Refused, Silent, ask, mismatch, read_answer
+from dagster_ray.kuberay._head.dashboard import Metadata, Refused, Silent, ask, mismatch, read_answer
 
 BODY = b'{"data":{"rayVersion":"2.60.0","pythonVersion":"3.11.7","rayInitCluster":false}}'
 

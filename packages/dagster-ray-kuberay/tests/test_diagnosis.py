@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from diagnosis_objects import READY, Object, asks, container, event, pod, rayjob, unscheduled
 
-from dagster_ray.kuberay._cluster_state import Head
-from dagster_ray.kuberay._diagnosis import explain, explain_head
-from dagster_ray.kuberay._diagnosis_events import events_of
+from dagster_ray.kuberay._diagnosis.diagnosis import explain, explain_head
+from dagster_ray.kuberay._diagnosis.events import events_of
+from dagster_ray.kuberay._status.cluster_state import Head
 
 NOT_FOUND = 'failed to resolve reference "docker.io/rayproject/ray:missing": not found'
 REFUSED = "dial tcp 10.0.0.1:443: connect: connection refused"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from diagnosis_cases import CASES
 
-from dagster_ray.kuberay._diagnosis_situations import REMEDIES, Code
+from dagster_ray.kuberay._diagnosis.situations import REMEDIES, Code
 
 PAGE = Path(__file__).parents[3] / "docs/troubleshooting.md"
 _SECTION = re.compile(r"(?ms)^### (\S+)\n(.*?)(?=^##|\Z)")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._diagnosis import Diagnosis, explain, explain_head
-from dagster_ray.kuberay._raycluster_state import head_of_raycluster
+from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain, explain_head
+from dagster_ray.kuberay._status.raycluster_state import head_of_raycluster
 
 RECORDINGS = Path(__file__).parents[3] / "tests-integration/recordings/objects"
 

@@ -8,8 +8,8 @@ from diagnosis_cases import CASES
 from diagnosis_objects import Case
 from foreign_objects import scrambled
 
-from dagster_ray.kuberay._diagnosis import Diagnosis, explain
-from dagster_ray.kuberay._diagnosis_situations import REMEDIES, Code
+from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain
+from dagster_ray.kuberay._diagnosis.situations import REMEDIES, Code
 
 
 def told(facts: dict[str, Any]) -> Diagnosis | None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fault_world import TIMEOUT_SECONDS, eventually, left, resource, run_step, simulated
 
-from dagster_ray.kuberay._manifests import render_rayjob
+from dagster_ray.kuberay._spec.manifests import render_rayjob
 from dagster_ray.kuberay.testing import Fault, Simulator
 
 pytestmark = pytest.mark.many_processes  # make test runs them
@@ -234,7 +234,7 @@ def test_a_spec_that_only_the_operator_refuses_is_told_in_its_words(
     version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1.4 tells it by an event alone. The manifest is changed after the rules that we know at load have passed it."""
-    monkeypatch.setattr("dagster_ray.kuberay._wishes.render_rayjob", with_negative_deadline)
+    monkeypatch.setattr("dagster_ray.kuberay._steps.wishes.render_rayjob", with_negative_deadline)
     with simulated(version) as simulator:
         outcome = run_step(resource(simulator, timeout=600))
         assert not outcome.success

@@ -15,22 +15,22 @@ from typing_extensions import override
 
 from dagster_ray.core import DagsterContext, Deadline, StepOutcome
 from dagster_ray.kuberay import KubeRayInteractiveJob
-from dagster_ray.kuberay._cluster_errors import (
+from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+from dagster_ray.kuberay._kubernetes.errors import ForbiddenError
+from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
+from dagster_ray.kuberay._status.created import Created, created
+from dagster_ray.kuberay._status.errors import (
     ClusterGoneError,
     RayJobEndedError,
     TokenRequiredError,
     VersionMismatchError,
 )
-from dagster_ray.kuberay._cluster_steps import check, greet
-from dagster_ray.kuberay._created import Created, created
-from dagster_ray.kuberay._interactive_steps import record_outcome, register
-from dagster_ray.kuberay._kinds import RAYJOBS
-from dagster_ray.kuberay._kubernetes import KubernetesApi
-from dagster_ray.kuberay._kubernetes_errors import ForbiddenError
+from dagster_ray.kuberay._steps.cluster_steps import check, greet
+from dagster_ray.kuberay._steps.interactive_steps import record_outcome, register
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Fault, KubeletOptions, Simulator
-from dagster_ray.kuberay.testing._fake_node import FakeRayNode
-from dagster_ray.kuberay.testing._nodes import CLIENT_PORT, NodeOrder
+from dagster_ray.kuberay.testing._kubelet.fake_node import FakeRayNode
+from dagster_ray.kuberay.testing._kubelet.nodes import CLIENT_PORT, NodeOrder
 
 pytestmark = pytest.mark.many_processes  # make test runs them
 
@@ -193,7 +193,7 @@ def test_a_rayjob_that_was_made_anew_under_the_name_is_not_ours(simulator: Simul
 def test_an_api_server_that_is_away_does_not_end_an_attempt_to_connect(
     simulator: Simulator, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dagster_ray.kuberay._cluster_steps._CHECK_SECONDS", 0.5)
+    monkeypatch.setattr("dagster_ray.kuberay._steps.cluster_steps._CHECK_SECONDS", 0.5)
     job = made(simulator)
     with simulator.faults.outage():
         check(api, job, None, dg.build_init_resource_context())

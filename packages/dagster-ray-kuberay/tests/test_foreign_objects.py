@@ -15,7 +15,19 @@ from pydantic import ValidationError
 
 from dagster_ray.core import DagsterRayError
 from dagster_ray.kuberay import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig
-from dagster_ray.kuberay._cluster_state import (
+from dagster_ray.kuberay._collector.candidate import candidate_of, selected_cluster
+from dagster_ray.kuberay._collector.cursor import Cursor, cursor_of
+from dagster_ray.kuberay._collector.facts import Facts, Rules
+from dagster_ray.kuberay._collector.plan import Delete, plan
+from dagster_ray.kuberay._head.dashboard import Metadata, Refused, Silent, read_answer
+from dagster_ray.kuberay._kubernetes.answers import error_of, message_of, retry_seconds
+from dagster_ray.kuberay._kubernetes.errors import KubernetesError
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
+from dagster_ray.kuberay._kubernetes.watch import WatchState
+from dagster_ray.kuberay._pipes.attempts import ATTEMPT_ANNOTATION, CALL_LABEL, choose_rayjob
+from dagster_ray.kuberay._pipes.job import read_call
+from dagster_ray.kuberay._sharing.locks import Lock, UnreadableLock, live_locks, locks_of, read_lock
+from dagster_ray.kuberay._status.cluster_state import (
     Ended,
     Head,
     Queued,
@@ -24,19 +36,7 @@ from dagster_ray.kuberay._cluster_state import (
     ports_of_service,
     service_differs_from_pod,
 )
-from dagster_ray.kuberay._collector_candidate import candidate_of, selected_cluster
-from dagster_ray.kuberay._collector_cursor import Cursor, cursor_of
-from dagster_ray.kuberay._collector_facts import Facts, Rules
-from dagster_ray.kuberay._collector_plan import Delete, plan
-from dagster_ray.kuberay._created import created
-from dagster_ray.kuberay._dashboard import Metadata, Refused, Silent, read_answer
-from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS
-from dagster_ray.kuberay._kubernetes_answers import error_of, message_of, retry_seconds
-from dagster_ray.kuberay._kubernetes_errors import KubernetesError
-from dagster_ray.kuberay._locks import Lock, UnreadableLock, live_locks, locks_of, read_lock
-from dagster_ray.kuberay._pipes_attempts import ATTEMPT_ANNOTATION, CALL_LABEL, choose_rayjob
-from dagster_ray.kuberay._pipes_job import read_call
-from dagster_ray.kuberay._watch import WatchState
+from dagster_ray.kuberay._status.created import created
 
 SEEDS = range(6)
 ROUNDS = 60

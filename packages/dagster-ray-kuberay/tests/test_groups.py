@@ -4,9 +4,9 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from dagster_ray.kuberay._image import choose_image, public_image
-from dagster_ray.kuberay._manifests import RenderInput, render_rayjob
-from dagster_ray.kuberay._spec_errors import InvalidSpecError
+from dagster_ray.kuberay._spec.errors import InvalidSpecError
+from dagster_ray.kuberay._spec.image import choose_image, public_image
+from dagster_ray.kuberay._spec.manifests import RenderInput, render_rayjob
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig, InteractiveRayJobSpec, RayClusterSpec
 from dagster_ray.kuberay.groups import head_group, worker_group
 

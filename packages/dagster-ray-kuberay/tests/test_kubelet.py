@@ -15,10 +15,10 @@ import pytest
 from operator_world import World, container, raycluster
 
 from dagster_ray.core import Deadline
-from dagster_ray.kuberay.testing import _ray_launcher
-from dagster_ray.kuberay.testing._fake_node import FakeRayNode
-from dagster_ray.kuberay.testing._nodes import CLIENT_PORT, DASHBOARD_PORT, NodeOrder, listens, speaks_http2
-from dagster_ray.kuberay.testing._pod_life import PodTimes
+from dagster_ray.kuberay.testing._kubelet import ray_launcher
+from dagster_ray.kuberay.testing._kubelet.fake_node import FakeRayNode
+from dagster_ray.kuberay.testing._kubelet.nodes import CLIENT_PORT, DASHBOARD_PORT, NodeOrder, listens, speaks_http2
+from dagster_ray.kuberay.testing._kubelet.pod_life import PodTimes
 
 
 def with_head(world: World, **fields: Any) -> dict[str, Any]:
@@ -172,7 +172,7 @@ def test_nothing_outlives_a_killed_simulator(number: signal.Signals, tmp_path: P
     folder = tmp_path / "node"
     folder.mkdir()
     command = [sys.executable, "-c", textwrap.dedent(DAEMON)]
-    launcher = [sys.executable, "-S", _ray_launcher.__file__, "0.2", str(folder), *command]
+    launcher = [sys.executable, "-S", ray_launcher.__file__, "0.2", str(folder), *command]
     parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(PARENT), *launcher], cwd=folder)
     deadline = Deadline(20)
     note = folder / "daemon"

@@ -12,9 +12,8 @@ import yaml
 from scripted_server import Reply, ScriptedServer, answer, reset, stream
 
 from dagster_ray.core import Deadline
-from dagster_ray.kuberay._kinds import PODS, RAYJOBS
-from dagster_ray.kuberay._kubernetes import KubernetesApi
-from dagster_ray.kuberay._kubernetes_errors import (
+from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+from dagster_ray.kuberay._kubernetes.errors import (
     ConflictError,
     ForbiddenError,
     KindNotInstalledError,
@@ -22,6 +21,7 @@ from dagster_ray.kuberay._kubernetes_errors import (
     KubernetesError,
     UnavailableError,
 )
+from dagster_ray.kuberay._kubernetes.kinds import PODS, RAYJOBS
 
 CANARY = "canary-5d41402abc4b"
 

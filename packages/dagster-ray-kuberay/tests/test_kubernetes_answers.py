@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from dagster_ray.kuberay import _kubernetes_errors as errors
-from dagster_ray.kuberay._kinds import EVENTS, RAYJOBS
-from dagster_ray.kuberay._kubernetes_answers import error_of, is_transient, message_of, retry_seconds
-from dagster_ray.kuberay._kubernetes_errors import InvalidObjectError, KubernetesError, UnavailableError
+from dagster_ray.kuberay._kubernetes import errors
+from dagster_ray.kuberay._kubernetes.answers import error_of, is_transient, message_of, retry_seconds
+from dagster_ray.kuberay._kubernetes.errors import InvalidObjectError, KubernetesError, UnavailableError
+from dagster_ray.kuberay._kubernetes.kinds import EVENTS, RAYJOBS
 
 
 def status(message: str, **more: object) -> bytes:

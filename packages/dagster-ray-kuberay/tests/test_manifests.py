@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
-from dagster_ray.kuberay._operator_rules import raycluster_rejections, rayjob_rejections
-from dagster_ray.kuberay._spec_errors import InvalidSpecError, MissingVariableError
+from dagster_ray.kuberay._operator_rules.specs import raycluster_rejections, rayjob_rejections
+from dagster_ray.kuberay._spec.errors import InvalidSpecError, MissingVariableError
+from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
 from dagster_ray.kuberay.configs import (
     InteractiveRayJobConfig,
     InteractiveRayJobSpec,
     RayClusterConfig,
     RayClusterSpec,
 )
-from dagster_ray.kuberay.testing._schema import admit
+from dagster_ray.kuberay.testing._api.schema import admit
 
 LABELS = {"app.kubernetes.io/managed-by": "dagster-ray", "dagster/run-id": "run"}
 FACTS: dict[str, Any] = {

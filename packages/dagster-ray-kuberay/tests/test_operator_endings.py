@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay.testing._operator_endings import ending_plan
-from dagster_ray.kuberay.testing._operator_facts import JobFacts
-from dagster_ray.kuberay.testing._operator_versions import operator_version
+from dagster_ray.kuberay.testing._operator.endings import ending_plan
+from dagster_ray.kuberay.testing._operator.facts import JobFacts
+from dagster_ray.kuberay.testing._operator.versions import operator_version
 
 END = datetime(2026, 1, 1, tzinfo=UTC)
 CLUSTER = {"metadata": {"name": "c", "namespace": "ns"}, "spec": {"workerGroupSpecs": [{"groupName": "a"}]}}

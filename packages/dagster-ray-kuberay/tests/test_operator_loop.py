@@ -3,8 +3,8 @@
 import pytest
 from operator_world import World, container, group, raycluster, rayjob
 
-from dagster_ray.kuberay.testing._operator_running import Limits
-from dagster_ray.kuberay.testing._statuses import Refused
+from dagster_ray.kuberay.testing._api.statuses import Refused
+from dagster_ray.kuberay.testing._operator.running import Limits
 
 
 def test_an_interactive_job_goes_from_its_post_to_complete_and_its_cluster_goes() -> None:

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from operator_world import container, group, raycluster
 
-from dagster_ray.kuberay._quantities import quantity, shown_bytes, shown_count
-from dagster_ray.kuberay.testing._nodes import NodeOrder
-from dagster_ray.kuberay.testing._operator_dashboard import answer_of
-from dagster_ray.kuberay.testing._operator_names import checked_name, pod_prefix
-from dagster_ray.kuberay.testing._operator_objects import service_ports, typed_rayjob
-from dagster_ray.kuberay.testing._operator_pods import desired_pods, head_pod, ray_start_command
-from dagster_ray.kuberay.testing._operator_quantities import desired_resources
-from dagster_ray.kuberay.testing._operator_versions import operator_version
-from dagster_ray.kuberay.testing._pod_env import MissingConfigError, container_env, start_params
-from dagster_ray.kuberay.testing._ray_node import ray_environment, start_parameters
+from dagster_ray.kuberay._kubernetes.quantities import quantity, shown_bytes, shown_count
+from dagster_ray.kuberay.testing._kubelet.nodes import NodeOrder
+from dagster_ray.kuberay.testing._kubelet.pod_env import MissingConfigError, container_env, start_params
+from dagster_ray.kuberay.testing._kubelet.ray_node import ray_environment, start_parameters
+from dagster_ray.kuberay.testing._operator.dashboard import answer_of
+from dagster_ray.kuberay.testing._operator.names import checked_name, pod_prefix
+from dagster_ray.kuberay.testing._operator.objects import service_ports, typed_rayjob
+from dagster_ray.kuberay.testing._operator.pods import desired_pods, head_pod, ray_start_command
+from dagster_ray.kuberay.testing._operator.quantities import desired_resources
+from dagster_ray.kuberay.testing._operator.versions import operator_version
 
 
 @pytest.mark.parametrize("version", ["1.2", "1.8", "2.0.0"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dagster_ray.kuberay._patience import look_is_due, probe_pause_seconds
+from dagster_ray.kuberay._diagnosis.patience import look_is_due, probe_pause_seconds
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._pipes_attempts import ATTEMPT_ANNOTATION, CALL_LABEL, choose_rayjob, end_of
-from dagster_ray.kuberay._pipes_job import PipesJob, read_call
+from dagster_ray.kuberay._pipes.attempts import ATTEMPT_ANNOTATION, CALL_LABEL, choose_rayjob, end_of
+from dagster_ray.kuberay._pipes.job import PipesJob, read_call
 from dagster_ray.kuberay.errors import InvalidSpecError
 
 CLUSTER: dict[str, Any] = {"headGroupSpec": {"template": {}}}

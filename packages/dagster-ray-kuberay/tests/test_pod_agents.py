@@ -7,8 +7,8 @@ import requests
 from fault_world import eventually
 from pipes_world import PipesWorld, pipes_world
 
-from dagster_ray.kuberay._kubernetes import KubernetesApi
-from dagster_ray.kuberay._pod_agents import ForwardedAgents
+from dagster_ray.kuberay._head.pod_agents import ForwardedAgents
+from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay.testing import Fault
 
 CONTAINER = {"name": "ray-head", "image": "rayproject/ray:2.60.0"}

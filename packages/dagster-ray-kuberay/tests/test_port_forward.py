@@ -17,9 +17,9 @@ import grpc
 import pytest
 from websocket import WebSocket
 
-from dagster_ray.kuberay import _port_forward
-from dagster_ray.kuberay._kubernetes_errors import ForbiddenError
-from dagster_ray.kuberay._port_forward import PortForward
+from dagster_ray.kuberay._head import port_forward
+from dagster_ray.kuberay._head.port_forward import PortForward
+from dagster_ray.kuberay._kubernetes.errors import ForbiddenError
 
 pytestmark = pytest.mark.many_processes  # make test runs them
 
@@ -326,7 +326,7 @@ def test_a_client_that_ends_its_half_still_gets_the_answer() -> None:
 
 
 def test_after_the_clients_end_a_silent_pod_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_port_forward, "_REST_SECONDS", 0.05)
+    monkeypatch.setattr(port_forward, "_REST_SECONDS", 0.05)
     left = threading.Event()
 
     def stay_silent(side: PodSide) -> None:
@@ -384,7 +384,7 @@ def test_close_ends_a_connection_that_neither_side_reads() -> None:
 
 
 def test_close_ends_a_connection_whose_stream_is_being_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_port_forward, "_JOIN_SECONDS", 0.05)
+    monkeypatch.setattr(port_forward, "_JOIN_SECONDS", 0.05)
     asked, may_go_on = threading.Event(), threading.Event()
 
     def find_pod() -> str:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from fault_world import left, resource, run_step, simulated
 
-from dagster_ray.kuberay._image_rules import ImageVersions, is_image_name, versions_of
-from dagster_ray.kuberay._rights import Right
-from dagster_ray.kuberay._rights_review import missing_rights
+from dagster_ray.kuberay._preflight.images import ImageVersions, is_image_name, versions_of
+from dagster_ray.kuberay._preflight.rights import Right
+from dagster_ray.kuberay._preflight.rights_review import missing_rights
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Simulator
 

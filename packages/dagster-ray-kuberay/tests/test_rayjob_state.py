@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._cluster_state import (
+from dagster_ray.kuberay._status.cluster_state import (
     ClusterState,
     Ended,
     Head,
@@ -14,8 +14,8 @@ from dagster_ray.kuberay._cluster_state import (
     ports_of_service,
     service_differs_from_pod,
 )
-from dagster_ray.kuberay._raycluster_state import head_of_raycluster
-from dagster_ray.kuberay._rayjob_state import read_rayjob
+from dagster_ray.kuberay._status.raycluster_state import head_of_raycluster
+from dagster_ray.kuberay._status.rayjob_state import read_rayjob
 
 ENDPOINTS = {"client": "10001", "dashboard": "8265", "gcs-server": "6379", "metrics": "8080", "serve": "8000"}
 PORTS = {"client": 10001, "dashboard": 8265, "gcs-server": 6379, "metrics": 8080, "serve": 8000}

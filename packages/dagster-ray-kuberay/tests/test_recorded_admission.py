@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._operator_rules import (
+from dagster_ray.kuberay._operator_rules.specs import (
     Rejection,
     event_message,
     raycluster_rejection,
@@ -14,8 +14,8 @@ from dagster_ray.kuberay._operator_rules import (
     rayjob_rejection,
     rayjob_rejections,
 )
-from dagster_ray.kuberay.testing._schema import Admission, admit
-from dagster_ray.kuberay.testing._schema_answers import invalid_status, strict_status, warnings
+from dagster_ray.kuberay.testing._api.schema import Admission, admit
+from dagster_ray.kuberay.testing._api.schema_answers import invalid_status, strict_status, warnings
 
 Case = dict[str, Any]
 CASES: list[Case] = json.loads((Path(__file__).parent / "data" / "admission_cases.json").read_text())

@@ -12,11 +12,11 @@ from pipes_world import PipesWorld, pipes_world
 from rights_world import CRASHING, LISTS_AGAIN, LOST_ANSWER, NEW, OLD, RightsWorld, Road, Seen, seen, without
 
 from dagster_ray.core import Deadline
-from dagster_ray.kuberay import _rights as rights
-from dagster_ray.kuberay import _step_pod
-from dagster_ray.kuberay._kubernetes import KubernetesApi
-from dagster_ray.kuberay._manifests import render_rayjob
-from dagster_ray.kuberay._rights import FEATURES, Feature, Right
+from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+from dagster_ray.kuberay._preflight import rights
+from dagster_ray.kuberay._preflight.rights import FEATURES, Feature, Right
+from dagster_ray.kuberay._spec.manifests import render_rayjob
+from dagster_ray.kuberay._steps import step_pod
 from dagster_ray.kuberay.errors import InvalidSpecError
 
 pytestmark = [
@@ -131,7 +131,7 @@ def test_the_owner_of_what_a_step_makes_is_left_out_without_the_right(
 ) -> None:
     """A step whose pod is in the namespace; its name is all that the environment tells."""
     (tmp_path / "namespace").write_text("default", encoding="utf-8")
-    monkeypatch.setattr(_step_pod, "_NAMESPACE_FILE", tmp_path / "namespace")
+    monkeypatch.setattr(step_pod, "_NAMESPACE_FILE", tmp_path / "namespace")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("POD_NAME", "step-1")
     monkeypatch.delenv("POD_UID", raising=False)
@@ -143,7 +143,7 @@ def test_the_owner_of_what_a_step_makes_is_left_out_without_the_right(
         with world.role(granted, NEW) as kubeconfig:
             api = KubernetesApi.load(str(kubeconfig))
             api.in_cluster = True
-            owner = _step_pod.owner_reference(api, "default", Deadline(5), logging.getLogger("rights"))
+            owner = step_pod.owner_reference(api, "default", Deadline(5), logging.getLogger("rights"))
             api.close()
         assert (owner or {}).get("uid") == expected
 
@@ -152,7 +152,7 @@ def test_events_tell_what_no_status_does_and_are_done_without(
     world: RightsWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """KubeRay 1.4 says by an event alone that it refuses a spec; ours is changed after our own rules have passed it."""
-    monkeypatch.setattr("dagster_ray.kuberay._wishes.render_rayjob", with_negative_deadline)
+    monkeypatch.setattr("dagster_ray.kuberay._steps.wishes.render_rayjob", with_negative_deadline)
     road = Road(roads.an_explained("activeDeadlineSeconds must be a positive integer", version=OLD, timeout=1), OLD)
     (feature,) = rights.features_of(["diagnosis"])
     whole = [*beside(feature), *feature.rights]

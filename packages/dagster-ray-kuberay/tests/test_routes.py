@@ -2,7 +2,7 @@
 
 import pytest
 
-from dagster_ray.kuberay.testing._routes import route_of
+from dagster_ray.kuberay.testing._api.routes import route_of
 
 N = "/apis/ray.io/v1/namespaces/n"
 

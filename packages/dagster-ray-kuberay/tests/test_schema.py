@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay.testing._schema import admit
-from dagster_ray.kuberay.testing._schema_answers import invalid_status, strict_patch_status
-from dagster_ray.kuberay.testing._schema_causes import UNCHECKED_RULES
+from dagster_ray.kuberay.testing._api.schema import admit
+from dagster_ray.kuberay.testing._api.schema_answers import invalid_status, strict_patch_status
+from dagster_ray.kuberay.testing._api.schema_causes import UNCHECKED_RULES
 
 Json = dict[str, Any]
 

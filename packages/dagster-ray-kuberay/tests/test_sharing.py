@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from dagster_ray.core import Identity, StepOutcome
-from dagster_ray.kuberay._locks import Lock
-from dagster_ray.kuberay._sharing import (
+from dagster_ray.kuberay._sharing.choice import (
     NAME_LIMIT,
     Choice,
     Leave,
@@ -21,7 +20,8 @@ from dagster_ray.kuberay._sharing import (
     selection_of,
     spec_hash,
 )
-from dagster_ray.kuberay._sharing_rules import SharingRules
+from dagster_ray.kuberay._sharing.locks import Lock
+from dagster_ray.kuberay._sharing.rules import SharingRules
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 IDENTITY = Identity(run_id="run-1", step_key="train", resource_key="ray", code_location="etl", job="nightly")

@@ -7,16 +7,16 @@ import pytest
 from sharing_model import LOG, TTL_SECONDS, Actor, World, wish
 
 from dagster_ray.core import StepOutcome
-from dagster_ray.kuberay._cluster_sharing import Held, acquire, leave
-from dagster_ray.kuberay._collector import Collector, Work
-from dagster_ray.kuberay._collector_cursor import Cursor, targets_of
-from dagster_ray.kuberay._collector_facts import Rules
-from dagster_ray.kuberay._collector_plan import plan
-from dagster_ray.kuberay._collector_runs import RunReader
-from dagster_ray.kuberay._heartbeat import renew
-from dagster_ray.kuberay._kinds import RAYCLUSTERS
-from dagster_ray.kuberay._locks import locks_of
-from dagster_ray.kuberay._sharing import leaving
+from dagster_ray.kuberay._collector.collector import Collector, Work
+from dagster_ray.kuberay._collector.cursor import Cursor, targets_of
+from dagster_ray.kuberay._collector.facts import Rules
+from dagster_ray.kuberay._collector.plan import plan
+from dagster_ray.kuberay._collector.runs import RunReader
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
+from dagster_ray.kuberay._sharing.choice import leaving
+from dagster_ray.kuberay._sharing.heartbeat import renew
+from dagster_ray.kuberay._sharing.locks import locks_of
+from dagster_ray.kuberay._sharing.steps import Held, acquire, leave
 
 pytestmark = pytest.mark.many_processes  # make test runs them
 

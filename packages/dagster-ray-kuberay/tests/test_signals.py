@@ -12,7 +12,7 @@ import pytest
 from fault_world import PATIENCE_SECONDS, eventually, left, simulated
 from typing_extensions import override
 
-from dagster_ray.kuberay._locks import Lock, locks_of
+from dagster_ray.kuberay._sharing.locks import Lock, locks_of
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Fault, Simulator
 

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 
 from dagster_ray.kuberay.testing import Account, Rule
-from dagster_ray.kuberay.testing._access import ADMIN, ADMIN_TOKEN, Access
-from dagster_ray.kuberay.testing._api import ApiServer
-from dagster_ray.kuberay.testing._faults import Faults
-from dagster_ray.kuberay.testing._store import Store
+from dagster_ray.kuberay.testing._api.access import ADMIN, ADMIN_TOKEN, Access
+from dagster_ray.kuberay.testing._api.faults import Faults
+from dagster_ray.kuberay.testing._api.server import ApiServer
+from dagster_ray.kuberay.testing._api.store import Store
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 JOBS = "/apis/ray.io/v1/namespaces/default/rayjobs"

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from dagster_ray.kuberay.testing import _ports
-from dagster_ray.kuberay.testing._ports import BLOCK, PortBlock, range_end
+from dagster_ray.kuberay.testing._kubelet import ports
+from dagster_ray.kuberay.testing._kubelet.ports import BLOCK, PortBlock, range_end
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def two_blocks(monkeypatch: pytest.MonkeyPatch) -> int:
     with PortBlock(1) as found:
         first = found.ports[0] - 1
     first -= BLOCK if first + 2 * BLOCK > 32_000 else 0
-    monkeypatch.setattr(_ports, "_FIRST", first)
-    monkeypatch.setattr(_ports, "range_end", lambda _text: first + 3 * BLOCK)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    monkeypatch.setattr(ports, "_FIRST", first)
+    monkeypatch.setattr(ports, "range_end", lambda _text: first + 3 * BLOCK)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     return first
 
 

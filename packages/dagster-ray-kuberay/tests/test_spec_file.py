@@ -10,10 +10,10 @@ import dagster as dg
 import pytest
 from pydantic import ValidationError
 
-from dagster_ray.kuberay._manifests import RenderInput, render_rayjob
-from dagster_ray.kuberay._spec_errors import SpecFileError
-from dagster_ray.kuberay._spec_file import LIMIT_BYTES, parse_spec, read_spec
-from dagster_ray.kuberay._spec_merge import merged
+from dagster_ray.kuberay._spec.errors import SpecFileError
+from dagster_ray.kuberay._spec.file import LIMIT_BYTES, parse_spec, read_spec
+from dagster_ray.kuberay._spec.manifests import RenderInput, render_rayjob
+from dagster_ray.kuberay._spec.merge import merged
 from dagster_ray.kuberay.configs import (
     InteractiveRayJobConfig,
     InteractiveRayJobSpec,

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._operator_rules import rayjob_rejections
-from dagster_ray.kuberay._spec_errors import InvalidSpecError, MissingVariableError, SpecFileError
-from dagster_ray.kuberay._spec_rules import check_raycluster, check_rayjob
+from dagster_ray.kuberay._operator_rules.specs import rayjob_rejections
+from dagster_ray.kuberay._spec.errors import InvalidSpecError, MissingVariableError, SpecFileError
+from dagster_ray.kuberay._spec.rules import check_raycluster, check_rayjob
 
 SELF = {"policy": "DeleteSelf"}
 NONE = {"policy": "DeleteNone"}

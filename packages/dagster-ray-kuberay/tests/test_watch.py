@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from dagster_ray.kuberay._watch import WatchState
+from dagster_ray.kuberay._kubernetes.watch import WatchState
 
 Events = list[tuple[str, str]]
 

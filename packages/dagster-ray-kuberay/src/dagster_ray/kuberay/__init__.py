@@ -17,9 +17,9 @@ from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, InteractiveRayJobSpec, RayClusterConfig
 
 if TYPE_CHECKING:
-    from dagster_ray.kuberay._collector_job import delete_rayclusters, delete_rayclusters_op
-    from dagster_ray.kuberay._collector_sensor import build_cleanup_sensor, cleanup_expired_rayclusters
-    from dagster_ray.kuberay._pipes_client import KubeRayClientOptions, PipesKubeRayJobClient
+    from dagster_ray.kuberay._collector.job import delete_rayclusters, delete_rayclusters_op
+    from dagster_ray.kuberay._collector.sensor import build_cleanup_sensor, cleanup_expired_rayclusters
+    from dagster_ray.kuberay._pipes.client import KubeRayClientOptions, PipesKubeRayJobClient
 
 __all__ = [
     "ClusterSharing",
@@ -46,12 +46,12 @@ DagsterLibraryRegistry.register("dagster-ray-kuberay", __version__, is_dagster_p
 # What loads with its first use. requests and Dagster's Pipes take long, and most code locations need only the resource;
 # the sensor and the job are definitions, which read the environment when they are made.
 _LATER = {
-    "KubeRayClientOptions": "_pipes_client",
-    "PipesKubeRayJobClient": "_pipes_client",
-    "build_cleanup_sensor": "_collector_sensor",
-    "cleanup_expired_rayclusters": "_collector_sensor",
-    "delete_rayclusters": "_collector_job",
-    "delete_rayclusters_op": "_collector_job",
+    "KubeRayClientOptions": "_pipes.client",
+    "PipesKubeRayJobClient": "_pipes.client",
+    "build_cleanup_sensor": "_collector.sensor",
+    "cleanup_expired_rayclusters": "_collector.sensor",
+    "delete_rayclusters": "_collector.job",
+    "delete_rayclusters_op": "_collector.job",
 }
 
 

@@ -10,16 +10,16 @@ from typing_extensions import override
 from dagster_ray.core import DagsterContext, Deadline, StepOutcome
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._kuberay_resource import KubeRayResource
-from dagster_ray.kuberay._spec_errors import InvalidSpecError
+from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay.configs import ClusterSharing, RayClusterConfig
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
-    from dagster_ray.kuberay._cluster_sharing import Held, SharedWish
-    from dagster_ray.kuberay._heartbeat import Heartbeat
-    from dagster_ray.kuberay._kubernetes import KubernetesApi
-    from dagster_ray.kuberay._sharing import Leave
-    from dagster_ray.kuberay._wishes import Settings
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+    from dagster_ray.kuberay._sharing.choice import Leave
+    from dagster_ray.kuberay._sharing.heartbeat import Heartbeat
+    from dagster_ray.kuberay._sharing.steps import Held, SharedWish
+    from dagster_ray.kuberay._steps.wishes import Settings
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class KubeRayCluster(KubeRayResource):
     @override
     def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Create the RayCluster, take a shared one, or adopt the one that is named."""
-        from dagster_ray.kuberay import _cluster_steps as steps
+        from dagster_ray.kuberay._steps import cluster_steps as steps
 
         log = steps.log_of(context)
         self._work.api = api = steps.load_api(self.kubeconfig_file, self.kube_context)
@@ -92,9 +92,9 @@ class KubeRayCluster(KubeRayResource):
     @override
     def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Wait until the head accepts drivers, then make sure that ours will be understood."""
-        from dagster_ray.kuberay import _cluster_steps as steps
-        from dagster_ray.kuberay._cluster_errors import ClusterGoneError
-        from dagster_ray.kuberay._cluster_wait import ClusterWait
+        from dagster_ray.kuberay._status.errors import ClusterGoneError
+        from dagster_ray.kuberay._steps import cluster_steps as steps
+        from dagster_ray.kuberay._steps.wait import ClusterWait
 
         work, log = self._work, steps.log_of(context)
         while work.route is None:
@@ -114,8 +114,8 @@ class KubeRayCluster(KubeRayResource):
     @override
     def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
         """Stop the heartbeat, and remove this step's lock unless it is to keep the cluster for others."""
-        from dagster_ray.kuberay import _cluster_sharing
-        from dagster_ray.kuberay import _cluster_steps as steps
+        from dagster_ray.kuberay._sharing import steps as sharing_steps
+        from dagster_ray.kuberay._steps import cluster_steps as steps
 
         share, api, log = self._share, self._work.api, steps.log_of(context)
         self._stop_heartbeat()
@@ -124,9 +124,9 @@ class KubeRayCluster(KubeRayResource):
         try:
             held = share.held
             if held is None and share.wish is not None:
-                held = _cluster_sharing.find_lost(api, share.wish, deadline)
+                held = sharing_steps.find_lost(api, share.wish, deadline)
             if held is not None:
-                _cluster_sharing.leave(api, held, self._leaving(held, outcome), deadline, log)
+                sharing_steps.leave(api, held, self._leaving(held, outcome), deadline, log)
         except DagsterRayError as error:
             log.warning(
                 "%s: the lock of this step could not be removed; it ends by itself. %s", self.display_name, error
@@ -135,7 +135,7 @@ class KubeRayCluster(KubeRayResource):
     @override
     def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
         """Delete the RayCluster if this step has made it for itself, also if its creation was interrupted."""
-        from dagster_ray.kuberay import _cluster_steps as steps
+        from dagster_ray.kuberay._steps import cluster_steps as steps
 
         work = self._work
         if work.api is not None and work.wish is not None:
@@ -152,10 +152,10 @@ class KubeRayCluster(KubeRayResource):
     def _create_or_adopt(
         self, context: DagsterContext, api: "KubernetesApi", deadline: Deadline, log: logging.Logger
     ) -> None:
-        from dagster_ray.kuberay import _cluster_steps as steps
-        from dagster_ray.kuberay._adoption import adopt
-        from dagster_ray.kuberay._cluster_errors import NameTakenError
-        from dagster_ray.kuberay._wishes import raycluster_wish
+        from dagster_ray.kuberay._sharing.adoption import adopt
+        from dagster_ray.kuberay._status.errors import NameTakenError
+        from dagster_ray.kuberay._steps import cluster_steps as steps
+        from dagster_ray.kuberay._steps.wishes import raycluster_wish
 
         wish = raycluster_wish(self._settings, context, api, deadline, log)
         self._check_before(api, wish, wish.render(wish.names[0]), "cluster", deadline=deadline, log=log)
@@ -172,9 +172,9 @@ class KubeRayCluster(KubeRayResource):
     # A shared cluster
 
     def _take(self, context: DagsterContext, api: "KubernetesApi", deadline: Deadline, log: logging.Logger) -> None:
-        from dagster_ray.kuberay._cluster_sharing import acquire
-        from dagster_ray.kuberay._kubernetes_errors import UnavailableError
-        from dagster_ray.kuberay._wishes import shared_wish
+        from dagster_ray.kuberay._kubernetes.errors import UnavailableError
+        from dagster_ray.kuberay._sharing.steps import acquire
+        from dagster_ray.kuberay._sharing.wish import shared_wish
 
         sharing = self._sharing or ClusterSharing()
         share = self._share
@@ -190,7 +190,7 @@ class KubeRayCluster(KubeRayResource):
         self._hold(held, api, sharing, log)
 
     def _hold(self, held: "Held", api: "KubernetesApi", sharing: ClusterSharing, log: logging.Logger) -> None:
-        from dagster_ray.kuberay._heartbeat import Heartbeat
+        from dagster_ray.kuberay._sharing.heartbeat import Heartbeat
 
         self._work.own, self._share.held = held.own, held
         if sharing.heartbeat and held.is_locked:
@@ -203,7 +203,7 @@ class KubeRayCluster(KubeRayResource):
             heartbeat.stop()
 
     def _leaving(self, held: "Held", outcome: StepOutcome) -> "Leave":
-        from dagster_ray.kuberay._sharing import Leave, leaving
+        from dagster_ray.kuberay._sharing.choice import Leave, leaving
 
         sharing = self._sharing
         if self._share.adopted or sharing is None:
@@ -234,7 +234,7 @@ class KubeRayCluster(KubeRayResource):
 
     @property
     def _settings(self) -> "Settings[RayClusterConfig]":
-        from dagster_ray.kuberay._wishes import Settings
+        from dagster_ray.kuberay._steps.wishes import Settings
 
         cleanup = self._plan.cleanup
         return Settings(self._config, self.image, dict(self.env_vars), self.queue, self.priority, self.timeout, cleanup)

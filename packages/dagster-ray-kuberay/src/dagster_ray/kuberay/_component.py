@@ -33,7 +33,7 @@ class KubeRayComponent(RayComponent):
         arguments = self.extra.get("cleanup_sensor")
         self.sensor: dg.SensorDefinition | None = None
         if arguments is not None:
-            from dagster_ray.kuberay._collector_sensor import build_cleanup_sensor
+            from dagster_ray.kuberay._collector.sensor import build_cleanup_sensor
 
             self.sensor = validate_call(build_cleanup_sensor)(**arguments)
 
@@ -41,7 +41,7 @@ class KubeRayComponent(RayComponent):
     @override
     def extra_attributes(cls) -> Mapping[str, Any]:
         """Return `cleanup_sensor` with the names and types of the arguments of `build_cleanup_sensor`."""
-        from dagster_ray.kuberay._collector_sensor import build_cleanup_sensor
+        from dagster_ray.kuberay._collector.sensor import build_cleanup_sensor
 
         arguments: dict[str, Any] = {
             # Text may be a template.

@@ -12,8 +12,8 @@ from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
-    from dagster_ray.kuberay._creation import Wish
-    from dagster_ray.kuberay._wishes import Settings
+    from dagster_ray.kuberay._steps.creation import Wish
+    from dagster_ray.kuberay._steps.wishes import Settings
 
 
 class InteractiveJobLifecycle(Lifecycle):
@@ -66,8 +66,8 @@ class KubeRayInteractiveJob(KubeRayResource):
     @override
     def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Create the RayJob."""
-        from dagster_ray.kuberay import _cluster_steps as steps
-        from dagster_ray.kuberay._wishes import rayjob_wish
+        from dagster_ray.kuberay._steps import cluster_steps as steps
+        from dagster_ray.kuberay._steps.wishes import rayjob_wish
 
         work, log = self._work, steps.log_of(context)
         work.api = steps.load_api(self.kubeconfig_file, self.kube_context)
@@ -78,8 +78,8 @@ class KubeRayInteractiveJob(KubeRayResource):
     @override
     def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Wait until the head accepts drivers, then make sure that ours will be understood."""
-        from dagster_ray.kuberay import _cluster_steps as steps
-        from dagster_ray.kuberay._interactive_steps import wait
+        from dagster_ray.kuberay._steps import cluster_steps as steps
+        from dagster_ray.kuberay._steps.interactive_steps import wait
 
         work, log = self._work, steps.log_of(context)
         api, own = self._created
@@ -90,7 +90,7 @@ class KubeRayInteractiveJob(KubeRayResource):
     @override
     def on_driver(self, context: DagsterContext, deadline: Deadline) -> None:
         """Write the driver's job id into the RayJob, so that the operator sees its end."""
-        from dagster_ray.kuberay._interactive_steps import register
+        from dagster_ray.kuberay._steps.interactive_steps import register
 
         api, own = self._created
         register(api, own, self.job_id, deadline)
@@ -98,7 +98,7 @@ class KubeRayInteractiveJob(KubeRayResource):
     @override
     def before_disconnect(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
         """Make what the spec says for a failure hold, since Ray reports each driver as succeeded."""
-        from dagster_ray.kuberay._interactive_steps import record_outcome
+        from dagster_ray.kuberay._steps.interactive_steps import record_outcome
 
         api, own = self._created
         always = self._plan.cleanup == "always"
@@ -107,7 +107,7 @@ class KubeRayInteractiveJob(KubeRayResource):
     @override
     def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
         """Delete the RayJob, also one whose creation was interrupted; its operator deletes the cluster."""
-        from dagster_ray.kuberay import _cluster_steps as steps
+        from dagster_ray.kuberay._steps import cluster_steps as steps
 
         work = self._work
         if work.api is not None and work.wish is not None and not self._left_to_operator:
@@ -121,7 +121,7 @@ class KubeRayInteractiveJob(KubeRayResource):
 
     @property
     def _settings(self) -> "Settings[InteractiveRayJobConfig]":
-        from dagster_ray.kuberay._wishes import Settings
+        from dagster_ray.kuberay._steps.wishes import Settings
 
         # Type checkers see no type in a nested config of Dagster's.
         config = cast("InteractiveRayJobConfig", self.ray_job)  # pyright: ignore[reportUnknownMemberType]

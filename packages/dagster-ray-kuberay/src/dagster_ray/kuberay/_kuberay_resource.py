@@ -13,11 +13,11 @@ from dagster_ray.core.errors import NotConnectedError
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
-    from dagster_ray.kuberay._cluster_wait import ClusterWait, WaitPlan
-    from dagster_ray.kuberay._created import Created
-    from dagster_ray.kuberay._creation import Wish
-    from dagster_ray.kuberay._head_route import Route
-    from dagster_ray.kuberay._kubernetes import KubernetesApi
+    from dagster_ray.kuberay._head.route import Route
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+    from dagster_ray.kuberay._status.created import Created
+    from dagster_ray.kuberay._steps.creation import Wish
+    from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ class KubeRayResource(BaseRayResource):
     @field_validator("head_host")
     @classmethod
     def _head_host_has_known_places(cls, value: str | None) -> str | None:
-        from dagster_ray.kuberay._head_route import checked_head_host
+        from dagster_ray.kuberay._head.route import checked_head_host
 
         return None if value is None else checked_head_host(value)
 
@@ -130,7 +130,7 @@ class KubeRayResource(BaseRayResource):
     @override
     def check_cluster(self, context: DagsterContext) -> None:
         """Raise if the cluster has ended or is gone, and take note of a new head pod."""
-        from dagster_ray.kuberay import _cluster_steps as steps
+        from dagster_ray.kuberay._steps import cluster_steps as steps
 
         api, own = self._created
         steps.check(api, own, self._work.wait, context)
@@ -164,16 +164,16 @@ class KubeRayResource(BaseRayResource):
         log: logging.Logger,
     ) -> None:
         """Raise if what is about to be created cannot work."""
-        from dagster_ray.kuberay import _preflight
-        from dagster_ray.kuberay._head_route import goes_direct
+        from dagster_ray.kuberay._head.route import goes_direct
+        from dagster_ray.kuberay._preflight import checks
 
         direct = goes_direct(self.access, in_cluster=api.in_cluster, head_host=self.head_host)
         features = (feature,) if direct else (feature, "port-forward")
-        flight = _preflight.Flight(wish, manifest, features)
-        _preflight.check(api, flight, self.preflight, deadline, log)
+        flight = checks.Flight(wish, manifest, features)
+        checks.check(api, flight, self.preflight, deadline, log)
 
     def _wait_plan(self, api: "KubernetesApi") -> "WaitPlan":
-        from dagster_ray.kuberay import _cluster_steps as steps
+        from dagster_ray.kuberay._steps import cluster_steps as steps
 
         return steps.wait_plan(
             api,

@@ -18,15 +18,15 @@ import dagster as dg
 from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from dagster_ray.core import StrictConfig
-from dagster_ray.kuberay._config_fields import KubernetesConfig
-from dagster_ray.kuberay._manifests import RenderInput, render_raycluster, render_rayjob
-from dagster_ray.kuberay._operator_rules import raycluster_rejections, rayjob_rejections
-from dagster_ray.kuberay._plain_json import Json, plain_json, references
-from dagster_ray.kuberay._sharing_config import ClusterSharing, MatchDagsterLabels
-from dagster_ray.kuberay._spec_errors import InvalidSpecError, MissingVariableError, SpecFileError
-from dagster_ray.kuberay._spec_file import read_spec
-from dagster_ray.kuberay._spec_merge import merged
-from dagster_ray.kuberay._spec_rules import check_metadata, check_raycluster, check_rayjob
+from dagster_ray.kuberay._operator_rules.specs import raycluster_rejections, rayjob_rejections
+from dagster_ray.kuberay._sharing.config import ClusterSharing, MatchDagsterLabels
+from dagster_ray.kuberay._spec.config_fields import KubernetesConfig
+from dagster_ray.kuberay._spec.errors import InvalidSpecError, MissingVariableError, SpecFileError
+from dagster_ray.kuberay._spec.file import read_spec
+from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, render_rayjob
+from dagster_ray.kuberay._spec.merge import merged
+from dagster_ray.kuberay._spec.plain_json import Json, plain_json, references
+from dagster_ray.kuberay._spec.rules import check_metadata, check_raycluster, check_rayjob
 
 __all__ = [
     "ClusterSharing",

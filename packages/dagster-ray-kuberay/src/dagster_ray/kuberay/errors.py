@@ -3,7 +3,21 @@
 The three groups: what the Kubernetes API answers, what is wrong with a specification, and what happens to a cluster.
 """
 
-from dagster_ray.kuberay._cluster_errors import (
+from dagster_ray.kuberay._kubernetes.errors import (
+    ConflictError,
+    ForbiddenError,
+    GoneError,
+    InvalidObjectError,
+    KindNotInstalledError,
+    KubeconfigError,
+    KubernetesError,
+    NotFoundError,
+    ServerTimeUnknownError,
+    UnauthorizedError,
+    UnavailableError,
+)
+from dagster_ray.kuberay._spec.errors import InvalidSpecError, MissingVariableError, SpecFileError
+from dagster_ray.kuberay._status.errors import (
     CannotStartError,
     ClientPortClosedError,
     ClusterGoneError,
@@ -17,20 +31,6 @@ from dagster_ray.kuberay._cluster_errors import (
     TokenRequiredError,
     VersionMismatchError,
 )
-from dagster_ray.kuberay._kubernetes_errors import (
-    ConflictError,
-    ForbiddenError,
-    GoneError,
-    InvalidObjectError,
-    KindNotInstalledError,
-    KubeconfigError,
-    KubernetesError,
-    NotFoundError,
-    ServerTimeUnknownError,
-    UnauthorizedError,
-    UnavailableError,
-)
-from dagster_ray.kuberay._spec_errors import InvalidSpecError, MissingVariableError, SpecFileError
 
 __all__ = [
     "CannotStartError",

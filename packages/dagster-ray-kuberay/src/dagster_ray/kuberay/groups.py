@@ -6,9 +6,9 @@ Both return plain dictionaries as in a manifest, to be changed at will before th
 from collections.abc import Mapping
 from typing import Any
 
-from dagster_ray.kuberay._plain_json import Json, plain_json, refuse_snake_case
-from dagster_ray.kuberay._spec_errors import InvalidSpecError
-from dagster_ray.kuberay._spec_merge import merged
+from dagster_ray.kuberay._spec.errors import InvalidSpecError
+from dagster_ray.kuberay._spec.merge import merged
+from dagster_ray.kuberay._spec.plain_json import Json, plain_json, refuse_snake_case
 
 __all__ = ["GPU_PRODUCT_LABEL", "GPU_RESOURCE", "head_group", "worker_group"]
 

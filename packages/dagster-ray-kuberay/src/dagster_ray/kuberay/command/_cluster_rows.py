@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from dagster_ray.kuberay._cluster_state import HEAD_READY, condition_of
-from dagster_ray.kuberay._collector_candidate import Candidate, candidate_of
-from dagster_ray.kuberay._collector_plan import Plan
-from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS, Kind
-from dagster_ray.kuberay._locks import AnyLock, Lock, time_of, time_text
-from dagster_ray.kuberay._manifest_fields import Manifest, at, mapping, mappings, name_of, text
+from dagster_ray.kuberay._collector.candidate import Candidate, candidate_of
+from dagster_ray.kuberay._collector.plan import Plan
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, Kind
+from dagster_ray.kuberay._sharing.locks import AnyLock, Lock, time_of, time_text
+from dagster_ray.kuberay._status.cluster_state import HEAD_READY, condition_of
 from dagster_ray.kuberay.command._tables import duration, table
 
 Use = Literal["own", "shared", "run", "adopted"]

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dagster_ray.core import Deadline
-from dagster_ray.kuberay._collector import SELECTED
-from dagster_ray.kuberay._collector_candidate import Candidate, selected_cluster
-from dagster_ray.kuberay._collector_plan import Plan, plan, run_ids
-from dagster_ray.kuberay._collector_runs import RunReader
-from dagster_ray.kuberay._collector_settings import Given
-from dagster_ray.kuberay._kinds import PODS, RAYCLUSTERS, RAYJOBS
-from dagster_ray.kuberay._kubernetes_errors import ForbiddenError
-from dagster_ray.kuberay._manifest_fields import text
+from dagster_ray.kuberay._collector.candidate import Candidate, selected_cluster
+from dagster_ray.kuberay._collector.collector import SELECTED
+from dagster_ray.kuberay._collector.plan import Plan, plan, run_ids
+from dagster_ray.kuberay._collector.runs import RunReader
+from dagster_ray.kuberay._collector.settings import Given
+from dagster_ray.kuberay._kubernetes.errors import ForbiddenError
+from dagster_ray.kuberay._kubernetes.fields import text
+from dagster_ray.kuberay._kubernetes.kinds import PODS, RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay.command._cluster_rows import CLUSTER_LABEL, candidates_of, rows_of, table_of
 from dagster_ray.kuberay.command._run_storage import dagster_instance
 from dagster_ray.kuberay.command._terminal import CALL_SECONDS, FINE, Place, cluster_options, note, progress
 
 if TYPE_CHECKING:
-    from dagster_ray.kuberay._kubernetes import KubernetesApi
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
 
 @click.command()

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dagster_ray.kuberay._port_forward import PortForward
-from dagster_ray.kuberay._token import secret_name
+from dagster_ray.kuberay._head.port_forward import PortForward
+from dagster_ray.kuberay._head.token import secret_name
 from dagster_ray.kuberay.command._heads import FoundHead, find_head
 from dagster_ray.kuberay.command._terminal import FINDING, FINE, Place, cluster_options, note, say
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from dagster_ray.kuberay._kubernetes import KubernetesApi
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
 _LOOK_SECONDS = 0.5
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from dagster_ray.core import Deadline
-from dagster_ray.kuberay._collector import Collector, Work
-from dagster_ray.kuberay._collector_cursor import EVERYWHERE, Cursor, targets_of
-from dagster_ray.kuberay._collector_plan import plan
-from dagster_ray.kuberay._collector_report import Report
-from dagster_ray.kuberay._collector_runs import RunReader
-from dagster_ray.kuberay._collector_settings import Given
+from dagster_ray.kuberay._collector.collector import Collector, Work
+from dagster_ray.kuberay._collector.cursor import EVERYWHERE, Cursor, targets_of
+from dagster_ray.kuberay._collector.plan import plan
+from dagster_ray.kuberay._collector.report import Report
+from dagster_ray.kuberay._collector.runs import RunReader
+from dagster_ray.kuberay._collector.settings import Given
 from dagster_ray.kuberay.command._run_storage import dagster_instance
 from dagster_ray.kuberay.command._terminal import FINDING, FINE, Place, cluster_options, coloured, note, progress
 
 if TYPE_CHECKING:
-    from dagster_ray.kuberay._kubernetes import KubernetesApi
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
 _EXAMPLES = 10_000
 

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dagster_ray.core import Deadline
-from dagster_ray.kuberay._cluster_state import Head, ports_of_service, service_differs_from_pod
-from dagster_ray.kuberay._created import Created, created
-from dagster_ray.kuberay._head_route import DASHBOARD_PORT
-from dagster_ray.kuberay._kinds import RAYCLUSTERS, RAYJOBS, SERVICES
-from dagster_ray.kuberay._kubernetes_errors import NotFoundError
-from dagster_ray.kuberay._manifest_fields import at, mappings
+from dagster_ray.kuberay._head.route import DASHBOARD_PORT
+from dagster_ray.kuberay._kubernetes.errors import NotFoundError
+from dagster_ray.kuberay._kubernetes.fields import at, mappings
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, SERVICES
+from dagster_ray.kuberay._status.cluster_state import Head, ports_of_service, service_differs_from_pod
+from dagster_ray.kuberay._status.created import Created, created
 from dagster_ray.kuberay.command._terminal import CALL_SECONDS
 
 if TYPE_CHECKING:
-    from dagster_ray.kuberay._kubernetes import KubernetesApi
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
 _HEAD_CONTAINER = "ray-head"
 _DASHBOARD = 8265

@@ -17,10 +17,10 @@ import click
 import yaml
 
 from dagster_ray.kuberay._cluster import KubeRayCluster
-from dagster_ray.kuberay._image import choose_image
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
-from dagster_ray.kuberay._spec_errors import MissingVariableError
-from dagster_ray.kuberay._wishes import operator_deadline
+from dagster_ray.kuberay._spec.errors import MissingVariableError
+from dagster_ray.kuberay._spec.image import choose_image
+from dagster_ray.kuberay._steps.wishes import operator_deadline
 from dagster_ray.kuberay.command._rendered import NAME, RUN_ID, STEP_KEY, Asked, References, plain_text
 from dagster_ray.kuberay.command._terminal import FINE, Place, answered, note
 from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig

@@ -9,8 +9,8 @@ from typing_extensions import override
 
 from dagster_ray.core import CleanupPolicy, Identity
 from dagster_ray.kuberay._labels import GENERATION_LABEL, cleanup_labels
-from dagster_ray.kuberay._manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
-from dagster_ray.kuberay._sharing import selection_of, spec_hash
+from dagster_ray.kuberay._sharing.choice import selection_of, spec_hash
+from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig

@@ -11,9 +11,9 @@ import dagster as dg
 from dagster_ray.core import Deadline, run_phases
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay import KubeRayInteractiveJob
-from dagster_ray.kuberay._kinds import RAYJOBS
-from dagster_ray.kuberay._kubernetes_errors import NotFoundError
-from dagster_ray.kuberay._manifest_fields import at
+from dagster_ray.kuberay._kubernetes.errors import NotFoundError
+from dagster_ray.kuberay._kubernetes.fields import at
+from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay.command._checks import Check
 from dagster_ray.kuberay.command._terminal import CALL_SECONDS, Place
 from dagster_ray.kuberay.groups import head_group

@@ -13,7 +13,7 @@ import click
 from dagster_ray.core.errors import DagsterRayError
 
 if TYPE_CHECKING:
-    from dagster_ray.kuberay._kubernetes import KubernetesApi
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
 FINE, FINDING, USAGE, NO_ANSWER = 0, 1, 2, 3
 """Exit codes: all is well; something was found; wrong usage (click's own); the cluster could not be asked."""
@@ -57,7 +57,7 @@ class Place:
         Raises:
             KubeconfigError: There is none, or it cannot be read.
         """
-        from dagster_ray.kuberay._kubernetes import KubernetesApi
+        from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
         return KubernetesApi.load(self.kubeconfig, self.context)
 

@@ -6,11 +6,11 @@
 `python -m dagster_ray.kuberay.testing` serves one until it is interrupted. Needs the extra `testing`.
 """
 
-from dagster_ray.kuberay.testing._access import Access, Account, Rule
-from dagster_ray.kuberay.testing._faults import Fault, Faults
-from dagster_ray.kuberay.testing._kubelet import KubeletOptions
-from dagster_ray.kuberay.testing._operator_loop import OperatorOptions
-from dagster_ray.kuberay.testing._pod_life import PodTimes
+from dagster_ray.kuberay.testing._api.access import Access, Account, Rule
+from dagster_ray.kuberay.testing._api.faults import Fault, Faults
+from dagster_ray.kuberay.testing._kubelet.kubelet import KubeletOptions
+from dagster_ray.kuberay.testing._kubelet.pod_life import PodTimes
+from dagster_ray.kuberay.testing._operator.loop import OperatorOptions
 from dagster_ray.kuberay.testing._simulator import Simulator
 
 __all__ = [

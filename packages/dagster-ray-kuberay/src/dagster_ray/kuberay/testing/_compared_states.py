@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dagster_ray.kuberay._manifest_fields import at, mapping, mappings
+from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
 
 _RANDOM_NAME = re.compile(r"(?<=-)(?:[bcdfghjklmnpqrstvwxz2456789]{5})(?![a-z0-9])")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z| \+0000 UTC)?")

@@ -9,16 +9,16 @@ from typing import Any, Self
 
 import yaml
 
-from dagster_ray.kuberay.testing._access import ADMIN_TOKEN, Access
-from dagster_ray.kuberay.testing._api import ApiServer, Request
-from dagster_ray.kuberay.testing._autoscaler import Autoscaler
-from dagster_ray.kuberay.testing._faults import Faults
-from dagster_ray.kuberay.testing._kubelet import Kubelet, KubeletOptions
-from dagster_ray.kuberay.testing._operator_dashboard import http_dashboard
-from dagster_ray.kuberay.testing._operator_loop import Operator, OperatorOptions
-from dagster_ray.kuberay.testing._resources import RESOURCES, definition
-from dagster_ray.kuberay.testing._schema import admit
-from dagster_ray.kuberay.testing._store import Object, Store
+from dagster_ray.kuberay.testing._api.access import ADMIN_TOKEN, Access
+from dagster_ray.kuberay.testing._api.faults import Faults
+from dagster_ray.kuberay.testing._api.schema import admit
+from dagster_ray.kuberay.testing._api.server import ApiServer, Request
+from dagster_ray.kuberay.testing._api.store import Object, Store
+from dagster_ray.kuberay.testing._kubelet.kubelet import Kubelet, KubeletOptions
+from dagster_ray.kuberay.testing._kubelet.resources import RESOURCES, definition
+from dagster_ray.kuberay.testing._operator.autoscaler import Autoscaler
+from dagster_ray.kuberay.testing._operator.dashboard import http_dashboard
+from dagster_ray.kuberay.testing._operator.loop import Operator, OperatorOptions
 
 _MARK = "current-context: simulator"
 

@@ -1,0 +1,1 @@
+"""What deletes the clusters that nobody uses."""

@@ -1,0 +1,116 @@
+"""What may be deleted, and why. Pure; doubt means keep.
+
+Plans are carried out with preconditions: an object that has changed since it was listed is not deleted.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from dagster_ray.kuberay._collector.candidate import Candidate
+from dagster_ray.kuberay._collector.facts import Ask, Facts, Keep, Remove, Rules, StepRef, Verdict
+from dagster_ray.kuberay._collector.run_rules import judge_unshared
+from dagster_ray.kuberay._collector.shared_rules import held, judge_shared
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, propagation_of
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """One object that goes."""
+
+    what: Candidate
+    because: str
+
+    @property
+    def propagation(self) -> str:
+        """How it is deleted."""
+        return propagation_of(self.what.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One object that stays."""
+
+    what: Candidate
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What becomes of some objects.
+
+    Attributes:
+        deletes: What goes.
+        keeps: What stays.
+        asks: Steps that decide about some of `keeps`; with their state in the facts, the plan is another.
+    """
+
+    deletes: tuple[Delete, ...]
+    keeps: tuple[Kept, ...]
+    asks: frozenset[StepRef] = frozenset()
+
+    def sparing(self, clusters: Iterable[tuple[str, str]], because: str) -> "Plan":
+        """Return the plan without deletes of some RayClusters, given by namespace and name."""
+        used = frozenset(clusters)
+        deletes: list[Delete] = []
+        spared: list[Kept] = []
+        for one in self.deletes:
+            if one.what.kind == RAYCLUSTERS and (one.what.namespace, one.what.name) in used:
+                spared.append(Kept(one.what, because))
+            else:
+                deletes.append(one)
+        return Plan(tuple(deletes), (*self.keeps, *spared), self.asks)
+
+
+def run_ids(candidates: Iterable[Candidate]) -> frozenset[str]:
+    """Return the runs that decide about objects."""
+    return frozenset(
+        one.run_id
+        for one in candidates
+        if one.run_id is not None and untouchable(one) is None and (not one.is_shared or one.is_run_scoped)
+    )
+
+
+def untouchable(candidate: Candidate) -> Keep | None:
+    """Return why an object is never touched, whatever is asked for; None if it may be judged."""
+    if not candidate.is_ours:
+        return Keep("was not made by dagster-ray")
+    if candidate.is_terminating:
+        return Keep("is being deleted already")
+    if candidate.is_of_rayjob:
+        return Keep("belongs to a RayJob")
+    return None if candidate.is_identified else Keep("has no uid or resourceVersion")
+
+
+def judge(candidate: Candidate, facts: Facts, now: datetime, rules: Rules) -> Verdict:
+    """Return what becomes of one object.
+
+    Args:
+        candidate: The object.
+        facts: What this Dagster instance knows of runs and steps.
+        now: The API server's time when it listed the object, or a later one; never this machine's.
+        rules: How long what is kept.
+    """
+    kept = untouchable(candidate) or held(candidate, now)
+    if kept is not None:
+        return kept
+    judge_rest = judge_shared if candidate.is_shared else judge_unshared
+    return judge_rest(candidate, facts, now, rules)
+
+
+def plan(candidates: Iterable[Candidate], facts: Facts, now: datetime, rules: Rules) -> Plan:
+    """Return what becomes of objects; see `judge`."""
+    deletes: list[Delete] = []
+    keeps: list[Kept] = []
+    asks: set[StepRef] = set()
+    for candidate in candidates:
+        verdict = judge(candidate, facts, now, rules)
+        match verdict:
+            case Remove(because):
+                deletes.append(Delete(candidate, because))
+            case Keep(because):
+                keeps.append(Kept(candidate, because))
+            case Ask(step):
+                asks.add(step)
+                keeps.append(Kept(candidate, "run storage could not be asked for its step"))
+    return Plan(tuple(deletes), tuple(keeps), frozenset(asks))

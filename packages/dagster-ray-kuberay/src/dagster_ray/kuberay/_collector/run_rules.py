@@ -1,0 +1,106 @@
+"""When a cluster that one step has for itself goes: by its run, its lifecycle's policy, and its step. Pure."""
+
+from datetime import datetime
+
+from dagster_ray.kuberay._collector.candidate import Candidate, JobFacts
+from dagster_ray.kuberay._collector.facts import (
+    Ask,
+    Facts,
+    Gone,
+    Keep,
+    Remove,
+    Rules,
+    RunFacts,
+    StepRef,
+    Unjudged,
+    Verdict,
+    run_state,
+)
+from dagster_ray.kuberay._collector.shared_rules import IN_PROGRESS
+
+_SUCCEEDED = "its step has succeeded, and its lifecycle keeps it then"
+
+
+def judge_unshared(candidate: Candidate, facts: Facts, now: datetime, rules: Rules) -> Verdict:
+    """Return what becomes of an object that one step has for itself."""
+    if (kept := _kept_by_itself(candidate)) is not None:
+        return kept
+    run = run_state(candidate, facts)
+    if isinstance(run, Unjudged):
+        return Keep(run.value)
+    if isinstance(run, RunFacts) and not run.is_finished:
+        return _in_progress(candidate, facts, now, rules)
+    if _has_just_ended(candidate, run, now, rules):
+        return Keep("its run has just ended")
+    because = run.value if isinstance(run, Gone) else "its run is finished"
+    if candidate.policy == "always":
+        return Remove(because)
+    return _left_waiting(candidate, because, now, rules) or _on_exception(candidate, run, because, facts)
+
+
+def _kept_by_itself(candidate: Candidate) -> Keep | None:
+    """Return why an object stays whatever its run does."""
+    if candidate.policy == "never":
+        return Keep("its lifecycle's cleanup is never")
+    if candidate.policy not in {"always", "on_exception"}:
+        return Keep("no label says what its lifecycle wants")
+    if candidate.job is not None and candidate.job.is_over:
+        return Keep("has ended: its own deletion settings decide")
+    return None
+
+
+def _waited_seconds(job: JobFacts | None, now: datetime) -> float | None:
+    """Return how long a RayJob has waited for a driver; None if it does not wait, or does not say since when."""
+    if job is None or not job.waits or job.waits_since is None:
+        return None
+    return (now - job.waits_since).total_seconds()
+
+
+def _in_progress(candidate: Candidate, facts: Facts, now: datetime, rules: Rules) -> Verdict:
+    """A step that was killed before its driver connected leaves a RayJob that waits while its run goes on."""
+    waited = _waited_seconds(candidate.job, now)
+    if waited is None or waited <= rules.waiting_seconds or candidate.run_id is None or candidate.step_key is None:
+        return Keep(IN_PROGRESS)
+    step = StepRef(candidate.run_id, candidate.step_key)
+    if step not in facts.steps:
+        return Ask(step)
+    state = facts.steps[step]
+    # After a success its cluster may be meant for steps to come, unless the lifecycle wants it gone in any case.
+    if state in {"FAILURE", "SKIPPED"} or (state == "SUCCESS" and candidate.policy == "always"):
+        return Remove(f"it has waited {waited:.0f} s for a driver, and its step is over")
+    return Keep(IN_PROGRESS)
+
+
+def _has_just_ended(candidate: Candidate, run: RunFacts | Gone, now: datetime, rules: Rules) -> bool:
+    """Tell by Dagster's clock alone whether a run ended lately; by the API server's alone, how old an object is."""
+    grace = rules.pipes_grace_seconds if candidate.is_pipes else rules.run_grace_seconds
+    if isinstance(run, RunFacts):
+        return run.seconds_since_end is None or run.seconds_since_end < grace
+    # Nobody can follow a run that is gone, but an object that is new may be of one that is only just written.
+    return candidate.created_at is None or (now - candidate.created_at).total_seconds() < rules.run_grace_seconds
+
+
+def _left_waiting(candidate: Candidate, because: str, now: datetime, rules: Rules) -> Keep | Remove | None:
+    """Return what becomes of a RayJob that no driver has come to; None if it is none, or has not waited for long."""
+    job, waited = candidate.job, _waited_seconds(candidate.job, now)
+    if job is None or waited is None:
+        return None
+    if job.operator_ends_at is not None and now < job.operator_ends_at:
+        return Keep("the operator ends it by its own deadline")
+    return (
+        Remove(f"it has waited {waited:.0f} s for a driver, and {because}") if waited > rules.waiting_seconds else None
+    )
+
+
+def _on_exception(candidate: Candidate, run: RunFacts | Gone, because: str, facts: Facts) -> Verdict:
+    """Return what becomes of an object that its lifecycle keeps only after a success of its step."""
+    if isinstance(run, Gone):
+        return Remove(because)
+    if run.succeeded:
+        return Keep(_SUCCEEDED)
+    if candidate.run_id is None or candidate.step_key is None:
+        return Remove(f"{because} without success")
+    step = StepRef(candidate.run_id, candidate.step_key)
+    if step not in facts.steps:
+        return Ask(step)
+    return Keep(_SUCCEEDED) if facts.steps[step] == "SUCCESS" else Remove(f"{because}, and its step did not succeed")

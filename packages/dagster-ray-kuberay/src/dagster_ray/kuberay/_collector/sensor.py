@@ -1,0 +1,129 @@
+"""The sensor that deletes forgotten RayClusters and RayJobs."""
+
+# Dagster is typed in part only.
+# pyright: reportUnknownMemberType=false
+
+import functools
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from dagster_ray.core import Deadline
+from dagster_ray.kuberay._collector.collector import Collector, Work
+from dagster_ray.kuberay._collector.cursor import cursor_of, targets_of
+from dagster_ray.kuberay._collector.plan import plan
+from dagster_ray.kuberay._collector.runs import RunReader
+from dagster_ray.kuberay._collector.settings import DEFAULT_INTERVAL_SECONDS, Given, Settings, interval_seconds
+
+if TYPE_CHECKING:
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+
+# Dagster gives a tick 60 s (dagster/_grpc/utils.py); a call that has begun at the deadline has 10 s.
+_TICK_SECONDS = 40.0
+_DESCRIPTION = (
+    "Deletes RayClusters and RayJobs of dagster-ray that nobody needs any more: shared clusters whose last lock has "
+    "ended, and what runs have left behind."
+)
+
+
+def build_cleanup_sensor(
+    *,
+    name: str = "cleanup_expired_rayclusters",
+    namespaces: Sequence[str] | None = None,
+    kubeconfig_file: str | None = None,
+    kube_context: str | None = None,
+    grace_seconds: float | None = None,
+    unlocked_seconds: float | None = None,
+    run_grace_seconds: float | None = None,
+    pipes_grace_seconds: float | None = None,
+    waiting_seconds: float | None = None,
+    minimum_interval_seconds: int = DEFAULT_INTERVAL_SECONDS,
+    default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
+    description: str = _DESCRIPTION,
+    tags: Mapping[str, str] | None = None,
+) -> dg.SensorDefinition:
+    """Return a sensor that deletes what dagster-ray has made on Kubernetes and nobody needs any more.
+
+    It deletes shared clusters whose last lock has ended, and RayClusters and RayJobs of one step whose run is over, as
+    their lifecycle's `cleanup` says. What a step holds, what another Dagster instance has made, and what it is in doubt
+    about, stays. It starts no runs and needs no resource. Sensors that look at the same objects do no harm.
+
+    What is None is read at each tick from `DAGSTER_RAY_CLEANUP_` and the argument's name in capitals.
+
+    Args:
+        name: The sensor's name.
+        namespaces: Where to look. None and not in the environment, or empty: the namespace of the account. `["*"]`:
+            everywhere, which needs a ClusterRole. In the environment: separated by commas.
+        kubeconfig_file: A kubeconfig. None and not in the environment: the pod's service account, or the one that
+            kubectl uses.
+        kube_context: The kubeconfig's context.
+        grace_seconds: How long a shared cluster lives after its last lock has ended. By default 0: its TTL says how
+            long it stays warm.
+        unlocked_seconds: How old a shared cluster without any lock must be. By default 600.
+        run_grace_seconds: How long a cluster of one step lives after the end of its run. By default 120: the step's
+            own cleanup comes first.
+        pipes_grace_seconds: The same for a RayJob of `PipesKubeRayJobClient`, which a re-execution of the run may
+            follow. By default 3600.
+        waiting_seconds: How long an interactive RayJob may wait for a driver when its step is over. By default 3600.
+        minimum_interval_seconds: Least seconds between two ticks.
+        default_status: Whether it runs without being switched on in Dagster's UI.
+        description: What Dagster's UI says of it.
+        tags: The sensor's tags.
+
+    Raises:
+        InvalidSpecError: A number of seconds is below zero.
+    """
+    seconds = {
+        "grace_seconds": grace_seconds,
+        "unlocked_seconds": unlocked_seconds,
+        "run_grace_seconds": run_grace_seconds,
+        "pipes_grace_seconds": pipes_grace_seconds,
+        "waiting_seconds": waiting_seconds,
+    }
+    given = Given(namespaces, kubeconfig_file, kube_context, seconds)
+    given.check()
+
+    def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        return tick(context, given.settings(os.environ))
+
+    decorate: Any = dg.sensor(
+        name=name,
+        minimum_interval_seconds=minimum_interval_seconds,
+        default_status=default_status,
+        description=description,
+        tags=tags,
+    )
+    return decorate(evaluate)
+
+
+def tick(context: dg.SensorEvaluationContext, settings: Settings, deadline: Deadline | None = None) -> dg.SensorResult:
+    """Look once, for at most 40 s; what is left comes with the next tick.
+
+    Raises:
+        DagsterRayError: Nothing could be listed.
+    """
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+
+    deadline = deadline or Deadline(_TICK_SECONDS)
+    api = KubernetesApi.load(settings.kubeconfig_file, settings.kube_context)
+    try:
+        return _look(context, settings, api, deadline)
+    finally:
+        api.close()
+
+
+def _look(
+    context: dg.SensorEvaluationContext, settings: Settings, api: "KubernetesApi", deadline: Deadline
+) -> dg.SensorResult:
+    work = Work(functools.partial(plan, rules=settings.rules))
+    collector = Collector(api, RunReader(context.instance), work, deadline, context.log)
+    cursor = collector.run(targets_of(settings.namespaces, api.namespace), cursor_of(context.cursor))
+    text = collector.report.text()
+    context.log.info("%s", text)
+    return dg.SensorResult(skip_reason=text, cursor=cursor.text())
+
+
+cleanup_expired_rayclusters = build_cleanup_sensor(minimum_interval_seconds=interval_seconds(os.environ))
+"""A sensor as `build_cleanup_sensor` makes it, configured by the environment alone."""

@@ -1,0 +1,1 @@
+"""Why a cluster does not come up."""

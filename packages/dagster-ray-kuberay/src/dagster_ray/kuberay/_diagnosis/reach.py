@@ -1,0 +1,64 @@
+"""Why a head that runs takes no driver. Pure."""
+
+from collections.abc import Iterator
+
+from dagster_ray.kuberay._diagnosis.facts import Facts, is_head, is_true
+from dagster_ray.kuberay._diagnosis.situations import Finding, finding
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text
+
+_PORTS = ("client", "dashboard")
+
+
+def reach_findings(facts: Facts) -> Iterator[Finding]:
+    """Yield what stands between a driver and the head."""
+    if facts.token_refused is not None:
+        sentence = f"the cluster wants a token: its dashboard answered {facts.token_refused}"
+        yield finding("token", "Unauthorized", sentence, fatal=True)
+    if facts.mismatch is not None:
+        what, ours, theirs = facts.mismatch
+        sentence = f"the cluster runs {what} {theirs}, the step {what} {ours}"
+        yield finding("version-mismatch", what, sentence, fatal=True)
+    yield from _services(facts)
+    if facts.closed_port is not None and _head_is_ready(facts):
+        sentence = f"the head is ready, but nothing accepts drivers at {facts.closed_port}"
+        yield finding("client-port-closed", "Refused", sentence)
+
+
+def _head_is_ready(facts: Facts) -> bool:
+    return is_true(facts.raycluster or {}, "HeadPodReady") or any(
+        is_head(pod) and is_true(pod, "Ready") for pod in facts.pods
+    )
+
+
+def _services(facts: Facts) -> Iterator[Finding]:
+    """Yield what is wrong with the head's Service (KubeRay: controllers/ray/common/service.go)."""
+    head = next((service for service in facts.services or () if _is_heads(service, facts)), None)
+    if head is None:
+        yield from _ports(mapping(mapping((facts.raycluster or {}).get("status")).get("endpoints")), "the cluster")
+        return
+    names = {text(port, "name"): True for port in mappings(at(head, "spec", "ports"))}
+    yield from _ports(names, f"Service {name_of(head)}")
+    if facts.endpoint_slices is not None and any(is_head(pod) and at(pod, "status", "podIP") for pod in facts.pods):
+        slices = [s for s in facts.endpoint_slices if _slice_service(s) == name_of(head)]
+        if not any(at(endpoint, "addresses") for s in slices for endpoint in mappings(s.get("endpoints"))):
+            selector = ", ".join(f"{key}={value}" for key, value in mapping(at(head, "spec", "selector")).items())
+            sentence = f"Service {name_of(head)} has no endpoints: no pod has the labels {selector or '(none)'}"
+            yield finding("no-endpoints", "NoEndpoints", sentence)
+
+
+def _is_heads(service: Manifest, facts: Facts) -> bool:
+    known = text(facts.raycluster, "status", "head", "serviceName")
+    if known:
+        return name_of(service) == known
+    return text(service, "metadata", "labels", "ray.io/node-type") == "head"
+
+
+def _slice_service(endpoint_slice: Manifest) -> str:
+    return text(endpoint_slice, "metadata", "labels", "kubernetes.io/service-name")
+
+
+def _ports(names: Manifest, whose: str) -> Iterator[Finding]:
+    missing = [name for name in _PORTS if name not in names]
+    if names and missing:
+        sentence = f"{whose} has no port named {' and none named '.join(missing)}; there are {', '.join(sorted(names))}"
+        yield finding("port-not-named", "NoPort", sentence)

@@ -1,0 +1,1 @@
+"""Ways to a head and to what it serves."""

@@ -1,0 +1,311 @@
+"""Ports of this machine that the Kubernetes API carries to a pod.
+
+One websocket for each accepted connection (subprotocol v4.channel.k8s.io: the first byte of a frame is the channel,
+and the first frame of a channel holds the port number). It carries HTTP and gRPC (run with kube-apiserver 1.36).
+"""
+
+# websocket-client is typed in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Callable, Generator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from typing_extensions import Protocol
+
+from dagster_ray.core import Deadline
+from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._head.dial import FRAME_HEADER_BYTES, PREFACE, looks_like_http2
+from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, UnauthorizedError
+
+if TYPE_CHECKING:
+    from websocket import WebSocket
+
+_log = logging.getLogger("dagster_ray")
+
+_DATA, _ERROR = 0, 1
+_BINARY, _CLOSE = 2, 8
+_CHUNK_BYTES = 65536
+_OPEN_SECONDS = 10.0
+_JOIN_SECONDS = 2.0
+_REST_SECONDS = 5.0
+_ACCEPT_PAUSE_SECONDS = 0.1
+
+
+class StreamOpener(Protocol):
+    """What opens a stream to a pod: `KubernetesApi`."""
+
+    def open_stream(self, namespace: str, pod: str, port: int, timeout_seconds: float) -> "WebSocket":
+        """Return a connected websocket to one port of a pod."""
+        ...
+
+
+class PodStream:
+    """The bytes of one port of a pod, over a websocket."""
+
+    def __init__(self, websocket: "WebSocket") -> None:
+        """Take a websocket that was just connected."""
+        self._websocket = websocket
+        self._greeted: set[int] = set()
+        self._sending = threading.Lock()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes to the pod."""
+        with self._sending:
+            self._websocket.send_binary(bytes([_DATA]) + data)
+
+    def recv(self) -> bytes:
+        """Return bytes from the pod; none at the end of the stream, or when the pod's side failed."""
+        while True:
+            opcode, frame = self._websocket.recv_data()
+            if opcode == _CLOSE or not frame:
+                return b""
+            channel, data = frame[0], frame[1:]
+            if opcode != _BINARY or channel not in {_DATA, _ERROR}:
+                continue
+            if channel not in self._greeted:  # the port number
+                self._greeted.add(channel)
+                data = data[2:]
+            if channel == _ERROR and data:
+                _log.debug("The pod's side of a port-forward failed: %s", data[:200].decode(errors="replace"))
+                return b""
+            if channel == _DATA and data:
+                return data
+
+    def set_timeout(self, seconds: float) -> None:
+        """Bound each following call; an OSError or a websocket error says that it took longer."""
+        self._websocket.settimeout(seconds)
+
+    def interrupt(self) -> None:
+        """End the calls of other threads; the socket stays theirs until `close`."""
+        sock = self._websocket.sock
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                # Not SSLSocket.shutdown: it drops TLS first, and a thread that sends just then would send plain text.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the socket, once no other thread uses it."""
+        self.interrupt()
+        self._websocket.shutdown()
+
+
+class _Carriage:
+    """One local connection and its stream: two threads, each of which ends the other."""
+
+    def __init__(self, local: socket.socket, stream: PodStream) -> None:
+        self._local, self._stream = local, stream
+        self._chunks_from_pod = 0
+        self._pod_ended = threading.Event()
+
+    def outward(self) -> None:
+        """Carry what this machine sends, then wait for the rest of the pod's answer."""
+        try:
+            while data := self._local.recv(_CHUNK_BYTES):
+                self._stream.send(data)
+            self._wait_for_rest()
+        except Exception as error:  # noqa: BLE001 - websocket-client has many names for a broken connection
+            _log.debug("A port-forward ended: %s", type(error).__name__)
+        finally:
+            self._stream.interrupt()
+
+    def inward(self) -> None:
+        """Carry what the pod sends."""
+        try:
+            while data := self._stream.recv():
+                self._chunks_from_pod += 1
+                self._local.sendall(data)
+        except Exception as error:  # noqa: BLE001 - websocket-client has many names for a broken connection
+            _log.debug("A port-forward ended: %s", type(error).__name__)
+        finally:
+            self._pod_ended.set()
+            _interrupt(self._local)
+            self._stream.interrupt()
+
+    def _wait_for_rest(self) -> None:
+        """Wait until the pod ends, or sends nothing for a while.
+
+        The protocol cannot tell the pod that no more comes, so a local end is told by closing the stream; at once
+        would cut the answer to a client that ends its half first.
+        """
+        seen = -1
+        while seen != self._chunks_from_pod:
+            seen = self._chunks_from_pod
+            if self._pod_ended.wait(_REST_SECONDS):
+                return
+
+
+class PortForward:
+    """Local ports that lead to a pod for as long as this object is open.
+
+    Every connection asks `find_pod` where to go, so new connections find a new head by themselves.
+    """
+
+    def __init__(
+        self, opener: StreamOpener, namespace: str, find_pod: Callable[[], str], ports: tuple[int, ...]
+    ) -> None:
+        """Listen on 127.0.0.1, on a free port for each port of the pod.
+
+        Args:
+            opener: What opens streams.
+            namespace: The pod's namespace.
+            find_pod: Returns the pod's name now.
+            ports: Ports of the pod.
+        """
+        self._opener, self._namespace, self._find_pod = opener, namespace, find_pod
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._open: set[socket.socket | PodStream] = set()
+        self._threads: set[threading.Thread] = set()
+        self._listeners = {port: socket.create_server(("127.0.0.1", 0)) for port in ports}
+        self._local_ports = {port: int(listener.getsockname()[1]) for port, listener in self._listeners.items()}
+        self._acceptors = [self._start(self._accept, listener, port) for port, listener in self._listeners.items()]
+
+    def __enter__(self) -> "PortForward":
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def local_port(self, port: int) -> int:
+        """Return the port of this machine that leads to a port of the pod."""
+        return self._local_ports[port]
+
+    def accepts(self, port: int, timeout_seconds: float) -> bool:
+        """Return whether a gRPC server answers on a port of the pod.
+
+        Args:
+            port: Port of the pod.
+            timeout_seconds: Longest wait for the stream and the answer together.
+
+        Raises:
+            ForbiddenError, UnauthorizedError: The account may not open streams; no other try will change that.
+        """
+        deadline = Deadline(timeout_seconds)
+        stream = self._open_stream(port, max(0.1, timeout_seconds), tell=(ForbiddenError, UnauthorizedError))
+        if stream is None:
+            return False
+        with contextlib.closing(stream), self._interruptible(stream):
+            try:
+                stream.set_timeout(max(0.01, deadline.remaining_seconds()))
+                stream.send(PREFACE)
+                data = b""
+                while len(data) < FRAME_HEADER_BYTES:
+                    stream.set_timeout(max(0.01, deadline.remaining_seconds()))
+                    more = stream.recv()
+                    if not more or deadline.is_over():
+                        return False
+                    data += more
+                return looks_like_http2(data)
+            except Exception as error:  # noqa: BLE001 - websocket-client has many names for a broken connection
+                _log.debug("Nothing answered through a port-forward: %s", type(error).__name__)
+                return False
+
+    def close(self) -> None:
+        """Close the ports and every connection, and end the threads."""
+        deadline = Deadline(_JOIN_SECONDS)
+        self._closed.set()
+        for listener in self._listeners.values():
+            _wake(listener)
+        self._join(self._acceptors, deadline)  # first: they start further threads
+        for listener in self._listeners.values():
+            listener.close()
+        with self._lock:
+            opened, threads = list(self._open), list(self._threads)
+        for end in opened:
+            _interrupt(end)
+        self._join(threads, deadline)
+
+    @staticmethod
+    def _join(threads: list[threading.Thread], deadline: Deadline) -> None:
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(deadline.remaining_seconds())
+
+    def _start(self, run: Callable[..., None], *args: object) -> threading.Thread:
+        def work() -> None:
+            try:
+                run(*args)
+            finally:
+                with self._lock:
+                    self._threads.discard(thread)
+
+        thread = threading.Thread(target=work, name="dagster-ray port-forward", daemon=True)
+        with self._lock:
+            self._threads.add(thread)
+        thread.start()
+        return thread
+
+    @contextlib.contextmanager
+    def _interruptible(self, end: socket.socket | PodStream) -> Generator[None]:
+        """Let `close` interrupt a connection while the body runs."""
+        with self._lock:
+            self._open.add(end)
+        try:
+            if self._closed.is_set():  # close() may have looked already
+                _interrupt(end)
+            yield
+        finally:
+            with self._lock:
+                self._open.discard(end)
+
+    def _open_stream(
+        self, port: int, timeout_seconds: float, tell: tuple[type[DagsterRayError], ...] = ()
+    ) -> PodStream | None:
+        try:
+            return PodStream(self._opener.open_stream(self._namespace, self._find_pod(), port, timeout_seconds))
+        except tell:
+            raise
+        except (DagsterRayError, OSError) as error:
+            _log.debug("A port-forward could not be opened: %s", error)
+            return None
+
+    def _accept(self, listener: socket.socket, port: int) -> None:
+        while not self._closed.is_set():
+            try:
+                local, _ = listener.accept()
+            except OSError as error:  # closed; or the client has gone, or no file descriptor is free now
+                if not self._closed.wait(_ACCEPT_PAUSE_SECONDS):
+                    _log.debug("A local port accepted nothing: %s", error)
+                continue
+            self._start(self._carry, local, port)
+
+    def _carry(self, local: socket.socket, port: int) -> None:
+        """Carry one connection, both ways."""
+        with local, self._interruptible(local):
+            with contextlib.suppress(OSError):
+                local.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stream = self._open_stream(port, _OPEN_SECONDS)
+            if stream is None:
+                return
+            with contextlib.closing(stream), self._interruptible(stream):
+                carriage = _Carriage(local, stream)
+                outward = self._start(carriage.outward)
+                carriage.inward()
+                outward.join()
+
+
+def _interrupt(end: socket.socket | PodStream) -> None:
+    """End the calls that other threads make on a connection."""
+    if isinstance(end, PodStream):
+        end.interrupt()
+        return
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+
+
+def _wake(listener: socket.socket) -> None:
+    """End a thread's wait in `accept`."""
+    try:
+        listener.shutdown(socket.SHUT_RDWR)
+    except OSError:  # only Linux can do that: elsewhere a connection ends the wait
+        with contextlib.suppress(OSError):
+            socket.create_connection(listener.getsockname(), timeout=1.0).close()

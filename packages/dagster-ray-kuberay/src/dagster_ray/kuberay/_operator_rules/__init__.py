@@ -1,0 +1,1 @@
+"""What the KubeRay operator knows and refuses, told before it is asked."""

@@ -1,0 +1,179 @@
+"""From a call of `PipesKubeRayJobClient` to the RayJob that is wanted."""
+
+# Type checkers see no type in Dagster's config classes.
+# pyright: reportUnknownMemberType=false
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dagster_ray.core import CleanupPolicy, Deadline, identity_of
+from dagster_ray.kuberay._kubernetes.errors import NotFoundError
+from dagster_ray.kuberay._kubernetes.fields import at, mapping
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
+from dagster_ray.kuberay._labels import cleanup_labels
+from dagster_ray.kuberay._pipes.attempts import ATTEMPT_ANNOTATION, CALL_LABEL, SUBMISSION_ANNOTATION
+from dagster_ray.kuberay._pipes.job import PipesJob
+from dagster_ray.kuberay._spec.errors import InvalidSpecError
+from dagster_ray.kuberay._spec.manifests import (
+    DEFAULT_TTL_SECONDS,
+    RenderInput,
+    metadata_text,
+    render_rayjob,
+    render_selecting_rayjob,
+)
+from dagster_ray.kuberay._spec.merge import merged
+from dagster_ray.kuberay._status.created import Created
+from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish
+from dagster_ray.kuberay._steps.wishes import fields_of_ours, image_of, namespace_of, operator_deadline
+from dagster_ray.kuberay.configs import InteractiveRayJobConfig
+
+if TYPE_CHECKING:
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+    from dagster_ray.pipes.clients import StepContext
+
+RETRY_SECONDS = 600
+"""How long a cluster outlives its job while the step has not read all of it: a retry finds it within this time."""
+_NO_IMAGE = "image-is-not-known"
+_TTL = "ttlSecondsAfterFinished"
+
+
+@dataclass(frozen=True, slots=True)
+class RayJobSettings:
+    """The arguments of a client that a RayJob follows from."""
+
+    image: str | None
+    env_vars: Mapping[str, str]
+    queue: str | None
+    priority: str | None
+    timeout_seconds: float
+    cleanup: CleanupPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class CallIds:
+    """The names of one attempt of one call.
+
+    Attributes:
+        key: What names the call in its run.
+        number: The attempt.
+        name: The RayJob, unless the user names it.
+        submission_id: Its Ray job.
+    """
+
+    key: str
+    number: int
+    name: str
+    submission_id: str
+
+
+def config_of(template: InteractiveRayJobConfig, call: PipesJob) -> InteractiveRayJobConfig:
+    """Return the RayJob of a call: what it says itself over the client's template.
+
+    Raises:
+        InvalidSpecError, SpecFileError: It cannot work.
+        pydantic.ValidationError: The same, from the checks of the configuration.
+    """
+    if not call.template:
+        return template.with_file()
+    own = InteractiveRayJobConfig(**call.template)
+    return InteractiveRayJobConfig(**merged(template.plain(), own.plain()))
+
+
+def wish_of(
+    config: InteractiveRayJobConfig,
+    cluster: str | None,
+    ids: CallIds,
+    settings: RayJobSettings,
+    *,
+    context: "StepContext",
+    api: "KubernetesApi",
+) -> Wish:
+    """Return the RayJob that is wanted.
+
+    Raises:
+        InvalidSpecError, MissingVariableError: The spec cannot be rendered.
+    """
+    ray_version = _local_ray()
+    image = image_of(settings.image, context, ray_version or _NO_IMAGE)
+    identity = identity_of(context)
+    creation_id = uuid.uuid4().hex
+    notes = {SUBMISSION_ANNOTATION: ids.submission_id, ATTEMPT_ANNOTATION: str(ids.number)}
+    common = RenderInput(
+        name="",
+        namespace=namespace_of(config, api),
+        labels={**identity.labels, **cleanup_labels(settings.cleanup), CALL_LABEL: ids.key},
+        annotations={**identity.annotations, **notes, CREATION_ANNOTATION: creation_id},
+        image=_NO_IMAGE if ray_version is None and "public image" in image.source else image.image,
+        ray_version=ray_version,
+        env_vars=settings.env_vars,
+        queue=settings.queue,
+        priority=settings.priority,
+        pre_running_deadline_seconds=operator_deadline(settings.timeout_seconds),
+        environ=os.environ,
+    )
+
+    def render(name: str) -> dict[str, Any]:
+        wish = dataclasses.replace(common, name=name)
+        if cluster is not None:
+            return render_selecting_rayjob(config, cluster, wish)
+        return _with_retry_window(_with_known_images(render_rayjob(config, wish)))
+
+    name = metadata_text(config, "name", os.environ) or ids.name
+    render(name)  # what cannot be rendered is told before anything is asked for
+    return Wish(RAYJOBS, common.namespace, (name,), creation_id, render, fields_of_ours(config))
+
+
+def _local_ray() -> str | None:
+    try:
+        return importlib.metadata.version("ray")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _with_known_images(rayjob: dict[str, Any]) -> dict[str, Any]:
+    if f'"{_NO_IMAGE}"' in json.dumps(rayjob):
+        reason = "is not set, and without ray in the step's environment no public image matches"
+        raise InvalidSpecError("image", reason, "give the client an `image`, or each container of the spec")
+    return rayjob
+
+
+def _with_retry_window(rayjob: dict[str, Any]) -> dict[str, Any]:
+    """Let the cluster live long enough for a retry of a step that died; `final_ttl` ends that."""
+    spec = rayjob["spec"]
+    if spec.get("deletionStrategy") or not spec.get("shutdownAfterJobFinishes"):
+        return rayjob
+    return {**rayjob, "spec": {**spec, _TTL: max(RETRY_SECONDS, int(spec.get(_TTL) or 0))}}
+
+
+def final_ttl(config: InteractiveRayJobConfig, rayjob: Mapping[str, Any]) -> int | None:
+    """Return the seconds that the cluster lives on once all is read; None if they are what the RayJob has."""
+    wanted = config.plain()["spec"].get(_TTL, DEFAULT_TTL_SECONDS)
+    present = at(rayjob, "spec", _TTL)
+    if not isinstance(present, int) or not isinstance(wanted, int) or at(rayjob, "spec", "deletionStrategy"):
+        return None
+    return wanted if wanted < present else None
+
+
+def existing_cluster(api: "KubernetesApi", namespace: str, name: str, deadline: Deadline) -> Mapping[str, Any]:
+    """Return the RayCluster that a call selects; the operator would wait for it for ever.
+
+    Raises:
+        InvalidSpecError: It does not exist.
+    """
+    try:
+        return api.get(RAYCLUSTERS, namespace, name, deadline)
+    except NotFoundError as error:
+        reason = f"names the RayCluster {namespace}/{name}, which does not exist"
+        raise InvalidSpecError("clusterSelector", reason, "create it first, or leave the selector out") from error
+
+
+def with_cluster_spec(job: Created, cluster: Mapping[str, Any]) -> Created:
+    """Return a RayJob as if it had made the cluster that it selects, so that its token and ports are found."""
+    spec = {**mapping(job.manifest.get("spec")), "rayClusterSpec": mapping(cluster.get("spec"))}
+    return dataclasses.replace(job, manifest={**job.manifest, "spec": spec})

@@ -1,0 +1,278 @@
+"""One call of `PipesKubeRayJobClient`: a RayJob around a Ray job, from its creation to its cleanup."""
+
+# Type checkers see no type in Dagster's config classes.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from dagster import PipesContextInjector
+
+from dagster_ray.core import Deadline, interrupts_deferred
+from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._head.pod_agents import ForwardedAgents
+from dagster_ray.kuberay._head.route import Access, goes_direct
+from dagster_ray.kuberay._kubernetes.errors import NotFoundError, UnavailableError
+from dagster_ray.kuberay._kubernetes.fields import at
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
+from dagster_ray.kuberay._pipes.attempts import CALL_LABEL, SUBMISSION_ANNOTATION, Found, choose_rayjob
+from dagster_ray.kuberay._pipes.rayjob import (
+    CallIds,
+    RayJobSettings,
+    existing_cluster,
+    final_ttl,
+    wish_of,
+    with_cluster_spec,
+)
+from dagster_ray.kuberay._pipes.watch import RayJobWatch
+from dagster_ray.kuberay._preflight.checks import Flight, Preflight, check
+from dagster_ray.kuberay._status.created import Created, created
+from dagster_ray.kuberay._steps import cluster_steps as steps
+from dagster_ray.kuberay._steps import interactive_steps
+from dagster_ray.kuberay._steps.creation import Wish, create
+from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
+from dagster_ray.kuberay._steps.wishes import namespace_of
+from dagster_ray.pipes import CompletedRayJob, RayJobClient
+from dagster_ray.pipes.clients import Attempt, CallIdentity, JobRun, Place, RunSettings, StepContext
+from dagster_ray.pipes.errors import JobNotFoundError, RayJobFailedError
+
+if TYPE_CHECKING:
+    from dagster_ray.kuberay._head.route import Route
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+    from dagster_ray.kuberay.configs import InteractiveRayJobConfig
+
+_CLEANUP_SECONDS = 20.0
+_LEAST_CALL_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """The arguments of a client."""
+
+    rayjob: RayJobSettings
+    run: RunSettings
+    queue_timeout: float
+    access: Access
+    head_host: str | None
+    preflight: Preflight
+    kubeconfig_file: str | None
+    kube_context: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What one call is about."""
+
+    context: StepContext
+    identity: CallIdentity
+    config: "InteractiveRayJobConfig"
+    cluster: str | None
+    job: Mapping[str, Any]
+    extras: Mapping[str, Any] | None
+    injector: PipesContextInjector
+
+
+def run_call(settings: ClientSettings, call: Call) -> CompletedRayJob:
+    """Run a Ray job on a RayJob's cluster, and clean up as the lifecycle says, also when the step is interrupted."""
+    api = steps.load_api(settings.kubeconfig_file, settings.kube_context)
+    with ExitStack() as opened:
+        opened.callback(api.close)
+        return _RayJobCall(settings, call, api, opened).run()
+
+
+class _RayJobCall:
+    """What one call holds."""
+
+    def __init__(self, settings: ClientSettings, call: Call, api: "KubernetesApi", opened: ExitStack) -> None:
+        self._settings, self._call, self._api, self._opened = settings, call, api, opened
+        self._log: logging.Logger = call.context.log
+        self._namespace = namespace_of(call.config, api)
+        self._wish: Wish | None = None
+        self._job: Created | None = None
+        self._watch: RayJobWatch | None = None
+        self._is_submitted = False
+
+    def run(self) -> CompletedRayJob:
+        """Run the job to its end."""
+        try:
+            place, attempt = self._prepare(Deadline(self._settings.rayjob.timeout_seconds))
+            run = JobRun(place, self._call.context, self._settings.run, self._call.identity)
+            found = run.run(attempt, self._call.job, self._call.extras, self._call.injector, self._submitted)
+        except BaseException as error:
+            with interrupts_deferred(redeliver=False):
+                self._end_after(error)
+            raise
+        with interrupts_deferred(redeliver=True):
+            self._end_after(None)
+        return found
+
+    # From nothing to a dashboard
+
+    def _prepare(self, deadline: Deadline) -> tuple[Place, Attempt]:
+        """Return where the job runs, and whether it is there already."""
+        ids, found = self._choose(deadline)
+        if found is not None:
+            self._adopt(ids, found, deadline)
+        else:
+            self._create(ids, deadline)
+        plan = steps.wait_plan(
+            self._api,
+            access=self._settings.access,
+            head_host=self._settings.head_host,
+            queue_timeout=self._settings.queue_timeout,
+            goal="dashboard",
+            even_if_complete=found is not None and found.is_complete,
+        )
+        waiting, route = self._wait(plan, deadline)
+        job = self._created
+        client = self._job_client(job, waiting, route, deadline)
+        self._watch = watch = self._opened.enter_context(RayJobWatch(self._api, job, waiting, self._log))
+        place = Place(
+            client,
+            route=self._agent_route(waiting.cluster or job.name, direct=plan.direct),
+            check=watch.check,
+            metadata={"dagster_ray/rayjob": dg.MetadataValue.text(f"{job.namespace}/{job.name}")},
+            has_link=plan.direct,
+        )
+        return place, self._attempt(client, ids, found)
+
+    def _choose(self, deadline: Deadline) -> tuple[CallIds, Found | None]:
+        """Look for what earlier attempts have left."""
+        identity = self._call.identity
+        keys = [identity.key(run_id) for run_id in identity.runs]
+        selector = f"{CALL_LABEL} in ({','.join(keys)})"
+        listed = self._api.list(RAYJOBS, self._namespace, deadline, label_selector=selector).items
+        choice = choose_rayjob(keys, listed)
+        name = identity.submission_id(identity.runs[0], choice.number)
+        submission_id = str(self._call.job.get("submission_id") or name)
+        found = choice.found
+        if found is not None:
+            found = self._with_cluster_there(found, deadline)
+        if found is not None:
+            submission_id = str(at(found.rayjob, "metadata", "annotations", SUBMISSION_ANNOTATION) or submission_id)
+        return CallIds(keys[0], choice.number, name, submission_id), found
+
+    def _with_cluster_there(self, found: Found, deadline: Deadline) -> Found | None:
+        """Return a RayJob whose job is complete only if its cluster still has what the job has written."""
+        if not found.is_complete:
+            return found
+        name = str(at(found.rayjob, "status", "rayClusterName") or "")
+        try:
+            cluster = self._api.get(RAYCLUSTERS, self._namespace, name, deadline)
+        except NotFoundError:
+            cluster = None
+        if cluster is None or at(cluster, "metadata", "deletionTimestamp"):
+            said = at(found.rayjob, "metadata", "name")
+            self._log.warning("RayJob %s has succeeded, but its cluster is deleted; the job is run again.", said)
+            return None
+        return found
+
+    def _adopt(self, ids: CallIds, found: Found, deadline: Deadline) -> None:
+        rayjob = found.rayjob
+        self._job = job = created(RAYJOBS, self._namespace, rayjob)
+        self._wish = Wish(RAYJOBS, self._namespace, (job.name,), "", lambda _: dict(rayjob), frozenset())
+        self._is_submitted = bool(at(rayjob, "spec", "jobId"))
+        self._log.info("Following %s, which an earlier attempt has left, for %s.", job.target, ids.submission_id)
+        if self._call.cluster is not None:
+            cluster = existing_cluster(self._api, self._namespace, self._call.cluster, deadline)
+            self._job = with_cluster_spec(self._job, cluster)
+
+    def _create(self, ids: CallIds, deadline: Deadline) -> None:
+        call, settings = self._call, self._settings
+        cluster = None
+        if call.cluster is not None:
+            cluster = existing_cluster(self._api, self._namespace, call.cluster, deadline)
+        wish = wish_of(call.config, call.cluster, ids, settings.rayjob, context=call.context, api=self._api)
+        direct = goes_direct(settings.access, in_cluster=self._api.in_cluster, head_host=settings.head_host)
+        features = ("pipes",) if direct else ("pipes", "port-forward")
+        flight = Flight(wish, wish.render(wish.names[0]), features, is_driver=False)
+        check(self._api, flight, settings.preflight, deadline, self._log)
+        self._wish = wish
+        try:
+            self._job = create(self._api, self._wish, deadline, self._log)
+        except DagsterRayError as error:
+            if not isinstance(error, UnavailableError):
+                self._wish = None  # the server has refused: there is nothing to delete
+            raise
+        self._log.info("%s is created.", self._job.target)
+        if cluster is not None:
+            self._job = with_cluster_spec(self._job, cluster)
+
+    def _wait(self, plan: WaitPlan, deadline: Deadline) -> "tuple[ClusterWait, Route]":
+        self._job, waiting, route = interactive_steps.wait(
+            self._api, self._wanted, self._created, plan, log=self._log, deadline=deadline
+        )
+        self._opened.callback(route.close)
+        return waiting, route
+
+    def _job_client(self, job: Created, waiting: ClusterWait, route: "Route", deadline: Deadline) -> RayJobClient:
+        token = steps.token(self._api, job, waiting, deadline)
+        seconds = max(_LEAST_CALL_SECONDS, deadline.remaining_seconds())
+        client = RayJobClient(route.address, token=token, timeout=seconds, use_proxies=False)
+        self._opened.callback(client.close)
+        return client
+
+    def _agent_route(self, cluster: str, *, direct: bool) -> Callable[[str], str | None]:
+        if not direct:
+            agents = ForwardedAgents(self._api, self._namespace, cluster)
+            self._opened.callback(agents.close)
+            return agents.route
+        # A host name for the head says nothing of the pods' own addresses.
+        reachable = self._api.in_cluster or self._settings.head_host is None
+        return lambda url: url if reachable else None
+
+    def _attempt(self, client: RayJobClient, ids: CallIds, found: Found | None) -> Attempt:
+        if found is None:
+            return Attempt(ids.submission_id)
+        try:
+            return Attempt(ids.submission_id, client.details(ids.submission_id))
+        except JobNotFoundError:
+            return Attempt(ids.submission_id)  # the earlier attempt came as far as the RayJob
+
+    def _submitted(self, submission_id: str) -> None:
+        self._is_submitted = True
+        if self._watch is not None:
+            self._watch.submitted(submission_id)
+
+    @property
+    def _created(self) -> Created:
+        assert self._job is not None  # noqa: S101 - set by _create or _adopt
+        return self._job
+
+    @property
+    def _wanted(self) -> Wish:
+        assert self._wish is not None  # noqa: S101 - set by _create or _adopt
+        return self._wish
+
+    # The end
+
+    def _end_after(self, error: BaseException | None) -> None:
+        """Delete the RayJob, or leave it to the operator."""
+        if self._wish is None:
+            return
+        if error is not None and self._is_submitted and self._settings.run.leaves_job(error):
+            return  # the job goes on, for a retry
+        policy = self._settings.rayjob.cleanup
+        if policy == "always" or (policy == "on_exception" and error is not None and not self._left_to_operator(error)):
+            try:
+                steps.delete(self._api, self._wish, self._job, self._call.context, Deadline(_CLEANUP_SECONDS))
+            except DagsterRayError as failed:
+                self._log.warning("The RayJob could not be deleted: %s", failed)
+            return
+        self._shorten_life()
+
+    def _left_to_operator(self, error: BaseException) -> bool:
+        """Return whether the spec says what follows from a job that has failed, which the operator sees itself."""
+        strategy = at(self._job.manifest, "spec", "deletionStrategy") if self._job is not None else None
+        return bool(strategy) and isinstance(error, RayJobFailedError)
+
+    def _shorten_life(self) -> None:
+        if self._job is None or self._watch is None or self._call.cluster is not None:
+            return
+        seconds = final_ttl(self._call.config, self._job.manifest)
+        if seconds is not None:
+            self._watch.shorten_life(seconds)

@@ -1,0 +1,215 @@
+"""Which rights of the Kubernetes API each feature needs. Pure.
+
+The one table that the `dagster-ray` command, the documents and the tests read. The tests run each feature on the
+simulator under exactly these rights, and without each of them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dagster_ray.kuberay._spec.errors import InvalidSpecError
+
+_RAY = "ray.io"
+_ROLE_API = "rbac.authorization.k8s.io/v1"
+# The order in which verbs are written.
+_VERBS = ("create", "get", "list", "watch", "patch", "delete")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """Verbs on one resource.
+
+    Attributes:
+        group: The API group; empty for the core group.
+        resource: The resource, with its part: `pods/log`.
+        verbs: What is done with it.
+        without: What happens without it, where the work goes on all the same. Empty: it does not.
+    """
+
+    group: str
+    resource: str
+    verbs: tuple[str, ...]
+    without: str = ""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the feature does not work without it."""
+        return not self.without
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """One verb of a grant."""
+
+    feature: str
+    group: str
+    resource: str
+    verb: str
+    without: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Something that people use, and what it does with the Kubernetes API."""
+
+    name: str
+    purpose: str
+    grants: tuple[Grant, ...]
+
+    @property
+    def rights(self) -> tuple[Right, ...]:
+        """Each verb by itself."""
+        return tuple(
+            Right(self.name, grant.group, grant.resource, verb, grant.without)
+            for grant in self.grants
+            for verb in grant.verbs
+        )
+
+
+# Always before KubeRay 1.5.1; after, where the head has got its address late.
+_HEAD_BY_CLUSTER = Grant(_RAY, "rayclusters", ("list", "watch"))
+# API servers before 1.35 ask for `get`, later ones for `create`.
+_FORWARD = Grant("", "pods/portforward", ("create", "get"))
+
+FEATURES: tuple[Feature, ...] = (
+    Feature(
+        "interactive",
+        "steps of `KubeRayInteractiveJob`",
+        (Grant(_RAY, "rayjobs", _VERBS), _HEAD_BY_CLUSTER),
+    ),
+    Feature(
+        "cluster",
+        "steps of `KubeRayCluster` with a cluster of their own, or one that exists",
+        (
+            Grant(_RAY, "rayclusters", ("create", "get", "list", "watch", "delete")),
+            Grant(_RAY, "rayclusters", ("patch",), "a cluster that exists already gets no lock"),
+        ),
+    ),
+    Feature(
+        "sharing",
+        "steps of `KubeRayCluster` with shared clusters",
+        (
+            Grant(_RAY, "rayclusters", ("create", "get", "list", "watch", "patch")),
+            Grant(_RAY, "rayclusters", ("delete",), "a cluster that never came up is left to the cleanup sensor"),
+        ),
+    ),
+    Feature(
+        "pipes",
+        "steps of `PipesKubeRayJobClient`",
+        (
+            Grant(_RAY, "rayjobs", _VERBS),
+            _HEAD_BY_CLUSTER,
+            Grant(_RAY, "rayclusters", ("get",), "neither `cluster_selector` nor retries of jobs that have succeeded"),
+        ),
+    ),
+    Feature("port-forward", 'steps outside of the cluster, or `access="port_forward"`', (_FORWARD,)),
+    Feature(
+        "node-logs",
+        'logs of `PipesKubeRayJobClient` from the nodes themselves, with `access="port_forward"`',
+        (Grant("", "pods", ("list",), "logs come through the dashboard, later"),),
+    ),
+    Feature("head-service", "a head Service of your own, NodePort or LoadBalancer", (Grant("", "services", ("get",)),)),
+    Feature("tokens", "clusters with a token", (Grant("", "secrets", ("get",)),)),
+    Feature(
+        "owner",
+        "the step's pod as owner of what it makes, unless the pod has POD_UID",
+        (Grant("", "pods", ("get",), "what a killed step leaves is deleted later, by its operator or the sensor"),),
+    ),
+    Feature(
+        "diagnosis",
+        "saying why a cluster does not come up",
+        (
+            Grant("", "pods", ("list",), "a slow start is explained less"),
+            Grant("", "events", ("list",), "a slow start is explained less"),
+            Grant("", "pods/log", ("get",), "the last lines of a head that crashed are missing"),
+        ),
+    ),
+    Feature(
+        "cleanup",
+        "the sensor `cleanup_expired_rayclusters`, and `dagster-ray gc`",
+        (
+            Grant(_RAY, "rayclusters", ("list", "delete")),
+            Grant(_RAY, "rayjobs", ("list", "delete")),
+        ),
+    ),
+    Feature(
+        "delete-job",
+        "the job `delete_rayclusters`",
+        (
+            Grant(_RAY, "rayclusters", ("list", "delete")),
+            Grant(_RAY, "rayjobs", ("list",), "clusters that somebody's RayJob runs on are not known"),
+        ),
+    ),
+    Feature(
+        "command",
+        "`dagster-ray clusters`, `logs` and `dashboard`",
+        (
+            Grant(_RAY, "rayclusters", ("get", "list")),
+            Grant(_RAY, "rayjobs", ("get", "list")),
+            Grant("", "pods", ("list",), "pod-hours are not known"),
+            Grant("", "pods/log", ("get",)),
+            _FORWARD,
+        ),
+    ),
+)
+NAMES = tuple(feature.name for feature in FEATURES)
+
+
+def features_of(names: Iterable[str]) -> tuple[Feature, ...]:
+    """Return features by name, in the order of the table.
+
+    Raises:
+        InvalidSpecError: There is no such feature.
+    """
+    wanted = set(names)
+    for name in sorted(wanted - set(NAMES)):
+        raise InvalidSpecError("feature", f"{name!r} does not exist", f"take one of {', '.join(NAMES)}")
+    return tuple(feature for feature in FEATURES if feature.name in wanted)
+
+
+def rights_of(features: Iterable[Feature]) -> tuple[Right, ...]:
+    """Return each right once; it is needed if any of the features needs it."""
+    found: dict[tuple[str, str, str], Right] = {}
+    for right in (one for feature in features for one in feature.rights):
+        key = right.group, right.resource, right.verb
+        if key not in found or (found[key].without and not right.without):
+            found[key] = right
+    return tuple(found.values())
+
+
+def rules_of(rights: Iterable[Right]) -> list[dict[str, list[str]]]:
+    """Return rights as the rules of a Role: resources with the same verbs share one."""
+    verbs: dict[tuple[str, str], set[str]] = {}
+    for right in rights:
+        verbs.setdefault((right.group, right.resource), set()).add(right.verb)
+    merged: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (group, resource), some in verbs.items():
+        merged.setdefault((group, tuple(verb for verb in _VERBS if verb in some)), []).append(resource)
+    ordered = sorted(merged.items(), key=lambda item: (item[0][0] != _RAY, item[1]))
+    return [
+        {"apiGroups": [group], "resources": sorted(resources), "verbs": list(some)}
+        for (group, some), resources in ordered
+    ]
+
+
+def role(name: str, namespace: str | None, features: Sequence[Feature]) -> Mapping[str, Any]:
+    """Return the Role that features need, as a manifest."""
+    metadata = {"name": name} if namespace is None else {"name": name, "namespace": namespace}
+    return {"apiVersion": _ROLE_API, "kind": "Role", "metadata": metadata, "rules": rules_of(rights_of(features))}
+
+
+def table(features: Iterable[Feature] = FEATURES) -> list[tuple[str, str, str, str, str, str]]:
+    """Return rows for people: feature, what it is for, group, resource, verbs, and what happens without."""
+    return [
+        (
+            feature.name,
+            feature.purpose,
+            grant.group or "core",
+            grant.resource,
+            ", ".join(grant.verbs),
+            grant.without or "it fails",
+        )
+        for feature in features
+        for grant in feature.grants
+    ]

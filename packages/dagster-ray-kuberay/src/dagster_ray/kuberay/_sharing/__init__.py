@@ -1,0 +1,1 @@
+"""RayClusters that steps share or adopt."""

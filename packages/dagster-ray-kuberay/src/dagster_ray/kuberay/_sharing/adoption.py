@@ -1,0 +1,45 @@
+"""Use a RayCluster that somebody else has made. It is never changed, except for a lock, and never deleted."""
+
+from typing import TYPE_CHECKING
+
+from dagster_ray.core import DagsterContext, Deadline, identity_of
+from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, NotFoundError
+from dagster_ray.kuberay._kubernetes.fields import at
+from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL
+from dagster_ray.kuberay._sharing.heartbeat import lock_patch
+from dagster_ray.kuberay._sharing.locks import Lock
+from dagster_ray.kuberay._sharing.steps import Held, new_lock_id
+from dagster_ray.kuberay._status.created import created
+from dagster_ray.kuberay._steps.cluster_steps import log_of
+from dagster_ray.kuberay._steps.creation import Wish
+
+if TYPE_CHECKING:
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+
+
+def adopt(
+    api: "KubernetesApi", wish: Wish, context: DagsterContext, ttl_seconds: float, deadline: Deadline
+) -> Held | None:
+    """Return the cluster that has the wanted name; None if dagster-ray has made it, for another step.
+
+    A lock on it tells its owner who uses it. An account that may not patch it uses it without.
+
+    Raises:
+        KubernetesError: It cannot be read.
+    """
+    try:
+        found = api.get(wish.kind, wish.namespace, wish.names[0], deadline)
+    except NotFoundError:
+        return None
+    if at(found, "metadata", "labels", MANAGED_BY_LABEL) == MANAGED_BY:
+        return None
+    own, now, identity = created(wish.kind, wish.namespace, found), api.server_time(), identity_of(context)
+    lock = Lock(new_lock_id(), identity.run_id, identity.step_key, now, now, ttl_seconds)
+    log = log_of(context)
+    log.info("%s exists and is used; dagster-ray has not made it and will not delete it.", own.target)
+    try:
+        api.patch(own.kind, own.namespace, own.name, lock_patch(own, lock.key, lock.text()), deadline)
+    except ForbiddenError as error:
+        log.info("%s gets no lock: %s", own.target, error.problem)
+        return Held(own, lock, made=False, is_locked=False)
+    return Held(own, lock, made=False)

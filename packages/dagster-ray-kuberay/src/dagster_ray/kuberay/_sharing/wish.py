@@ -1,0 +1,65 @@
+"""From a resource's fields and a step's context to the shared RayCluster that is wanted."""
+
+# Type checkers see no type in Dagster's config classes.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import dataclasses
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from dagster_ray.core import DagsterContext, identity_of
+from dagster_ray.kuberay._labels import GENERATION_LABEL
+from dagster_ray.kuberay._sharing.choice import selection_of, spec_hash
+from dagster_ray.kuberay._sharing.locks import Lock
+from dagster_ray.kuberay._sharing.steps import SharedWish, new_lock_id
+from dagster_ray.kuberay._spec.manifests import metadata_text, render_raycluster
+from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION
+from dagster_ray.kuberay._steps.wishes import Settings, render_input
+
+if TYPE_CHECKING:
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+    from dagster_ray.kuberay.configs import ClusterSharing, RayClusterConfig
+
+_PREFIX = "dagster"
+
+
+def shared_wish(
+    settings: "Settings[RayClusterConfig]",
+    sharing: "ClusterSharing",
+    context: DagsterContext,
+    api: "KubernetesApi",
+    log: logging.Logger,
+) -> SharedWish:
+    """Return the cluster that is wanted, to be shared with other steps.
+
+    Raises:
+        InvalidSpecError, SpecFileError, MissingVariableError: The spec cannot be rendered.
+    """
+    config = settings.config.with_file()
+    identity = identity_of(context)
+    common = render_input(settings, identity, context, api, log)
+    anybody = dataclasses.replace(common, name="any", labels={}, annotations={})
+    selection = selection_of(identity, sharing.rules(), spec_hash(render_raycluster(config, anybody)))
+
+    def render(name: str, generation: int, lock: Lock) -> dict[str, Any]:
+        labels = {**common.labels, **selection.labels, GENERATION_LABEL: str(generation)}
+        wish = dataclasses.replace(common, name=name, labels=labels)
+        manifest = render_raycluster(config, wish)
+        metadata = manifest["metadata"]
+        return {
+            **manifest,
+            "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), lock.key: lock.text()}},
+        }
+
+    return SharedWish(
+        namespace=common.namespace,
+        selection=selection,
+        prefix=metadata_text(config, "name", os.environ) or _PREFIX,
+        creation_id=common.annotations[CREATION_ANNOTATION],
+        lock_id=new_lock_id(),
+        run_id=identity.run_id,
+        step_key=identity.step_key,
+        ttl_seconds=sharing.ttl_seconds,
+        render=render,
+    )

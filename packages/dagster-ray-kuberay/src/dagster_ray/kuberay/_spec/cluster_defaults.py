@@ -1,0 +1,119 @@
+"""The cluster that is meant by an incomplete specification. Pure; the arguments are never changed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
+from dagster_ray.kuberay._spec.plain_json import Json
+from dagster_ray.kuberay._spec.pod_templates import completed_template, with_head_ports
+from dagster_ray.kuberay._spec.rendering import RenderInput
+
+DEFAULT_GROUP = "workers"
+DEFAULT_MAX_REPLICAS = 10
+# The operator derives these parameters from the container; a group's own `resources` replace them
+# (KubeRay controllers/ray/utils/validation.go refuses both together).
+RESOURCE_PARAMETERS = ("num-cpus", "num-gpus", "memory", "resources")
+
+
+def _number(value: object, default: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def replica_bounds(group: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the least and the most replicas of a group.
+
+    A group that gives only `replicas` keeps that size. One that gives no upper bound at all may have 10, or its
+    lower bound if that is more: the operator's own default has no limit.
+    """
+    replicas = _number(group.get("replicas"), 0)
+    least = _number(group.get("minReplicas"), replicas if group.get("maxReplicas") is None else 0)
+    most = max(replicas, least) if replicas else max(DEFAULT_MAX_REPLICAS, least)
+    return least, _number(group.get("maxReplicas"), most)
+
+
+def _can_grow(group: Mapping[str, Any]) -> bool:
+    least, most = replica_bounds(group)
+    return most > max(least, _number(group.get("replicas"), 0))
+
+
+def _deletes_workers(strategy: Mapping[str, Any]) -> bool:
+    policies = [at(strategy, outcome, "policy") for outcome in ("onSuccess", "onFailure")]
+    policies += [rule.get("policy") for rule in mappings(strategy.get("deletionRules"))]
+    return "DeleteWorkers" in policies
+
+
+def autoscales(cluster: Mapping[str, Any], strategy: Mapping[str, Any], *, queued: bool) -> bool:
+    """Return whether Ray's autoscaler runs if the user does not say it.
+
+    It does where a group can grow, but not beside what the operator refuses with it (DeleteWorkers, a suspended
+    group), nor in a queue: Kueue admits a cluster of a fixed size, and refuses autoscaling unless a feature of
+    newer versions is on.
+    """
+    groups = mappings(cluster.get("workerGroupSpecs", [{}]))
+    suspended = any(group.get("suspend") for group in groups)
+    return any(map(_can_grow, groups)) and not (queued or suspended or _deletes_workers(strategy))
+
+
+def completed_group(group: Mapping[str, Any], wish: RenderInput, *, autoscaling: bool) -> Json:
+    """Return a worker group with all that KubeRay 1.3 to 1.7 want.
+
+    Without autoscaling a group that may have workers starts with one at least: nothing would ever add it.
+    """
+    least, most = replica_bounds(group)
+    start = least if autoscaling else min(max(least, 1), most)
+    return {
+        **group,
+        "replicas": group.get("replicas", start),
+        "minReplicas": least,
+        "maxReplicas": most,
+        "rayStartParams": _start_params(group),
+        "template": completed_template(mapping(group.get("template")), wish, head=False),
+    }
+
+
+def _start_params(group: Mapping[str, Any]) -> Json:
+    # KubeRay 1.3 requires the field; its values are text.
+    given = mapping(group.get("rayStartParams"))
+    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in given.items()}
+
+
+def completed_head(head: Mapping[str, Any], wish: RenderInput, *, has_workers: bool) -> Json:
+    """Return a head group with all that KubeRay 1.3 to 1.7 want.
+
+    The head of a cluster with workers takes no tasks that need a CPU, unless its `rayStartParams` or `resources`
+    say otherwise: a task that exhausts its memory would end the whole cluster.
+    """
+    params = _start_params(head)
+    if has_workers and not head.get("resources"):
+        params.setdefault("num-cpus", "0")
+    template = completed_template(mapping(head.get("template")), wish, head=True)
+    containers = template["spec"]["containers"]
+    if containers:
+        containers[0] = with_head_ports(containers[0], params)
+    return {**head, "rayStartParams": params, "template": template}
+
+
+def completed_cluster(
+    cluster: Mapping[str, Any], wish: RenderInput, strategy: Mapping[str, Any], *, queued: bool
+) -> Json:
+    """Return the spec of a RayCluster with what the user left out.
+
+    Args:
+        cluster: What the user wrote, with references to the environment resolved.
+        wish: The facts of the step.
+        strategy: `deletionStrategy` of the RayJob; empty for a RayCluster.
+        queued: Whether a queue decides when it starts.
+    """
+    chosen = cluster.get("enableInTreeAutoscaling")
+    autoscaling = autoscales(cluster, strategy, queued=queued) if chosen is None else bool(chosen)
+    groups = mappings(cluster.get("workerGroupSpecs", [{"groupName": DEFAULT_GROUP}]))
+    has_workers = any(replica_bounds(group)[1] > 0 for group in groups)
+    completed: Json = {
+        **cluster,
+        "enableInTreeAutoscaling": autoscaling,
+        "headGroupSpec": completed_head(mapping(cluster.get("headGroupSpec")), wish, has_workers=has_workers),
+        "workerGroupSpecs": [completed_group(group, wish, autoscaling=autoscaling) for group in groups],
+    }
+    if wish.ray_version is not None:
+        completed.setdefault("rayVersion", wish.ray_version)
+    return completed

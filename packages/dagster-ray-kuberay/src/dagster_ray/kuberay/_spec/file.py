@@ -1,0 +1,109 @@
+"""Specifications in YAML files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import yaml
+
+from dagster_ray.kuberay._operator_rules.runtime_env_yaml import UNREADABLE
+from dagster_ray.kuberay._spec.errors import SpecFileError
+from dagster_ray.kuberay._spec.plain_json import Json, step
+
+LIMIT_BYTES = 1 << 20
+"""Largest file that is read. An API server takes objects of 1.5 MiB at most."""
+LIMIT_VALUES = 50_000
+"""Most values that a file may hold once its aliases are written out."""
+
+
+class FileSpec(NamedTuple):
+    """What a file says: the object's metadata, the part of the RayJob around the cluster, and the cluster."""
+
+    metadata: Json
+    rayjob: Json
+    cluster: Json
+
+
+def _copied(value: object, file: str, path: str, seen: list[int]) -> Any:
+    """Return what JSON can hold of `value`, aliases written out; refuse the rest."""
+    seen[0] += 1
+    if seen[0] > LIMIT_VALUES:
+        raise SpecFileError(file, "", f"it holds more than {LIMIT_VALUES} values")
+    if isinstance(value, dict):
+        copied: Json = {}
+        for key, item in cast("dict[object, object]", value).items():
+            if not isinstance(key, str):
+                raise SpecFileError(file, step(path, str(key)), "the key is no text; quote it")
+            copied[key] = _copied(item, file, step(path, key), seen)
+        return copied
+    if isinstance(value, list):
+        return [_copied(item, file, step(path, n), seen) for n, item in enumerate(cast("list[object]", value))]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise SpecFileError(file, path, f"it holds a {type(value).__name__}; quote it if it is meant as text")
+
+
+def _part(file: str, document: Mapping[str, Any], key: str) -> Json:
+    part = document.get(key)
+    if part is None:
+        return {}
+    if not isinstance(part, dict):
+        raise SpecFileError(file, key, "a mapping belongs here")
+    return cast("Json", part)
+
+
+def _recognised(file: str, document: Json) -> FileSpec:
+    """Tell a RayJob, a RayCluster and the spec of one apart."""
+    kind = document.get("kind")
+    if kind not in (None, "RayJob", "RayCluster"):
+        raise SpecFileError(file, "kind", f"{kind!r} is neither RayJob nor RayCluster")
+    whole = kind is not None or "spec" in document
+    metadata, spec = (_part(file, document, "metadata"), _part(file, document, "spec")) if whole else ({}, document)
+    is_cluster = bool({"headGroupSpec", "workerGroupSpecs", "head_group_spec", "worker_group_specs"} & spec.keys())
+    if kind == "RayCluster" or (kind is None and is_cluster):
+        return FileSpec(metadata, {}, spec)
+    cluster_key = "ray_cluster_spec" if "ray_cluster_spec" in spec else "rayClusterSpec"
+    if kind is None and cluster_key not in spec:
+        raise SpecFileError(file, "", "it has neither `kind` nor `rayClusterSpec`, `headGroupSpec` or others of them")
+    rayjob = {key: value for key, value in spec.items() if key != cluster_key}
+    return FileSpec(metadata, rayjob, _part(file, spec, cluster_key))
+
+
+def parse_spec(file: str, text: str) -> FileSpec:
+    """Return what the text of a file says. Pure.
+
+    Raises:
+        SpecFileError: It is no YAML, has more than one document, or is no specification of KubeRay.
+    """
+    try:
+        documents: list[object] = [document for document in yaml.safe_load_all(text) if document is not None]
+    except UNREADABLE as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark is not None else ""
+        what = getattr(error, "problem", None) or "it is no YAML"
+        raise SpecFileError(file, where, str(what)) from error
+    if len(documents) != 1 or not isinstance(documents[0], dict):
+        raise SpecFileError(file, "", f"one mapping is wanted, and it has {len(documents)} documents")
+    return _recognised(file, _copied(cast("object", documents[0]), file, "", [0]))
+
+
+def read_spec(file: str) -> FileSpec:
+    """Read the specification that a file holds.
+
+    Args:
+        file: Path of a YAML file with one document: a RayJob, a RayCluster, the spec of a RayJob or that of a
+            RayCluster. `status`, `apiVersion` and `kind` are not used further.
+
+    Raises:
+        SpecFileError: The file cannot be read, is larger than 1 MiB, or holds something else.
+    """
+    try:
+        with Path(file).open("rb") as opened:
+            content = opened.read(LIMIT_BYTES + 1)
+        text = content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise SpecFileError(file, "", reason or "it cannot be read") from error
+    if len(content) > LIMIT_BYTES:
+        raise SpecFileError(file, "", f"it is larger than {LIMIT_BYTES >> 20} MiB")
+    return parse_spec(file, text)

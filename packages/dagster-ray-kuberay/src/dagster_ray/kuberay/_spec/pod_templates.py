@@ -1,0 +1,88 @@
+"""What is put into the pod templates of a cluster. Pure; the arguments are never changed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dagster_ray.core import Identity
+from dagster_ray.kuberay._kubernetes.fields import mapping, mappings, port_number
+from dagster_ray.kuberay._spec.plain_json import Json
+from dagster_ray.kuberay._spec.rendering import RenderInput
+
+# Requests equal limits, so that the pod gets what Ray counts on and is evicted last. The GCS and the dashboard of
+# an idle head take about 1 GiB; a worker's share of 4 GiB leaves room for an object store.
+DEFAULT_RESOURCES: Mapping[str, str] = {"cpu": "1", "memory": "4Gi"}
+# With fork support, gRPC hangs in some of the processes that Ray Client's server starts on the head.
+HEAD_ENV: Mapping[str, str] = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
+# Name of the port, the parameter of `ray start` that moves it, and where it is otherwise. The operator declares these
+# itself, but only if no port is declared at all (KubeRay controllers/ray/common/service.go).
+HEAD_PORTS = (
+    ("client", "ray-client-server-port", 10001),
+    ("dashboard", "dashboard-port", 8265),
+    ("gcs-server", "port", 6379),
+)
+
+
+def default_resources() -> Json:
+    """Return requests and limits for a Ray container that has none."""
+    return {"requests": dict(DEFAULT_RESOURCES), "limits": dict(DEFAULT_RESOURCES)}
+
+
+def label_values(labels: Mapping[str, Any]) -> dict[str, str]:
+    """Return labels with values that Kubernetes takes."""
+    texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in labels.items()}
+    return {key: Identity.label_value(text) for key, text in texts.items()}
+
+
+def annotation_values(annotations: Mapping[str, Any]) -> dict[str, str]:
+    """Return annotations whose values are all text."""
+    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in annotations.items()}
+
+
+def _with_image(container: Mapping[str, Any], image: str) -> Json:
+    return dict(container) if container.get("image") else {**container, "image": image}
+
+
+def _env(container: Mapping[str, Any], ours: Mapping[str, str]) -> list[Json]:
+    """Return the container's variables, then those of ours that it does not have."""
+    given = [dict(variable) for variable in mappings(container.get("env"))]
+    names = [variable.get("name") for variable in given]
+    return given + [{"name": name, "value": value} for name, value in ours.items() if name not in names]
+
+
+def _ray_container(container: Mapping[str, Any], name: str, env_vars: Mapping[str, str]) -> Json:
+    """Complete the first container, which is the one that the operator runs Ray in."""
+    completed: Json = {"name": name, **container}
+    if not completed.get("resources"):
+        completed["resources"] = default_resources()
+    if env := _env(container, env_vars):
+        completed["env"] = env
+    return completed
+
+
+def with_head_ports(container: Mapping[str, Any], start_params: Mapping[str, Any]) -> Json:
+    """Declare the ports that the operator and drivers look for by name, where some others are declared."""
+    declared = mappings(container.get("ports"))
+    names = [port.get("name") for port in declared]
+    missing = [
+        {"name": name, "containerPort": number}
+        for name, parameter, port in HEAD_PORTS
+        if name not in names and (number := port_number(start_params.get(parameter, port))) is not None
+    ]
+    return {**container, "ports": [*map(dict, declared), *missing]} if declared and missing else dict(container)
+
+
+def completed_template(template: Mapping[str, Any], wish: RenderInput, *, head: bool) -> Json:
+    """Return a pod template with a Ray container, images, environment, and the labels of the identity."""
+    metadata, spec = dict(mapping(template.get("metadata"))), dict(mapping(template.get("spec")))
+    metadata["labels"] = label_values({**mapping(metadata.get("labels")), **wish.labels})
+    annotations = annotation_values({**mapping(metadata.get("annotations")), **wish.annotations})
+    if annotations or "annotations" in metadata:
+        metadata["annotations"] = annotations
+    name, env = ("ray-head", {**HEAD_ENV, **wish.env_vars}) if head else ("ray-worker", wish.env_vars)
+    containers: list[Any] = mappings(spec.get("containers", [{}]))
+    if containers:
+        containers[0] = _ray_container(containers[0], name, env)
+    spec["containers"] = [_with_image(container, wish.image) for container in containers]
+    if "initContainers" in spec:
+        spec["initContainers"] = [_with_image(each, wish.image) for each in mappings(spec["initContainers"])]
+    return {**template, "metadata": metadata, "spec": spec}

@@ -1,0 +1,1 @@
+"""What a resource does with its cluster, from the request to the end."""

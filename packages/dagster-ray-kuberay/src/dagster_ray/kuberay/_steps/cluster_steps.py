@@ -1,0 +1,155 @@
+"""What every resource does with its cluster. Thin: decisions are in the modules that it calls."""
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+import platform
+from typing import TYPE_CHECKING, Literal
+
+from dagster_ray.core import DagsterContext, Deadline
+from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._head.dashboard import Metadata, Refused, ask, mismatch
+from dagster_ray.kuberay._head.route import Access, Route, goes_direct
+from dagster_ray.kuberay._head.token import read_token, secret_name
+from dagster_ray.kuberay._kubernetes.errors import ConflictError, NotFoundError, UnavailableError
+from dagster_ray.kuberay._kubernetes.fields import at
+from dagster_ray.kuberay._kubernetes.kinds import propagation_of
+from dagster_ray.kuberay._status.cluster_state import Ended
+from dagster_ray.kuberay._status.created import Created, created
+from dagster_ray.kuberay._status.errors import (
+    ClusterGoneError,
+    RayJobEndedError,
+    TokenRequiredError,
+    VersionMismatchError,
+)
+from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish, create
+from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
+
+if TYPE_CHECKING:
+    from dagster_ray.kuberay._kuberay_resource import Work
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+
+_GREET_SECONDS = 5.0
+_CHECK_SECONDS = 10.0
+_LOST_POST_SECONDS = 1.0
+_LOST_POST_LOOKS = 8  # within the 20 s that a cleanup has
+
+
+def log_of(context: DagsterContext) -> logging.Logger:
+    """Return the logger whose lines appear in the run's event log."""
+    return context.log or logging.getLogger("dagster_ray")
+
+
+def load_api(kubeconfig_file: str | None, context: str | None) -> "KubernetesApi":
+    """Return a client of the Kubernetes API. Imports kubernetes."""
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+
+    return KubernetesApi.load(kubeconfig_file, context)
+
+
+def create_wanted(work: "Work", api: "KubernetesApi", wish: Wish, deadline: Deadline, log: logging.Logger) -> None:
+    """Create what is wanted, and note as far as it goes what there may be to delete."""
+    work.wish = wish
+    try:
+        work.own = create(api, wish, deadline, log)
+    except DagsterRayError as error:
+        if not isinstance(error, UnavailableError):
+            work.wish = None  # the server has refused: there is nothing to delete
+        raise
+
+
+def wait_plan(
+    api: "KubernetesApi",
+    *,
+    access: Access,
+    head_host: str | None,
+    wait_for: Literal["head", "workers"] = "head",
+    queue_timeout: float,
+    goal: Literal["drivers", "dashboard"] = "drivers",
+    even_if_complete: bool = False,
+) -> WaitPlan:
+    """Return what the wait is for, and how the head is reached."""
+    direct = goes_direct(access, in_cluster=api.in_cluster, head_host=head_host)
+    return WaitPlan(direct, head_host, wait_for, queue_timeout, goal, even_if_complete)
+
+
+def token(api: "KubernetesApi", own: Created, waiting: ClusterWait, deadline: Deadline) -> str | None:
+    """Return the cluster's token; None if it has none."""
+    name = secret_name(own.cluster_spec, waiting.cluster or own.name)
+    return None if name is None else read_token(api, own.namespace, name, own.target, deadline)
+
+
+def greet(own: Created, route: Route, token: str | None, context: DagsterContext, deadline: Deadline) -> None:
+    """Make sure that Ray Client will be understood, which it would tell only after 30 s and in one sentence for all.
+
+    Raises:
+        TokenRequiredError: The cluster wants a token, and we have none or a wrong one.
+        VersionMismatchError: Ray or Python differ too much.
+    """
+    if route.dashboard_url is None:
+        return
+    token = token or (os.environ.get("RAY_AUTH_TOKEN") if os.environ.get("RAY_AUTH_MODE") == "token" else None)
+    answer = ask(route.dashboard_url, token, min(_GREET_SECONDS, max(0.1, deadline.remaining_seconds())))
+    if isinstance(answer, Refused):
+        raise TokenRequiredError(own.target, answer.answer)
+    if not isinstance(answer, Metadata):
+        log_of(context).debug("%s: the dashboard did not tell its versions: %s", own.target, answer.reason)
+        return
+    found = mismatch(Metadata(importlib.metadata.version("ray"), platform.python_version()), answer)
+    if found is None:
+        return
+    if found[0] == "Python" and os.environ.get("RAY_IGNORE_VERSION_MISMATCH"):
+        log_of(context).warning("%s runs %s %s, the step %s.", own.target, found[0], found[2], found[1])
+        return
+    raise VersionMismatchError(own.target, *found)
+
+
+def check(api: "KubernetesApi", own: Created, waiting: ClusterWait | None, context: DagsterContext) -> None:
+    """Raise if the RayJob has ended, or it or the RayCluster is gone.
+
+    An API server that cannot be asked is no reason: the cluster may be well.
+    """
+    try:
+        found = api.get(own.kind, own.namespace, own.name, Deadline(_CHECK_SECONDS))
+    except NotFoundError as error:
+        raise ClusterGoneError(own.target, "it was deleted by somebody else") from error
+    except DagsterRayError as error:
+        log_of(context).warning("%s could not be read: %s", own.target, error)
+        return
+    state = own.state_of(found)
+    if at(found, "metadata", "uid") != own.uid or (isinstance(state, Ended) and state.is_deleted):
+        raise ClusterGoneError(own.target, "it was deleted by somebody else")
+    if isinstance(state, Ended):
+        raise RayJobEndedError(own.target, state.status, state.reason, state.message)
+    if waiting is not None:
+        waiting.take(found)
+
+
+def delete(api: "KubernetesApi", wish: Wish, own: Created | None, context: DagsterContext, deadline: Deadline) -> None:
+    """Delete the object, if it is ours and still there."""
+    found = own or _lost(api, wish, deadline)
+    if found is None:
+        return
+    try:
+        api.delete(
+            found.kind, found.namespace, found.name, deadline, uid=found.uid, propagation=propagation_of(found.kind)
+        )
+    except ConflictError:  # another uid: somebody made a new object of this name
+        return
+    log_of(context).info("%s was deleted.", found.target)
+
+
+def _lost(api: "KubernetesApi", wish: Wish, deadline: Deadline) -> Created | None:
+    """Return the object that an interrupted POST has made, if it made one.
+
+    The server may still be at work on the POST, so it is looked for during some seconds.
+    """
+    for _ in range(_LOST_POST_LOOKS):
+        for name in wish.names:
+            with contextlib.suppress(NotFoundError):
+                existing = api.get(wish.kind, wish.namespace, name, deadline)
+                if at(existing, "metadata", "annotations", CREATION_ANNOTATION) == wish.creation_id:
+                    return created(wish.kind, wish.namespace, existing)
+        deadline.sleep(_LOST_POST_SECONDS)
+    return None

@@ -1,0 +1,149 @@
+"""Ask for a RayJob or RayCluster so that exactly one exists, whatever happens to the answer."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from dagster_ray.core import Deadline
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at
+from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS, Kind
+from dagster_ray.kuberay._labels import MANAGED_BY_LABEL, RESOURCE_LABEL, RUN_LABEL, STEP_LABEL
+from dagster_ray.kuberay._spec.portable import without_fields
+from dagster_ray.kuberay._status.cluster_state import Ended
+from dagster_ray.kuberay._status.created import Created, created
+from dagster_ray.kuberay._status.errors import FieldNotSupportedError, NameTakenError
+
+if TYPE_CHECKING:
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+
+CREATION_ANNOTATION = "dagster/creation-id"
+IDENTITY_LABELS = (MANAGED_BY_LABEL, RUN_LABEL, STEP_LABEL, RESOURCE_LABEL)
+
+# Fields that an API server does not know, by its URL: asking costs a request, so it is asked once a process.
+_unknown_fields: dict[str, frozenset[str]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The object that is wanted."""
+
+    kind: Kind
+    """RAYJOBS or RAYCLUSTERS."""
+    namespace: str
+    names: tuple[str, ...]
+    """Names to try, in order."""
+    creation_id: str
+    """The value of the annotation by which a lost POST finds its object."""
+    render: Callable[[str], dict[str, Any]]
+    """Returns the manifest under a name."""
+    ours: frozenset[str]
+    """Paths of fields that the user did not ask for; they are left out where the server does not know them."""
+
+
+def whose(kind: Kind, existing: Manifest, wanted: Manifest) -> Literal["ours", "used", "foreign"]:
+    """Return whether an object under the wanted name came from this POST or this step, or belongs to somebody else.
+
+    `used`: made by an earlier process of this step, and no longer fit for a driver. A RayJob ends with its first
+    driver; a RayCluster takes any number.
+    """
+    if at(existing, "metadata", "annotations", CREATION_ANNOTATION) == at(
+        wanted, "metadata", "annotations", CREATION_ANNOTATION
+    ):
+        return "ours"
+    labels = [
+        (at(existing, "metadata", "labels", key), at(wanted, "metadata", "labels", key)) for key in IDENTITY_LABELS
+    ]
+    if any(there != here for there, here in labels) or labels[1][0] is None:
+        return "foreign"
+    found = created(kind, "", existing)
+    if isinstance(found.state_of(existing), Ended) or (kind is RAYJOBS and at(existing, "spec", "jobId")):
+        return "used"
+    return "ours"
+
+
+def create(api: "KubernetesApi", wish: Wish, deadline: Deadline, log: logging.Logger) -> Created:
+    """POST the object under the first free name.
+
+    The name is fixed before the POST, so a POST whose answer was lost finds its own object by a 409.
+
+    Raises:
+        NameTakenError: All names are taken by objects that are not ours, or no longer fit.
+        FieldNotSupportedError: The API server's CRD is older than a field of the spec.
+        KubernetesError: The API server refused.
+    """
+    name = ""
+    for name in wish.names:
+        manifest = wish.render(name)
+        found = _create(api, wish, manifest, deadline, log)
+        if found is not None:
+            return created(wish.kind, wish.namespace, found)
+    raise NameTakenError(f"{wish.kind.kind} {wish.namespace}/{name}")
+
+
+def _create(
+    api: "KubernetesApi", wish: Wish, manifest: dict[str, Any], deadline: Deadline, log: logging.Logger
+) -> Mapping[str, Any] | None:
+    from dagster_ray.kuberay._kubernetes.errors import ConflictError
+
+    try:
+        return post(api, wish, manifest, deadline, log)
+    except ConflictError:
+        return _own(api, wish, manifest, deadline)
+
+
+def post(
+    api: "KubernetesApi",
+    wish: Wish,
+    manifest: dict[str, Any],
+    deadline: Deadline,
+    log: logging.Logger,
+    *,
+    dry_run: bool = False,
+) -> Mapping[str, Any]:
+    """POST a manifest, in the portable form where the API server does not know a field of it.
+
+    With `dry_run` the server only tries it.
+
+    Raises:
+        FieldNotSupportedError: The API server's CRD is older than a field of the spec.
+        ConflictError: The name is taken, perhaps by a POST whose answer was lost.
+        KubernetesError: The API server refused.
+    """
+    from dagster_ray.kuberay._kubernetes.errors import InvalidObjectError
+
+    wanted = _without(wish, manifest, _unknown_fields.get(api.server, frozenset()))
+    try:
+        return api.create(wish.kind, wish.namespace, wanted, deadline, dry_run=dry_run)
+    except InvalidObjectError as error:
+        if not error.unknown_fields:
+            raise
+        unknown = _unknown_fields.get(api.server, frozenset()) | frozenset(error.unknown_fields)
+        wanted = _without(wish, manifest, unknown)
+        _unknown_fields[api.server] = unknown
+        log.info("This KubeRay does not know %s; the portable form is used.", ", ".join(sorted(unknown)))
+    return api.create(wish.kind, wish.namespace, wanted, deadline, dry_run=dry_run)
+
+
+def _own(api: "KubernetesApi", wish: Wish, wanted: Manifest, deadline: Deadline) -> Mapping[str, Any] | None:
+    """Return the object that has the name, if it is ours."""
+    existing = api.get(wish.kind, wish.namespace, str(at(wanted, "metadata", "name")), deadline)
+    return existing if whose(wish.kind, existing, wanted) == "ours" else None
+
+
+def _without(wish: Wish, manifest: dict[str, Any], unknown: frozenset[str]) -> dict[str, Any]:
+    present = {path for path in unknown if path.count(".") != 1 or path.removeprefix("spec.") in manifest["spec"]}
+    wanted = without_fields(manifest, sorted(present), wish.ours)
+    if wanted is None:
+        field_path = min(present - wish.ours)
+        raise FieldNotSupportedError(
+            f"{wish.kind.kind} {wish.namespace}/{at(manifest, 'metadata', 'name')}", field_path
+        )
+    return wanted
+
+
+def refuse_strategy(api: "KubernetesApi") -> None:
+    """Remember that the operator behind this API server refuses `deletionStrategy`."""
+    from dagster_ray.kuberay._spec.portable import STRATEGY
+
+    _unknown_fields[api.server] = _unknown_fields.get(api.server, frozenset()) | {STRATEGY}

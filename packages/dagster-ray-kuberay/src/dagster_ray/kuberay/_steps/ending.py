@@ -1,0 +1,56 @@
+"""What the end of a step means for its RayJob. Pure.
+
+For Ray, a Ray Client driver has always SUCCEEDED (ray/dashboard/modules/job/utils.py; ray-project/ray#48106), so the
+operator applies what the spec says for success, also after a step that failed. What the spec says for failure
+holds only because we write it there before the driver disconnects.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+from dagster_ray.core import StepOutcome
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings
+
+OUTCOME_LABEL = "dagster/outcome"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What is done with a RayJob when the step is over and its driver was connected."""
+
+    patch: Mapping[str, Any] | None
+    """A merge patch to send before the driver disconnects."""
+    left_to_operator: bool
+    """Whether the operator deletes what the spec says, so that the RayJob must not be deleted by us."""
+
+
+def ending_of(spec: Manifest, outcome: StepOutcome, *, always: bool) -> Ending:
+    """Return what to do at the end of a step.
+
+    Args:
+        spec: The RayJob's spec as it was created.
+        outcome: How the step ended.
+        always: Whether the lifecycle deletes the RayJob after every outcome.
+    """
+    if outcome is StepOutcome.SUCCEEDED or always:
+        return Ending(None, left_to_operator=False)
+    strategy = _strategy_of_failure(mapping(spec.get("deletionStrategy")))
+    labels = {"metadata": {"labels": {OUTCOME_LABEL: outcome.name.lower().replace("_", "-")}}}
+    if strategy is None:
+        return Ending(labels, left_to_operator=False)
+    return Ending({**labels, "spec": {"deletionStrategy": strategy}}, left_to_operator=True)
+
+
+def _strategy_of_failure(strategy: Manifest) -> dict[str, Any] | None:
+    """Return a deletion strategy that does on success what `strategy` does on failure; None if it says nothing."""
+    if on_failure := at(strategy, "onFailure"):
+        return {"onSuccess": deepcopy(on_failure)}  # a merge patch: onFailure stays
+    rules = mappings(strategy.get("deletionRules"))
+    failed = [rule for rule in rules if at(rule, "condition", "jobStatus") == "FAILED"]
+    if not failed:
+        return None
+    kept = [dict(rule) for rule in rules if at(rule, "condition", "jobStatus") != "SUCCEEDED"]
+    moved = [{**rule, "condition": {**rule["condition"], "jobStatus": "SUCCEEDED"}} for rule in failed]
+    return {"deletionRules": [*kept, *moved]}

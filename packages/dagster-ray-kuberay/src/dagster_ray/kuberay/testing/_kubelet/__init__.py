@@ -1,0 +1,1 @@
+"""The nodes of the simulator: pods whose Ray is real or acted."""

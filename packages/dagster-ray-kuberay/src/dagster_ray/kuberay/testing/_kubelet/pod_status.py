@@ -1,0 +1,160 @@
+"""A pod's status at each stage of its life, as a kubelet writes it. Pure.
+
+Facts: recorded with kube-apiserver and scheduler 1.36.1; texts follow kubelet 1.36.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
+
+HOST_IP = "10.77.0.1"
+_KINDS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+
+
+@dataclass(frozen=True, slots=True)
+class PodStage:
+    """How far a pod is.
+
+    Attributes:
+        phase: Pending, Running or Failed.
+        container: The state of the main container, such as {"waiting": {...}}.
+        ready: Whether the main container is ready.
+        restarts: How often the main container was restarted.
+        last: The state of the main container before its restart.
+        ip: The pod's address once it has one.
+        initialised: False while init containers run.
+        init: The state of the init containers.
+        ended: Whether the pod has ended for good.
+    """
+
+    phase: str
+    container: Mapping[str, Any]
+    ready: bool = False
+    restarts: int = 0
+    last: Mapping[str, Any] | None = None
+    ip: str | None = None
+    initialised: bool = True
+    init: Mapping[str, Any] | None = None
+    ended: bool = False
+
+
+def waiting(reason: str, message: str = "") -> dict[str, Any]:
+    """A container that waits."""
+    return {"waiting": {"reason": reason, "message": message} if message else {"reason": reason}}
+
+
+def unschedulable(message: str, moment: str) -> dict[str, Any]:
+    """The status of a pod that no node can take."""
+    condition = {
+        "type": "PodScheduled",
+        "observedGeneration": 1,
+        "status": "False",
+        "lastProbeTime": None,
+        "lastTransitionTime": moment,
+        "reason": "Unschedulable",
+        "message": message,
+    }
+    return {"phase": "Pending", "conditions": [condition], "qosClass": "Burstable"}
+
+
+def scheduled(moment: str) -> dict[str, Any]:
+    """The status of a pod that the scheduler gave a node."""
+    condition = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": moment}
+    return {"phase": "Pending", "conditions": [condition], "qosClass": "Burstable"}
+
+
+def pod_status(pod: Mapping[str, Any], stage: PodStage, moment: str) -> dict[str, Any]:
+    """The status of a pod on its node.
+
+    Args:
+        pod: The pod with its old status.
+        stage: How far it is.
+        moment: The time, for what changes now.
+    """
+    old = mapping(pod.get("status"))
+    generation = at(pod, "metadata", "generation") or 1
+    containers = mappings(at(pod, "spec", "containers"))
+    status: dict[str, Any] = {
+        "observedGeneration": generation,
+        "phase": stage.phase,
+        "conditions": _conditions(old, stage, containers, generation, moment),
+        "hostIP": HOST_IP,
+        "hostIPs": [{"ip": HOST_IP}],
+        "startTime": old.get("startTime") or moment,
+        "qosClass": "Burstable",
+        "containerStatuses": [_container(item, stage) for item in containers],
+    }
+    init = mappings(at(pod, "spec", "initContainers"))
+    if init:
+        status["initContainerStatuses"] = [_init_container(item, stage) for item in init]
+    if stage.ip is not None:
+        status |= {"podIP": stage.ip, "podIPs": [{"ip": stage.ip}]}
+    return status
+
+
+def _container(container: Mapping[str, Any], stage: PodStage) -> dict[str, Any]:
+    image = str(container.get("image") or "")
+    started = "running" in stage.container
+    known = started or "terminated" in stage.container or stage.restarts > 0
+    return {
+        "name": container.get("name"),
+        "state": dict(stage.container),
+        "lastState": dict(stage.last or {}),
+        "ready": stage.ready,
+        "restartCount": stage.restarts,
+        "image": image,
+        "imageID": f"simulated/{image}" if known else "",
+        "started": started,
+    }
+
+
+def _init_container(container: Mapping[str, Any], stage: PodStage) -> dict[str, Any]:
+    image = str(container.get("image") or "")
+    state = dict(stage.init or waiting("PodInitializing"))
+    return {
+        "name": container.get("name"),
+        "state": state,
+        "lastState": {},
+        "ready": "terminated" in state,
+        "restartCount": 0,
+        "image": image,
+        "imageID": "" if "waiting" in state else f"simulated/{image}",
+        "started": "running" in state,
+    }
+
+
+def _conditions(
+    old: Mapping[str, Any], stage: PodStage, containers: Sequence[Mapping[str, Any]], generation: int, moment: str
+) -> list[dict[str, Any]]:
+    known = {item.get("type"): item for item in mappings(old.get("conditions"))}
+    names = " ".join(str(item.get("name")) for item in containers)
+    not_ready: dict[str, str] = {}
+    if stage.ended:
+        not_ready = {"reason": "PodFailed"}
+    elif not stage.ready:
+        not_ready = {"reason": "ContainersNotReady", "message": f"containers with unready status: [{names}]"}
+    uninitialised = (
+        {}
+        if stage.initialised
+        else {"reason": "ContainersNotInitialized", "message": "containers with incomplete status: [wait-gcs-ready]"}
+    )
+    values: dict[str, tuple[bool, Mapping[str, str]]] = {
+        "PodReadyToStartContainers": (stage.ip is not None and not stage.ended, {}),
+        "Initialized": (stage.initialised, uninitialised),
+        "Ready": (stage.ready, not_ready),
+        "ContainersReady": (stage.ready, not_ready),
+    }
+    written: list[dict[str, Any]] = []
+    for kind in _KINDS:
+        if kind not in values:
+            written += [dict(known[kind])] if kind in known else []
+            continue
+        on, why = values[kind]
+        text = "True" if on else "False"
+        before = mapping(known.get(kind))
+        since = before["lastTransitionTime"] if before.get("status") == text else moment
+        fields = {"type": kind, "observedGeneration": generation, "status": text, "lastProbeTime": None}
+        written.append({**fields, "lastTransitionTime": since, **why})
+    return written

@@ -1,0 +1,1 @@
+"""The KubeRay operator of the simulator."""
