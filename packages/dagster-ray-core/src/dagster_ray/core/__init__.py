@@ -5,11 +5,11 @@ Importing this package imports neither ray nor kubernetes.
 """
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from dagster_shared.libraries import DagsterLibraryRegistry
 
 from dagster_ray.core._backends import installed_backends, load_backend
-from dagster_ray.core._component import RayComponent
 from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, StrictConfig
 from dagster_ray.core._dagster_context import DagsterContext
 from dagster_ray.core._deadline import Deadline
@@ -24,6 +24,9 @@ from dagster_ray.core._signals import interrupts_deferred, lost_interrupts_raise
 from dagster_ray.core._startup_event import startup_metadata
 from dagster_ray.core._wiring import check_ray_resources
 from dagster_ray.core.errors import DagsterRayError
+
+if TYPE_CHECKING:
+    from dagster_ray.core._component import RayComponent
 
 __all__ = [
     "BaseRayResource",
@@ -55,3 +58,16 @@ __all__ = [
 
 __version__ = version("dagster-ray-core")
 DagsterLibraryRegistry.register("dagster-ray-core", __version__, is_dagster_package=False)
+
+
+def __getattr__(name: str) -> object:
+    # Dagster's components take a while to set up, and few code locations declare them.
+    if name == "RayComponent":
+        from dagster_ray.core._component import RayComponent
+
+        return RayComponent
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,13 +12,13 @@ from dagster_shared.libraries import DagsterLibraryRegistry
 
 from dagster_ray.core import Lifecycle, RayResource
 from dagster_ray.kuberay._cluster import KubeRayCluster
-from dagster_ray.kuberay._component import KubeRayComponent
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, InteractiveRayJobSpec, RayClusterConfig
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._collector.job import delete_rayclusters, delete_rayclusters_op
     from dagster_ray.kuberay._collector.sensor import build_cleanup_sensor, cleanup_expired_rayclusters
+    from dagster_ray.kuberay._component import KubeRayComponent
     from dagster_ray.kuberay._pipes.client import KubeRayClientOptions, PipesKubeRayJobClient
 
 __all__ = [
@@ -43,10 +43,11 @@ __version__ = version("dagster-ray-kuberay")
 DagsterLibraryRegistry.register("dagster-ray-kuberay", __version__, is_dagster_package=False)
 
 
-# What loads with its first use. requests and Dagster's Pipes take long, and most code locations need only the resource;
-# the sensor and the job are definitions, which read the environment when they are made.
+# What loads with its first use. requests, Dagster's Pipes and its components take long, and most code locations need
+# only the resource; the sensor and the job are definitions, which read the environment when they are made.
 _LATER = {
     "KubeRayClientOptions": "_pipes.client",
+    "KubeRayComponent": "_component",
     "PipesKubeRayJobClient": "_pipes.client",
     "build_cleanup_sensor": "_collector.sensor",
     "cleanup_expired_rayclusters": "_collector.sensor",
@@ -61,3 +62,8 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    # Dagster finds components by the names that a registered module lists.
+    return sorted({*globals(), *__all__})
