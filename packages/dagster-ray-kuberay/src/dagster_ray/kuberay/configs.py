@@ -11,8 +11,8 @@ labels, annotations, node selectors, resources and `rayStartParams` the former i
 # Dagster's config classes are typed in part only.
 # pyright: reportUnknownMemberType=false
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self, cast
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import dagster as dg
 from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
@@ -22,7 +22,7 @@ from dagster_ray.kuberay._operator_rules.specs import raycluster_rejections, ray
 from dagster_ray.kuberay._sharing.config import ClusterSharing, MatchDagsterLabels
 from dagster_ray.kuberay._spec.config_fields import KubernetesConfig
 from dagster_ray.kuberay._spec.errors import InvalidSpecError, MissingVariableError, SpecFileError
-from dagster_ray.kuberay._spec.file import read_spec
+from dagster_ray.kuberay._spec.file import FileSpec, read_spec
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, render_rayjob
 from dagster_ray.kuberay._spec.merge import merged
 from dagster_ray.kuberay._spec.plain_json import Json, plain_json, references
@@ -40,6 +40,7 @@ __all__ = [
     "SpecFileError",
 ]
 
+ConfigT = TypeVar("ConfigT", "InteractiveRayJobConfig", "RayClusterConfig")
 NEWEST = "1.7.0"
 """The newest KubeRay whose rules are known."""
 # Which gates are on is seen only by asking the operator; what one of them allows is not refused here.
@@ -119,6 +120,15 @@ class RayClusterSpec(KubernetesConfig):
         default=None, description="Who reconciles the object, for MultiKueue. Unset: the KubeRay operator."
     )
 
+    @classmethod
+    def of_file(cls, found: FileSpec) -> Self:
+        """Return the cluster that a file describes.
+
+        Raises:
+            ValidationError: pydantic's.
+        """
+        return cls(**found.cluster)
+
 
 class InteractiveRayJobSpec(KubernetesConfig):
     """The spec of a RayJob that waits for the driver of a Dagster step (submissionMode InteractiveMode)."""
@@ -179,6 +189,15 @@ class InteractiveRayJobSpec(KubernetesConfig):
         default=None, description="Who reconciles the object, for MultiKueue. Unset: the KubeRay operator."
     )
 
+    @classmethod
+    def of_file(cls, found: FileSpec) -> Self:
+        """Return the job that a file describes.
+
+        Raises:
+            ValidationError: pydantic's.
+        """
+        return cls(**found.rayjob, ray_cluster_spec=RayClusterSpec(**found.cluster))
+
     @model_validator(mode="before")
     @classmethod
     def _the_mode_may_be_written_out(cls, data: object) -> object:
@@ -217,6 +236,31 @@ def _file_metadata(file: str, metadata: Json, kind: str) -> Json:
     return kept
 
 
+def _plain(
+    metadata: dict[str, Any],
+    spec: KubernetesConfig,
+    file: str | None,
+    of_file: Callable[[FileSpec], KubernetesConfig],
+    kind: str,
+) -> Json:
+    """Return metadata and spec as plain JSON, over what the file holds."""
+    written: Json = {"metadata": plain_json(metadata, "metadata"), "spec": spec.plain()}
+    if file is None:
+        return written
+    found = read_spec(file)
+    try:
+        under = of_file(found)
+    except ValidationError as error:
+        raise _file_error(file, error) from error
+    return merged({"metadata": _file_metadata(file, found.metadata, kind), "spec": under.plain()}, written)
+
+
+def _written_out(config: ConfigT, spec: type[KubernetesConfig]) -> ConfigT:
+    """Return a configuration in which the content of its file stands in its own fields."""
+    plain = config.plain()
+    return config.model_copy(update={"metadata": plain["metadata"], "spec": spec(**plain["spec"]), "spec_file": None})
+
+
 class InteractiveRayJobConfig(StrictConfig):
     """A RayJob whose driver is a Dagster step."""
 
@@ -234,16 +278,7 @@ class InteractiveRayJobConfig(StrictConfig):
             SpecFileError: The file cannot be used.
         """
         spec = cast("InteractiveRayJobSpec", self.spec)
-        written: Json = {"metadata": plain_json(self.metadata, "metadata"), "spec": spec.plain()}
-        if self.spec_file is None:
-            return written
-        found = read_spec(self.spec_file)
-        try:
-            under = InteractiveRayJobSpec(**found.rayjob, ray_cluster_spec=RayClusterSpec(**found.cluster))
-        except ValidationError as error:
-            raise _file_error(self.spec_file, error) from error
-        metadata = _file_metadata(self.spec_file, found.metadata, "RayJob")
-        return merged({"metadata": metadata, "spec": under.plain()}, written)
+        return _plain(self.metadata, spec, self.spec_file, InteractiveRayJobSpec.of_file, "RayJob")
 
     def with_file(self) -> Self:
         """Return this configuration with what `spec_file` holds written out; itself if it names none.
@@ -251,12 +286,7 @@ class InteractiveRayJobConfig(StrictConfig):
         Raises:
             SpecFileError: The file cannot be used.
         """
-        if self.spec_file is None:
-            return self
-        plain = self.plain()
-        return self.model_copy(
-            update={"metadata": plain["metadata"], "spec": InteractiveRayJobSpec(**plain["spec"]), "spec_file": None}
-        )
+        return _written_out(self, InteractiveRayJobSpec) if self.spec_file else self
 
     @model_validator(mode="wrap")
     @classmethod
@@ -295,16 +325,7 @@ class RayClusterConfig(StrictConfig):
             SpecFileError: The file cannot be used.
         """
         spec = cast("RayClusterSpec", self.spec)
-        written: Json = {"metadata": plain_json(self.metadata, "metadata"), "spec": spec.plain()}
-        if self.spec_file is None:
-            return written
-        found = read_spec(self.spec_file)
-        try:
-            under = RayClusterSpec(**found.cluster)
-        except ValidationError as error:
-            raise _file_error(self.spec_file, error) from error
-        metadata = _file_metadata(self.spec_file, found.metadata, "RayCluster")
-        return merged({"metadata": metadata, "spec": under.plain()}, written)
+        return _plain(self.metadata, spec, self.spec_file, RayClusterSpec.of_file, "RayCluster")
 
     def with_file(self) -> Self:
         """Return this configuration with what `spec_file` holds written out; itself if it names none.
@@ -312,12 +333,7 @@ class RayClusterConfig(StrictConfig):
         Raises:
             SpecFileError: The file cannot be used.
         """
-        if self.spec_file is None:
-            return self
-        plain = self.plain()
-        return self.model_copy(
-            update={"metadata": plain["metadata"], "spec": RayClusterSpec(**plain["spec"]), "spec_file": None}
-        )
+        return _written_out(self, RayClusterSpec) if self.spec_file else self
 
     @model_validator(mode="wrap")
     @classmethod
