@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay._sharing.choice import Leave
     from dagster_ray.kuberay._sharing.heartbeat import Heartbeat
     from dagster_ray.kuberay._sharing.steps import Held, SharedWish
-    from dagster_ray.kuberay._steps.wishes import Settings
 
 
 @dataclass(slots=True)
@@ -157,7 +156,7 @@ class KubeRayCluster(KubeRayResource):
         from dagster_ray.kuberay._steps import cluster_steps as steps
         from dagster_ray.kuberay._steps.wishes import raycluster_wish
 
-        wish = raycluster_wish(self._settings, context, api, deadline, log)
+        wish = raycluster_wish(self._config, self._settings, context, api, deadline=deadline, log=log)
         self._check_before(api, wish, wish.render(wish.names[0]), "cluster", deadline=deadline, log=log)
         try:
             steps.create_wanted(self._work, api, wish, deadline, log)
@@ -179,7 +178,7 @@ class KubeRayCluster(KubeRayResource):
         sharing = self._sharing or ClusterSharing()
         share = self._share
         self._stop_heartbeat()
-        share.held, share.wish = None, shared_wish(self._settings, sharing, context, api, log)
+        share.held, share.wish = None, shared_wish(self._config, self._settings, sharing, context, api, log=log)
         try:
             self._check_before(api, *share.wish.sample(), "sharing", deadline=deadline, log=log)
             held = acquire(api, share.wish, deadline, log)
@@ -231,10 +230,3 @@ class KubeRayCluster(KubeRayResource):
         """How the cluster is shared; None if it is not."""
         chosen = self._outer_sharing or self._config.sharing
         return chosen if chosen is not None and chosen.enabled else None
-
-    @property
-    def _settings(self) -> "Settings[RayClusterConfig]":
-        from dagster_ray.kuberay._steps.wishes import Settings
-
-        cleanup = self._plan.cleanup
-        return Settings(self._config, self.image, dict(self.env_vars), self.queue, self.priority, self.timeout, cleanup)

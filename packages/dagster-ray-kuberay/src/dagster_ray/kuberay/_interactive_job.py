@@ -13,7 +13,6 @@ from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
     from dagster_ray.kuberay._steps.creation import Wish
-    from dagster_ray.kuberay._steps.wishes import Settings
 
 
 class InteractiveJobLifecycle(Lifecycle):
@@ -71,7 +70,7 @@ class KubeRayInteractiveJob(KubeRayResource):
 
         work, log = self._work, steps.log_of(context)
         work.api = steps.load_api(self.kubeconfig_file, self.kube_context)
-        wish = rayjob_wish(self._settings, context, work.api, deadline, log)
+        wish = rayjob_wish(self._config, self._settings, context, work.api, deadline=deadline, log=log)
         self._check_before(work.api, wish, wish.render(wish.names[0]), "interactive", deadline=deadline, log=log)
         steps.create_wanted(work, work.api, wish, deadline, log)
 
@@ -120,10 +119,6 @@ class KubeRayInteractiveJob(KubeRayResource):
         return self._work.wish
 
     @property
-    def _settings(self) -> "Settings[InteractiveRayJobConfig]":
-        from dagster_ray.kuberay._steps.wishes import Settings
-
+    def _config(self) -> InteractiveRayJobConfig:
         # Type checkers see no type in a nested config of Dagster's.
-        config = cast("InteractiveRayJobConfig", self.ray_job)  # pyright: ignore[reportUnknownMemberType]
-        cleanup = self._plan.cleanup
-        return Settings(config, self.image, dict(self.env_vars), self.queue, self.priority, self.timeout, cleanup)
+        return cast("InteractiveRayJobConfig", self.ray_job)  # pyright: ignore[reportUnknownMemberType]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay._status.created import Created
     from dagster_ray.kuberay._steps.creation import Wish
     from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
+    from dagster_ray.kuberay._steps.wishes import Settings
 
 
 @dataclass(slots=True)
@@ -181,4 +182,17 @@ class KubeRayResource(BaseRayResource):
             head_host=self.head_host,
             wait_for=self.wait_for,
             queue_timeout=self.queue_timeout,
+        )
+
+    @property
+    def _settings(self) -> "Settings":
+        from dagster_ray.kuberay._steps.wishes import Settings
+
+        return Settings(
+            image=self.image,
+            env_vars=dict(self.env_vars),
+            queue=self.queue,
+            priority=self.priority,
+            timeout_seconds=self.timeout,
+            cleanup=self._plan.cleanup,
         )

@@ -13,10 +13,11 @@ from dagster_ray.core import Lifecycle
 from dagster_ray.kuberay._head.route import Access, checked_head_host
 from dagster_ray.kuberay._interactive_job import InteractiveJobLifecycle
 from dagster_ray.kuberay._pipes.job import read_call
-from dagster_ray.kuberay._pipes.rayjob import RayJobSettings, config_of
+from dagster_ray.kuberay._pipes.rayjob import config_of
 from dagster_ray.kuberay._pipes.run import Call, ClientSettings, run_call
 from dagster_ray.kuberay._preflight.checks import Preflight
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
+from dagster_ray.kuberay._steps.wishes import Settings
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 from dagster_ray.pipes import ClientOptions, CompletedRayJob, RayPipesClient
 from dagster_ray.pipes.clients import StepContext, call_identity, check_context, checked_job, settings_of
@@ -133,7 +134,7 @@ def _settings_of(options: KubeRayClientOptions) -> ClientSettings:
         if seconds <= 0:
             raise InvalidSpecError(name, f"is {seconds:g}", "give more than 0 seconds")
     return ClientSettings(
-        rayjob=RayJobSettings(
+        rayjob=Settings(
             image=options.get("image"),
             env_vars=dict(options.get("env_vars", {})),
             queue=options.get("queue"),

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dagster_ray.core import CleanupPolicy, Deadline, identity_of
+from dagster_ray.core import Deadline, identity_of
 from dagster_ray.kuberay._kubernetes.errors import NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at, mapping
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
@@ -30,7 +30,7 @@ from dagster_ray.kuberay._spec.manifests import (
 from dagster_ray.kuberay._spec.merge import merged
 from dagster_ray.kuberay._status.created import Created
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish
-from dagster_ray.kuberay._steps.wishes import fields_of_ours, image_of, namespace_of, operator_deadline
+from dagster_ray.kuberay._steps.wishes import Settings, fields_of_ours, image_of, namespace_of, operator_deadline
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 
 if TYPE_CHECKING:
@@ -41,18 +41,6 @@ RETRY_SECONDS = 600
 """How long a cluster outlives its job while the step has not read all of it: a retry finds it within this time."""
 _NO_IMAGE = "image-is-not-known"
 _TTL = "ttlSecondsAfterFinished"
-
-
-@dataclass(frozen=True, slots=True)
-class RayJobSettings:
-    """The arguments of a client that a RayJob follows from."""
-
-    image: str | None
-    env_vars: Mapping[str, str]
-    queue: str | None
-    priority: str | None
-    timeout_seconds: float
-    cleanup: CleanupPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +77,7 @@ def wish_of(
     config: InteractiveRayJobConfig,
     cluster: str | None,
     ids: CallIds,
-    settings: RayJobSettings,
+    settings: Settings,
     *,
     context: "StepContext",
     api: "KubernetesApi",

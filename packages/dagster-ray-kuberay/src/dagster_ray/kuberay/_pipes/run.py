@@ -22,7 +22,6 @@ from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._pipes.attempts import CALL_LABEL, SUBMISSION_ANNOTATION, Found, choose_rayjob
 from dagster_ray.kuberay._pipes.rayjob import (
     CallIds,
-    RayJobSettings,
     existing_cluster,
     final_ttl,
     wish_of,
@@ -35,7 +34,7 @@ from dagster_ray.kuberay._steps import cluster_steps as steps
 from dagster_ray.kuberay._steps import interactive_steps
 from dagster_ray.kuberay._steps.creation import Wish, create
 from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
-from dagster_ray.kuberay._steps.wishes import namespace_of
+from dagster_ray.kuberay._steps.wishes import Settings, namespace_of
 from dagster_ray.pipes import CompletedRayJob, RayJobClient
 from dagster_ray.pipes.clients import Attempt, CallIdentity, JobRun, Place, RunSettings, StepContext
 from dagster_ray.pipes.errors import JobNotFoundError, RayJobFailedError
@@ -53,7 +52,7 @@ _LEAST_CALL_SECONDS = 30.0
 class ClientSettings:
     """The arguments of a client."""
 
-    rayjob: RayJobSettings
+    rayjob: Settings
     run: RunSettings
     queue_timeout: float
     access: Access

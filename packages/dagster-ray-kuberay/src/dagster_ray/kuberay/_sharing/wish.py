@@ -25,10 +25,12 @@ _PREFIX = "dagster"
 
 
 def shared_wish(
-    settings: "Settings[RayClusterConfig]",
+    config: "RayClusterConfig",
+    settings: Settings,
     sharing: "ClusterSharing",
     context: DagsterContext,
     api: "KubernetesApi",
+    *,
     log: logging.Logger,
 ) -> SharedWish:
     """Return the cluster that is wanted, to be shared with other steps.
@@ -36,9 +38,9 @@ def shared_wish(
     Raises:
         InvalidSpecError, SpecFileError, MissingVariableError: The spec cannot be rendered.
     """
-    config = settings.config.with_file()
+    config = config.with_file()
     identity = identity_of(context)
-    common = render_input(settings, identity, context, api, log)
+    common = render_input(config, settings, identity, context, api, log=log)
     anybody = dataclasses.replace(common, name="any", labels={}, annotations={})
     selection = selection_of(identity, sharing.rules(), spec_hash(render_raycluster(config, anybody)))
 

@@ -12,7 +12,7 @@ import platform
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import CleanupPolicy, DagsterContext, Deadline, Identity, identity_of, image_candidates
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
@@ -33,14 +33,11 @@ _OPERATOR_GRACE_SECONDS = 60
 _NAMES = 5
 _SUFFIX = len("-2")
 
-ConfigT = TypeVar("ConfigT", "InteractiveRayJobConfig", "RayClusterConfig")
-
 
 @dataclass(frozen=True, slots=True)
-class Settings(Generic[ConfigT]):
-    """The fields of a resource that its cluster follows from."""
+class Settings:
+    """What a resource or a client says of its clusters beside their configuration."""
 
-    config: ConfigT
     image: str | None
     env_vars: Mapping[str, str]
     queue: str | None
@@ -51,9 +48,11 @@ class Settings(Generic[ConfigT]):
 
 
 def rayjob_wish(
-    settings: "Settings[InteractiveRayJobConfig]",
+    config: "InteractiveRayJobConfig",
+    settings: Settings,
     context: DagsterContext,
     api: "KubernetesApi",
+    *,
     deadline: Deadline,
     log: logging.Logger,
 ) -> Wish:
@@ -62,8 +61,8 @@ def rayjob_wish(
     Raises:
         InvalidSpecError, SpecFileError, MissingVariableError: The spec cannot be rendered.
     """
-    config = settings.config.with_file()
-    common, identity = _of_one_step(settings, context, api, deadline, log)
+    config = config.with_file()
+    common, identity = _of_one_step(config, settings, context, api, deadline=deadline, log=log)
     common = dataclasses.replace(common, pre_running_deadline_seconds=operator_deadline(settings.timeout_seconds))
     names = _names(config, identity, RAYJOB_NAME_LIMIT)
 
@@ -75,9 +74,11 @@ def rayjob_wish(
 
 
 def raycluster_wish(
-    settings: "Settings[RayClusterConfig]",
+    config: "RayClusterConfig",
+    settings: Settings,
     context: DagsterContext,
     api: "KubernetesApi",
+    *,
     deadline: Deadline,
     log: logging.Logger,
 ) -> Wish:
@@ -86,8 +87,8 @@ def raycluster_wish(
     Raises:
         InvalidSpecError, SpecFileError, MissingVariableError: The spec cannot be rendered.
     """
-    config = settings.config.with_file()
-    common, identity = _of_one_step(settings, context, api, deadline, log)
+    config = config.with_file()
+    common, identity = _of_one_step(config, settings, context, api, deadline=deadline, log=log)
     names = _names(config, identity, RAYCLUSTER_NAME_LIMIT)
 
     def render(name: str) -> dict[str, Any]:
@@ -97,7 +98,13 @@ def raycluster_wish(
 
 
 def render_input(
-    settings: "Settings[Any]", identity: Identity, context: DagsterContext, api: "KubernetesApi", log: logging.Logger
+    config: "InteractiveRayJobConfig | RayClusterConfig",
+    settings: Settings,
+    identity: Identity,
+    context: DagsterContext,
+    api: "KubernetesApi",
+    *,
+    log: logging.Logger,
 ) -> RenderInput:
     """Return the facts of a step that go into a manifest, but for its name and its owner."""
     ray_version = importlib.metadata.version("ray")
@@ -105,7 +112,7 @@ def render_input(
     log.info("The cluster's image is %s (%s).", *image)
     return RenderInput(
         name="",
-        namespace=namespace_of(settings.config, api),
+        namespace=namespace_of(config, api),
         labels=identity.labels,
         annotations={**identity.annotations, CREATION_ANNOTATION: uuid.uuid4().hex},
         image=image.image,
@@ -118,11 +125,17 @@ def render_input(
 
 
 def _of_one_step(
-    settings: "Settings[Any]", context: DagsterContext, api: "KubernetesApi", deadline: Deadline, log: logging.Logger
+    config: "InteractiveRayJobConfig | RayClusterConfig",
+    settings: Settings,
+    context: DagsterContext,
+    api: "KubernetesApi",
+    *,
+    deadline: Deadline,
+    log: logging.Logger,
 ) -> tuple[RenderInput, Identity]:
     """Return the facts of an object that one step has for itself, with what they say of its end."""
     identity = identity_of(context)
-    common = render_input(settings, identity, context, api, log)
+    common = render_input(config, settings, identity, context, api, log=log)
     owner = owner_reference(api, common.namespace, deadline, log) if settings.cleanup != "never" else None
     labels = {**common.labels, **cleanup_labels(settings.cleanup)}
     return dataclasses.replace(common, labels=labels, owner_reference=owner), identity
