@@ -11,6 +11,8 @@ BIN := .venv/bin/
 # An environment that the caller has activated is not ours to change.
 unexport VIRTUAL_ENV
 unexport PYTHONPATH
+# Tests start hundreds of processes; without bytecode on disk each would compile Dagster and Ray again.
+unexport PYTHONDONTWRITEBYTECODE
 export UV_PYTHON ?= $(shell $(PYTHON) -c 'import sys; print(sys.executable)')
 export UV_LINK_MODE ?= copy
 export UV_NO_PROGRESS ?= 1
