@@ -1,5 +1,5 @@
 # Every way into this project. Each verb does the set-up that it needs.
-.PHONY: setup demo test check slim build docs help
+.PHONY: setup demo test check slim build bench docs help
 .DEFAULT_GOAL := help
 
 UV_VERSION := 0.13.9
@@ -55,6 +55,10 @@ build: .venv/.synced ## Build the five wheels into dist/ and check what they hol
 	rm -rf dist
 	$(UV) build --quiet --all-packages
 	$(BIN)python scripts/wheels.py dist
+
+TURNS ?= 3
+bench: .venv/.synced ## Measure everything beside dagster-ray 0.4.8 and bare Ray or Kubernetes: benchmarks/RESULTS.md (a quarter of an hour)
+	$(BIN)python benchmarks/run_all.py --turns $(TURNS)
 
 docs: .venv/.synced ## Build the documentation into site/; a broken link or reference fails
 	$(BIN)zensical build --clean --strict

@@ -1,31 +1,40 @@
 """What a tick of the cleanup sensor costs over many RayClusters.
 
-    python benchmarks/collector.py [RAYCLUSTERS]
+    python benchmarks/collector.py [--turns N] [--without-older] [--json FILE] [--rayclusters N]
 
-The Kubernetes API is the simulator in a process of its own, on this machine: its answers cost it CPU, which is told
-beside the tick's. Dagster's storage is SQLite in a folder. Half of the clusters are shared and locked, half belong to
-2,500 runs in progress, and each hundredth has a lock that has ended, so that it goes.
+The Kubernetes API is the simulator in a process of its own, on this machine. Dagster's storage is SQLite in a folder.
+Half of the clusters are shared and locked, half belong to 2,500 runs in progress, and each hundredth has a lock that
+has ended. Each measurement is a fresh process, which first ticks over an empty namespace:
 
-- seconds of each tick until all was seen (budget for 10,000 RayClusters: 10 s), and the CPU seconds of this process;
-- requests;
-- how far the memory of this process grew, at its peak (budget: bounded by a page, not by the number of clusters);
-- the same for a second tick, which finds nothing to delete.
+- deleting: the sensor of this project deletes what has ended; it is made again before each turn;
+- ours: the sensor finds nothing to delete;
+- floor: the kubernetes client lists all pages, and nothing else;
+- older: the sensor of the older project finds nothing to delete. It deletes in a run, which is not measured.
+
+Seconds until all was seen, requests, and how far the memory of the process grew at its peak.
 """
 
 # Dagster is typed in part only.
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# ruff: noqa: PLC0415 - each process imports only what is in its own environment
 
+import importlib
 import json
-import resource
+import os
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
+
+from catalogue import COLLECTOR, RAYCLUSTERS
+from rivals import Collected, measured, parser_of, peak_above_now, present, take_turns, tell
 
 RUNS = 2500
 IDENTITY = {
@@ -60,15 +69,17 @@ STATUS: dict[str, Any] = {
 
 
 def annotations(ends_in_seconds: float) -> dict[str, str]:
-    """Return a lock."""
-    begun = (datetime.now(UTC) + timedelta(seconds=ends_in_seconds - 600)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    lock = {"run_id": "r", "step_key": "s", "applied_at": begun, "renewed_at": begun, "ttl_seconds": 600}
+    """Return a lock that both projects understand: this one's fields, and those of 0.4.8, whose times have no zone."""
+    begun = datetime.now(UTC) + timedelta(seconds=ends_in_seconds - 600)
+    ours, older = begun.strftime("%Y-%m-%dT%H:%M:%SZ"), begun.astimezone().replace(tzinfo=None).isoformat()
+    lock = {"run_id": "r", "step_key": "s", "applied_at": ours, "renewed_at": ours, "ttl_seconds": 600}
+    lock |= {"key": "s", "created_at": older, "heartbeat_at": older}
     return {"dagster/lock-0123456789abcdef": json.dumps(lock)}
 
 
 def cluster(number: int, runs: list[str], instance_id: str) -> dict[str, Any]:
     """Return the RayCluster of a number."""
-    from dagster_ray.kuberay.groups import head_group, worker_group  # noqa: PLC0415
+    from dagster_ray.kuberay.groups import head_group, worker_group
 
     labels, notes = dict(IDENTITY), {"dagster/asset-key": "a/long/key/of/an/asset"}
     if number % 2 == 0:
@@ -90,18 +101,25 @@ def cluster(number: int, runs: list[str], instance_id: str) -> dict[str, Any]:
 
 
 def serve(count: int, instance_id: str) -> None:
-    """Serve that many RayClusters; answer each line of the input with the number of requests and our CPU seconds."""
-    from dagster_ray.kuberay.testing import Simulator  # noqa: PLC0415
+    """Serve that many RayClusters; answer lines of the input: `fill` makes what was deleted again."""
+    from dagster_ray.kuberay.testing import Simulator
 
     runs = json.loads(sys.stdin.readline())
     with Simulator(operator=False, fake_heads=True) as simulator:
-        for number in range(count):
-            stored = simulator.store.create("rayclusters", cluster(number, runs, instance_id))
-            simulator.store.replace_status("rayclusters", {**stored, "status": STATUS})
-        size = len(json.dumps(simulator.store.get("rayclusters", "default", "dagster-00001")))
-        print(json.dumps([str(simulator.kubeconfig), size]), flush=True)
-        for _ in sys.stdin:
-            print(json.dumps([len(simulator.requests), time.process_time()]), flush=True)
+
+        def fill() -> int:
+            there = {obj["metadata"]["name"] for obj in simulator.store.list("rayclusters")}
+            for number in range(count):
+                made = cluster(number, runs, instance_id)
+                if made["metadata"]["name"] not in there:
+                    stored = simulator.store.create("rayclusters", made)
+                    simulator.store.replace_status("rayclusters", {**stored, "status": STATUS})
+            return count - len(there)
+
+        fill()
+        print(json.dumps(str(simulator.kubeconfig)), flush=True)
+        for line in sys.stdin:
+            print(json.dumps(fill() if line.strip() == "fill" else len(simulator.requests)), flush=True)
 
 
 @dataclass
@@ -110,7 +128,7 @@ class Server:
 
     process: "subprocess.Popen[str]"
 
-    def ask(self, line: str) -> list[Any]:
+    def ask(self, line: str) -> Any:
         """Send a line; return the answer."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -122,7 +140,7 @@ class Server:
 @contextmanager
 def serving(count: int, instance_id: str) -> Generator[Server]:
     """Yield a simulator in a process of its own."""
-    command = [sys.executable, __file__, "serve", str(count), instance_id]
+    command = [sys.executable, __file__, "--measure", "serve", str(count), instance_id]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield Server(process)
@@ -131,58 +149,156 @@ def serving(count: int, instance_id: str) -> Generator[Server]:
             process.stdin.close()  # ends it
 
 
-def peak_megabytes() -> float:
-    """Return the most memory that this process had so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# In a process of its own
 
 
-def ticks(sensor: Any, instance: Any, server: Server, title: str) -> None:
-    """Let the sensor tick until all was seen, and print what that cost."""
-    import dagster as dg  # noqa: PLC0415
-
-    memory, (requests, server_cpu) = peak_megabytes(), server.ask("")
-    seconds: list[float] = []
-    messages: list[str] = []
-    cursor, cpu = None, time.process_time()
-    while not messages or json.loads(cursor or "{}")["places"]:
-        begun = time.perf_counter()
-        result: Any = sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
-        seconds.append(time.perf_counter() - begun)
-        cursor = result.cursor
-        messages.append(result.skip_reason.skip_message.splitlines()[0])
-    cpu = time.process_time() - cpu
-    after, server_cpu_after = server.ask("")
-    print(f"{title}: {len(seconds)} tick(s) of {', '.join(f'{one:.2f}' for one in seconds)} s")
-    print(f"  CPU: {cpu:.2f} s here, {server_cpu_after - server_cpu:.2f} s in the simulator")
-    print(f"  requests: {after - requests}; peak memory grew by {peak_megabytes() - memory:.1f} MB")
-    print(f"  {' / '.join(messages)}")
+def timed(tick: Callable[[], int]) -> dict[str, float]:
+    """Return the cost of what a callable does, and how many RayClusters it has seen."""
+    peak, begun = peak_above_now(), time.perf_counter()
+    seen = tick()
+    return {"tick-seconds": time.perf_counter() - begun, "tick-memory": peak(), "seen": seen}
 
 
-def main(count: int) -> None:
-    """Print the figures."""
-    import dagster as dg  # noqa: PLC0415
+def ours(kubeconfig: str, folder: str) -> dict[str, float]:
+    """Let the sensor tick until all was seen."""
+    import dagster as dg
 
-    from dagster_ray.core import instance_id_of  # noqa: PLC0415
-    from dagster_ray.kuberay import build_cleanup_sensor  # noqa: PLC0415
+    from dagster_ray.kuberay import build_cleanup_sensor
+
+    def pass_of(sensor: Any) -> int:
+        seen, cursor = 0, None
+        while cursor is None or json.loads(cursor)["places"]:
+            result = sensor(dg.build_sensor_context(instance=instance, cursor=cursor))
+            cursor = result.cursor
+            said = re.match(r"Looked at (\d+):", result.skip_reason.skip_message)
+            seen += int(said[1]) if said else 0
+        return seen
+
+    with dg.DagsterInstance.local_temp(folder) as instance:
+        pass_of(build_cleanup_sensor(kubeconfig_file=kubeconfig, namespaces=["empty"]))
+        sensor = build_cleanup_sensor(kubeconfig_file=kubeconfig)
+        return timed(lambda: pass_of(sensor))
+
+
+def bare(kubeconfig: str, _: str) -> dict[str, float]:
+    """List all pages."""
+    from kubernetes import client, config
+
+    with config.new_client_from_config(kubeconfig) as api:
+        calls = client.CustomObjectsApi(api)
+
+        def pages(namespace: str) -> int:
+            seen, token = 0, ""
+            while True:
+                where = ("ray.io", "v1", namespace, "rayclusters")
+                page: Any = calls.list_namespaced_custom_object(*where, limit=500, _continue=token)
+                seen += len(page["items"])
+                token = page["metadata"].get("continue")
+                if not token:
+                    return seen
+
+        pages("empty")
+        return timed(lambda: pages("default"))
+
+
+def older(kubeconfig: str, folder: str) -> dict[str, float]:
+    """Let the sensor of the older project tick."""
+    import dagster as dg
+
+    module: Any = importlib.import_module("dagster_ray.kuberay")
+    clients: Any = importlib.import_module("dagster_ray.kuberay.client")
+    seen: list[int] = []
+
+    class Counted(clients.RayClusterClient):
+        def list(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+            found = super().list(*args, **kwargs)
+            seen.append(len(found["items"]))
+            return found
+
+    client = Counted(kube_config=kubeconfig)
+
+    def tick(namespace: str) -> int:
+        os.environ["DAGSTER_RAY_NAMESPACES"] = namespace
+        context: Any = dg.build_sensor_context(instance=instance, resources={"raycluster_client": client})
+        # Only a code server sets it.
+        context._code_location_origin = SimpleNamespace(location_name=IDENTITY["dagster/code-location"])  # noqa: SLF001
+        (answer,) = module.cleanup_expired_kuberay_clusters(context)
+        if not isinstance(answer, dg.SkipReason):
+            raise TypeError(f"nothing has expired, but its sensor says {answer}")
+        return seen[-1]
+
+    with dg.DagsterInstance.local_temp(folder) as instance:
+        tick("empty")
+        return timed(lambda: tick("default"))
+
+
+RIVALS: dict[str, Callable[[str, str], dict[str, Any]]] = {
+    "deleting": ours,
+    "ours": ours,
+    "floor": bare,
+    "older": older,
+}
+
+
+# In the process that lets them take turns
+
+
+def turn(rival: str, python: str, count: int, server: Server, where: tuple[str, str]) -> dict[str, float] | None:
+    """Measure a rival once."""
+    if rival == "deleting":
+        server.ask("fill")
+    before = server.ask("")
+    found = measured(__file__, rival, *where, python=python)
+    if found is None or found["seen"] != count - (count // 100 if rival != "deleting" else 0):
+        print(f"{rival}: {found}", file=sys.stderr)
+        return None
+    return {**found, "tick-requests": server.ask("") - before}
+
+
+def collect(turns: int, count: int, *, with_older: bool) -> Collected:
+    """Let the rivals take turns."""
+    import dagster as dg
+
+    from dagster_ray.core import instance_id_of
 
     @dg.job
     def training() -> None: ...
 
+    pythons = {"deleting": sys.executable, "floor": sys.executable, "ours": sys.executable}
+    if with_older:
+        from older_project import older_python
+
+        pythons["older"] = older_python()
+    collected = Collected()
     with tempfile.TemporaryDirectory() as folder, dg.DagsterInstance.local_temp(folder) as instance:
         started = dg.DagsterRunStatus.STARTED
         runs = [instance.create_run_for_job(training, status=started).run_id for _ in range(min(RUNS, count))]
         with serving(count, str(instance_id_of(instance))) as server:
-            kubeconfig, size = server.ask(json.dumps(runs))
-            print(f"{count} RayClusters of {size / 1000:.1f} kB, {len(runs)} runs")
-            warm = build_cleanup_sensor(kubeconfig_file=kubeconfig, namespaces=["empty"])
-            ticks(warm, instance, server, "an empty namespace, with the first import of kubernetes")
-            sensor = build_cleanup_sensor(kubeconfig_file=kubeconfig)
-            ticks(sensor, instance, server, "the first pass")
-            ticks(sensor, instance, server, "the second pass")
+            kubeconfig = server.ask(json.dumps(runs))
+            for rival in take_turns(turns, list(pythons)):
+                found = turn(rival, pythons[rival], count, server, (kubeconfig, folder))
+                if rival == "deleting":
+                    collected.add("ours", found and {"tick-deleting": found["tick-seconds"]}, ["tick-deleting"])
+                else:
+                    collected.add(rival, found, ["tick-seconds", "tick-memory", "tick-requests"])
+    return collected
+
+
+def main() -> None:
+    """Measure in turns, or be a rival or the server."""
+    parser = parser_of(COLLECTOR)
+    parser.add_argument("--rayclusters", type=int, default=RAYCLUSTERS)
+    given = parser.parse_args()
+    if given.measure is None:
+        collected = collect(given.turns, given.rayclusters, with_older=not given.without_older)
+        present(COLLECTOR, collected, given.json)
+        return
+    rival, *rest = given.measure
+    if rival == "serve":
+        serve(int(rest[0]), rest[1])
+    else:
+        tell(RIVALS[rival](rest[0], rest[1]))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["serve"]:
-        serve(int(sys.argv[2]), sys.argv[3])
-    else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
+    main()

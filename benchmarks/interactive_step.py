@@ -1,33 +1,27 @@
-"""What a step on KubeRay costs: `python benchmarks/interactive_step.py [--turns N] [--without-older]`.
+"""What a step on KubeRay costs.
+
+    python benchmarks/interactive_step.py [--turns N] [--without-older] [--json FILE]
 
 Runs on the simulator with real local heads, so image pull, scheduling and network cost nothing here. Each measurement
-is a fresh process. The rivals take turns, so that a machine whose speed drifts treats all alike:
+is a fresh process. The rivals take turns:
 
-- bare `ray.init` on a RayJob that somebody else has made;
-- a step of this project's `KubeRayInteractiveJob`, on the way `direct`;
-- a step of the older project's `KubeRayInteractiveJob`, in an environment of its own (see older_project.py). It knows
-  no way to a head outside of the cluster's network; its documented `resolve_hostname` gets the head's address.
+- floor: bare `ray.init` on a RayJob that somebody else has made;
+- ours: a step of this project's `KubeRayInteractiveJob`, on the way `direct`;
+- forwarded: the same through a port-forward;
+- older: a step of the older project's `KubeRayInteractiveJob`, in an environment of its own (see older_project.py).
+  It knows no way to a head outside of the cluster's network; its documented `resolve_hostname` gets the head's address.
 
-What is measured:
-
-- requests that a happy step makes of the Kubernetes API, without its DELETE (budget: 4, whatever the step lasts);
-- connect: seconds from the moment when the head's client port speaks HTTP/2 to the first line of the step, or to the
-  return of `ray.init` that is called at that moment (budget: `ray.init` + 0.3 s);
-- start: seconds from the creation of the RayJob to the first line of the step;
-- import: `import dagster_ray.kuberay` on top of `import dagster` (budget: 60 ms, 4 MB).
+The moment when the head accepts clients is that at which its client port speaks HTTP/2. Requests are counted without
+the DELETE, which belongs to the lifecycle `always` of this benchmark.
 """
 
 # pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
 # ruff: noqa: PLC0415 - each process imports only what is in its own environment
 
-import argparse
 import importlib
 import json
-import os
 import socket
-import statistics
-import subprocess
 import sys
 import threading
 import time
@@ -36,24 +30,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from catalogue import INTERACTIVE_STEP
+from rivals import Collected, measured, parser_of, present, take_turns, tell
+
 # RFC 9113: a client's preface and an empty SETTINGS frame; the server answers with a SETTINGS frame.
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 PORT = 10001
 PATIENCE_SECONDS = 120
 AGENT = "benchmark"
-
-IMPORT = """
-import json, os, sys, time, dagster
-def megabytes():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-before = megabytes()
-start = time.perf_counter()
-import dagster_ray.kuberay
-seconds = time.perf_counter() - start
-heavy = [name for name in ("ray", "kubernetes") if name in sys.modules]
-print(json.dumps({"seconds": seconds, "megabytes": megabytes() - before, "heavy": heavy}))
-"""
+FIGURES = ("step-requests", "step-connect", "step-start")
 
 
 # In a process of its own
@@ -175,8 +160,8 @@ def snake_case(spec: dict[str, Any]) -> dict[str, Any]:
     return {"ray_cluster_spec": groups}
 
 
-KINDS: dict[str, Callable[[str, str, dict[str, Any]], tuple[float, float]]] = {
-    "bare": bare,
+RIVALS: dict[str, Callable[[str, str, dict[str, Any]], tuple[float, float]]] = {
+    "floor": bare,
     "ours": ours,
     "forwarded": forwarded,
     "older": older,
@@ -206,114 +191,73 @@ def make_rayjob(simulator: Any, name: str) -> None:
     simulator.store.create("rayjobs", job)
 
 
-class Measured:
-    """What one rival has shown."""
+def turn(simulator: Any, rival: str, python: str, packages: str | None) -> dict[str, float] | None:
+    """Measure a rival once, in a fresh process."""
+    name = f"{rival}-{uuid.uuid4().hex[:6]}"
+    created: list[float] = []
 
-    def __init__(self, kind: str, python: str = sys.executable, packages: str | None = None) -> None:
-        """Begin with nothing."""
-        self.kind, self.python, self.spec = kind, python, spec_of(packages)
-        self.connect: list[float] = []
-        self.start: list[float] = []
-        self.requests: list[str] = []
+    def look(_: str, plural: str, obj: dict[str, Any]) -> None:
+        if plural == "rayjobs" and obj["metadata"]["name"] == name:
+            created.append(time.perf_counter())  # the system's clock: the same in every process
 
-    def turn(self, simulator: Any) -> None:
-        """Measure once, in a fresh process."""
-        name = f"{self.kind}-{uuid.uuid4().hex[:6]}"
-        created: list[float] = []
-
-        def look(_: str, plural: str, obj: dict[str, Any]) -> None:
-            if plural == "rayjobs" and obj["metadata"]["name"] == name:
-                created.append(time.perf_counter())  # the system's clock: the same in every process
-
-        unsubscribe, before = simulator.store.subscribe(look), len(simulator.requests)
-        if self.kind == "bare":
-            make_rayjob(simulator, name)
-        command = [self.python, __file__, "--measure", self.kind, str(simulator.kubeconfig), name]
-        env = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONWARNINGS": "ignore"}
-        done = subprocess.run(
-            [*command, json.dumps(self.spec)], check=False, capture_output=True, text=True, env=env, timeout=300
-        )
-        if done.returncode != 0:
-            sys.exit(f"{self.kind} failed:\n{done.stdout[-3000:]}\n{done.stderr[-20000:]}")
-        unsubscribe()
-        if self.kind == "bare":
-            simulator.store.delete("rayjobs", "default", name)
-        opened, begun = json.loads(done.stdout.splitlines()[-1])
-        self.connect.append(begun - opened)
-        self.start.append(begun - created[0])
-        self.requests.append(requests_of(simulator, before))
-
-    def row(self, title: str) -> str:
-        """Return a line of the table."""
-        cost = "-"
-        if self.kind in {"ours", "older"}:
-            milliseconds, megabytes, heavy = import_cost(self.python, max(3, len(self.connect)))
-            cost = f"{milliseconds:.0f} ms, {megabytes:.1f} MB, loads {', '.join(sorted(heavy)) or 'neither'}"
-        requests = "-" if self.kind == "bare" else self.requests[-1]
-        return f"| {title} | {requests} | {spread(self.connect)} | {spread(self.start)} | {cost} |"
+    unsubscribe, before = simulator.store.subscribe(look), len(simulator.requests)
+    if rival == "floor":
+        make_rayjob(simulator, name)
+    spec = json.dumps(spec_of(packages))
+    found = measured(__file__, rival, str(simulator.kubeconfig), name, spec, python=python)
+    unsubscribe()
+    if any(job["metadata"]["name"] == name for job in simulator.store.list("rayjobs")):
+        simulator.store.delete("rayjobs", "default", name)  # nobody else deletes the floor's, or a failed rival's
+    if found is None:
+        return None
+    opened, begun = found
+    made = kinds_of(simulator, before)
+    print(f"{rival}: {sum(made.values())} requests: {dict(made)}", file=sys.stderr)
+    return {"step-connect": begun - opened, "step-start": begun - created[0], "step-requests": sum(made.values())}
 
 
-def spread(values: list[float]) -> str:
-    """Return the median and the extremes."""
-    return f"{statistics.median(values):.2f} s ({min(values):.2f} to {max(values):.2f})"
-
-
-def requests_of(simulator: Any, before: int) -> str:
-    """Return what a step has asked of the API since; the DELETE is the lifecycle `always` of this benchmark."""
+def kinds_of(simulator: Any, before: int) -> Counter[str]:
+    """Return what a step has asked of the API since."""
     made = [r for r in simulator.requests[before:] if r.user_agent != AGENT and r.method != "DELETE"]
-    kinds = Counter("port-forward stream" if "portforward" in r.path else _kind(r) for r in made)
-    return f"{len(made)}: " + ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    return Counter("port-forward stream" if "portforward" in r.path else _kind(r) for r in made)
 
 
 def _kind(request: Any) -> str:
     return "watch" if request.is_watch else str(request.method)
 
 
-def import_cost(python: str, times: int) -> tuple[float, float, set[str]]:
-    """Return the medians of milliseconds and megabytes, and which of ray and kubernetes are loaded."""
-    seconds: list[float] = []
-    megabytes: list[float] = []
-    heavy: set[str] = set()
-    for _ in range(times):
-        done = subprocess.run([python, "-c", IMPORT], check=True, capture_output=True, text=True)
-        found = json.loads(done.stdout.splitlines()[-1])
-        seconds.append(found["seconds"])
-        megabytes.append(found["megabytes"])
-        heavy.update(found["heavy"])
-    return statistics.median(seconds) * 1000, statistics.median(megabytes), heavy
-
-
-def main(turns: int, *, with_older: bool) -> None:
-    """Let the rivals take turns, and print a table."""
+def collect(turns: int, *, with_older: bool) -> Collected:
+    """Let the rivals take turns."""
     from older_project import older_packages, older_python
 
     from dagster_ray.kuberay.testing import Simulator
 
-    rivals = {"bare `ray.init`": Measured("bare"), "this project": Measured("ours")}
+    rivals: dict[str, tuple[str, str | None]] = dict.fromkeys(("floor", "ours", "forwarded"), (sys.executable, None))
     if with_older:
-        rivals["dagster-ray 0.4.8"] = Measured("older", older_python(), older_packages())
-    rivals["this project, `port_forward`"] = Measured("forwarded")
+        rivals["older"] = (older_python(), older_packages())
+    collected = Collected()
     with Simulator() as simulator:
-        for _ in range(turns):
-            for rival in rivals.values():
-                rival.turn(simulator)
-    print(f"{turns} turns each: median (least to most)")
-    print("| | requests of a step | first line after the port speaks | after the RayJob is made | import |")
-    print("|---|---|---|---|---|")
-    for title, rival in rivals.items():
-        print(rival.row(title))
-    init, step = (rivals[title].connect for title in ("bare `ray.init`", "this project"))
-    print(f"this project - ray.init, turn by turn: {spread([b - a for a, b in zip(init, step, strict=True)])}")
+        for rival in take_turns(turns, list(rivals)):
+            found = turn(simulator, rival, *rivals[rival])
+            if rival == "forwarded":
+                collected.add("ours", found and {"step-forwarded": found["step-connect"]}, ["step-forwarded"])
+                continue
+            collected.add(rival, found, FIGURES if rival != "floor" else FIGURES[1:])
+            if rival == "floor":
+                collected.add("floor", found and {"step-forwarded": found["step-connect"]}, ["step-forwarded"])
+    return collected
+
+
+def main() -> None:
+    """Measure in turns, or be a rival."""
+    given = parser_of(INTERACTIVE_STEP).parse_args()
+    if given.measure:
+        rival, kubeconfig, name, spec = given.measure
+        tell(RIVALS[rival](kubeconfig, name, json.loads(spec)))
+    else:
+        collected = collect(given.turns, with_older=not given.without_older)
+        present(INTERACTIVE_STEP, collected, given.json)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="What a step on KubeRay costs.")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--without-older", action="store_true", help="make no environment for dagster-ray 0.4.8")
-    parser.add_argument("--measure", nargs=4, metavar=("KIND", "KUBECONFIG", "NAME", "SPEC"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.measure:
-        kind, kubeconfig_, name_, spec_ = arguments.measure
-        print("\n" + json.dumps(KINDS[kind](kubeconfig_, name_, json.loads(spec_))))
-    else:
-        main(arguments.turns, with_older=not arguments.without_older)
+    main()

@@ -1,26 +1,28 @@
-"""What LocalRay costs on top of `ray.init`: `python benchmarks/local_ray.py [pairs]`.
+"""What LocalRay costs on top of `ray.init`.
 
-Each measurement is a fresh process that has imported everything. The two kinds take turns, so that a machine
-whose speed drifts treats both alike; what counts is the ratio within a pair.
+    python benchmarks/local_ray.py [--turns N] [--without-older] [--json FILE]
+
+Each measurement is a fresh process that has imported everything.
 """
 
 # pyright: reportUnknownMemberType=false
+# ruff: noqa: PLC0415 - each process imports only what is in its own environment
 
 import importlib
-import json
-import os
-import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
+
+from catalogue import LOCAL_RAY
+from rivals import Collected, measured, parser_of, present, take_turns, tell
 
 CPUS = 2
 
 
 def bare() -> float:
     """Return the seconds of `ray.init` alone."""
-    import ray  # noqa: PLC0415 - measured without the import
+    import ray
 
     start = time.perf_counter()
     ray.init(address="local", num_cpus=CPUS)
@@ -29,12 +31,12 @@ def bare() -> float:
     return seconds
 
 
-def local_ray() -> float:
+def ours() -> float:
     """Return the seconds from the start of the resource's set-up until the step would begin."""
-    import dagster as dg  # noqa: PLC0415
+    import dagster as dg
 
-    from dagster_ray.core import run_phases  # noqa: PLC0415
-    from dagster_ray.local import LocalRay  # noqa: PLC0415
+    from dagster_ray.core import run_phases
+    from dagster_ray.local import LocalRay
 
     importlib.import_module("ray")
     context = dg.build_init_resource_context()
@@ -43,39 +45,37 @@ def local_ray() -> float:
         return time.perf_counter() - start
 
 
-KINDS: dict[str, Callable[[], float]] = {"ray.init": bare, "LocalRay": local_ray}
+def older() -> float:
+    """Return the same of the older project."""
+    import dagster as dg
+
+    package: Any = importlib.import_module("dagster_ray")
+    importlib.import_module("ray.data")  # its connect imports it, which is not what is measured
+    context = dg.build_init_resource_context()
+    start = time.perf_counter()
+    with package.LocalRay(ray_init_options={"num_cpus": CPUS}).yield_for_execution(context):
+        return time.perf_counter() - start
 
 
-def measured(kind: str) -> float:
-    """Return what a fresh process measures."""
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
-    done = subprocess.run([sys.executable, __file__, kind], check=True, capture_output=True, text=True, env=environment)
-    return float(json.loads(done.stdout.splitlines()[-1]))
+RIVALS: dict[str, Callable[[], float]] = {"floor": bare, "ours": ours, "older": older}
 
 
-def row(name: str, values: list[float], unit: str) -> str:
-    """Return minimum, median and maximum as a line."""
-    low, middle, high = min(values), statistics.median(values), max(values)
-    return f"{name:<20} {low:8.3f} {middle:8.3f} {high:8.3f} {unit}"
+def main() -> None:
+    """Measure in turns, or be a rival."""
+    given = parser_of(LOCAL_RAY).parse_args()
+    if given.measure:
+        tell({"local-start": RIVALS[given.measure[0]]()})
+        return
+    pythons = {"floor": sys.executable, "ours": sys.executable}
+    if not given.without_older:
+        from older_project import older_python
 
-
-def main(pairs: int) -> None:
-    """Measure in pairs and print the table."""
-    seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
-    for number in range(pairs):
-        for kind in list(KINDS) if number % 2 else reversed(list(KINDS)):
-            seconds[kind].append(measured(kind))
-    ratios = [ours / rays for ours, rays in zip(seconds["LocalRay"], seconds["ray.init"], strict=True)]
-    added = [ours - rays for ours, rays in zip(seconds["LocalRay"], seconds["ray.init"], strict=True)]
-    print(f"{pairs} pairs{'':<14} {'min':>7} {'median':>8} {'max':>8}")
-    for kind, values in seconds.items():
-        print(row(kind, values, "s"))
-    print(row("LocalRay - ray.init", added, "s, pair by pair"))
-    print(row("LocalRay / ray.init", ratios, "pair by pair"))
+        pythons["older"] = older_python()
+    collected = Collected()
+    for rival in take_turns(given.turns, list(pythons)):
+        collected.add(rival, measured(__file__, rival, python=pythons[rival]), ["local-start"])
+    present(LOCAL_RAY, collected, given.json)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1 and sys.argv[1] in KINDS:
-        print(json.dumps(KINDS[sys.argv[1]]()))
-    else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    main()

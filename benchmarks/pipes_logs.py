@@ -1,36 +1,35 @@
-"""What it costs to follow a Ray job: `python benchmarks/pipes_logs.py [--turns N] [--without-older]`.
+"""What it costs to follow a Ray job.
+
+    python benchmarks/pipes_logs.py [--turns N] [--without-older] [--json FILE]
 
 Three readers take turns on one real head, each in a fresh process that submits the job itself:
 
-- this project's `PipesRayJobClient` in an asset;
-- Ray's own `JobSubmissionClient.tail_job_logs`;
-- the older project's `PipesRayJobClient` in an asset, in an environment of its own (see older_project.py).
+- ours: this project's `PipesRayJobClient` in an asset;
+- floor: Ray's own `JobSubmissionClient.tail_job_logs`;
+- older: the older project's `PipesRayJobClient` in an asset, in an environment of its own (see older_project.py).
 
 Two jobs:
 
-- slow: prints the time every 50 ms. Latency is from `print` to the moment when the line reaches the step's stdout
-  (budget: p95 0.3 s);
+- slow: prints the time every 50 ms. Latency is from `print` to the moment when the line reaches the step's stdout;
 - fast: prints 200,000 lines of 100 characters. Lines a second from the first to the last that arrives, lines that
-  arrived at all, and the reader's peak memory over what it had before (budget: 50,000 lines a second, 64 MB).
+  arrived at all, and how far the reader's memory grew at its peak.
 """
 
 # pyright: reportUnknownMemberType=false, reportMissingTypeStubs=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false, reportUnknownParameterType=false, reportUnknownLambdaType=false
 # ruff: noqa: PLC0415 - each reader imports only what is in its own environment
 
-import argparse
-import json
-import os
-import resource
-import statistics
-import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-SLOW_LINES, FAST_LINES = 100, 200_000
+from catalogue import FAST_LINES, PIPES_LOGS, SLOW_LINES
+from rivals import Collected, measured, parser_of, peak_above_now, present, take_turns, tell
+
+SLOW_FIGURES, FAST_FIGURES = ("log-p50", "log-p95"), ("log-rate", "log-memory", "log-lines")
 SLOW = f"""
 import time
 for _ in range({SLOW_LINES}):
@@ -42,7 +41,6 @@ import sys
 for number in range({FAST_LINES}):
     sys.stdout.write("f %092d\\n" % number)
 """
-MEASURE = "BENCHMARK "
 
 
 class Arrivals:
@@ -53,7 +51,11 @@ class Arrivals:
         self.latencies: list[float] = []
         self.fast, self.first, self.last = 0, 0.0, 0.0
         self._rest = ""
-        self.megabytes = peak_megabytes()
+        self.peak: Callable[[], float] = lambda: float("nan")
+
+    def expect(self) -> None:
+        """Measure memory from now on."""
+        self.peak = peak_above_now()
 
     def write(self, text: str) -> int:
         """Take text as it comes, whole lines or not."""
@@ -80,18 +82,13 @@ class Arrivals:
         return 1
 
 
-def peak_megabytes() -> float:
-    """Return the most memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def read_by_asset(client: Any, job: dict[str, Any], arrivals: Arrivals) -> None:
     """Run a job with a Pipes client in an asset."""
     import dagster as dg
 
     @dg.op
     def follow(context: dg.OpExecutionContext) -> None:
-        arrivals.megabytes = peak_megabytes()
+        arrivals.expect()
         sys.stdout = arrivals  # type: ignore[assignment]
         client(context, job)
 
@@ -126,7 +123,7 @@ def rays(address: str, job: dict[str, Any], arrivals: Arrivals) -> None:
     from ray.job_submission import JobSubmissionClient
 
     client = JobSubmissionClient(address)
-    arrivals.megabytes = peak_megabytes()
+    arrivals.expect()
     submission_id = client.submit_job(**job)
 
     async def follow() -> None:
@@ -136,84 +133,50 @@ def rays(address: str, job: dict[str, Any], arrivals: Arrivals) -> None:
     asyncio.run(follow())
 
 
-READERS = {"ours": ours, "ray": rays, "older": older}
+READERS = {"ours": ours, "floor": rays, "older": older}
 
 
-def read(reader: str, address: str, code: str) -> None:
-    """Be one reader: run a job, and print what was measured."""
+def read(reader: str, kind: str, address: str, code: str) -> dict[str, float]:
+    """Be one reader: run a job, and return what was measured."""
     arrivals, out = Arrivals(), sys.stdout
     READERS[reader](address, {"entrypoint": f"python {code}"}, arrivals)
-    found = {
-        "latencies": arrivals.latencies,
-        "fast": arrivals.fast,
-        "seconds": arrivals.last - arrivals.first,
-        "megabytes": peak_megabytes() - arrivals.megabytes,
-    }
-    out.write(f"\n{MEASURE}{json.dumps(found)}\n")
-    out.flush()
+    sys.stdout = out
+    if kind == "slow":
+        if len(arrivals.latencies) < SLOW_LINES:
+            raise RuntimeError(f"{len(arrivals.latencies)} lines of {SLOW_LINES} arrived")
+        latencies = sorted(arrivals.latencies)
+        return {"log-p50": latencies[SLOW_LINES // 2], "log-p95": latencies[SLOW_LINES * 95 // 100]}
+    seconds = arrivals.last - arrivals.first
+    return {"log-rate": arrivals.fast / seconds, "log-memory": arrivals.peak(), "log-lines": arrivals.fast}
 
 
-def measured(python: str, reader: str, address: str, code: str) -> dict[str, Any]:
-    """Run one reader in a process of its own."""
-    command = [python, __file__, "--read", reader, address, code]
-    env = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=300)
-    lines = [line for line in done.stdout.splitlines() if line.startswith(MEASURE)]
-    if not lines:
-        raise RuntimeError(f"{reader} said nothing:\n{done.stderr[-3000:]}")
-    return json.loads(lines[-1].removeprefix(MEASURE))
-
-
-def row(reader: str, slow: list[dict[str, Any]], fast: list[dict[str, Any]]) -> str:
-    """Return a line of the table: medians over the turns, and the fewest lines that arrived."""
-    latencies = sorted(latency for turn in slow for latency in turn["latencies"])
-    p50, p95 = (latencies[int(len(latencies) * part)] if latencies else float("nan") for part in (0.5, 0.95))
-    came = min(len(turn["latencies"]) for turn in slow)
-    rates = [turn["fast"] / turn["seconds"] if turn["seconds"] else float("nan") for turn in fast]
-    rate, megabytes = statistics.median(rates), statistics.median(turn["megabytes"] for turn in fast)
-    lines = min(turn["fast"] for turn in fast)
-    return (
-        f"| {reader} | {p50:.2f} s | {p95:.2f} s | {came}/{SLOW_LINES} | {rate:,.0f} | {lines:,}/{FAST_LINES:,} "
-        f"| {megabytes:.0f} MB |"
-    )
-
-
-def main(turns: int, *, with_older: bool) -> None:
-    """Start a head, let the readers take turns, and print a table."""
+def collect(turns: int, *, with_older: bool) -> Collected:
+    """Start a head, and let the readers take turns."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests-integration"))
     from older_project import older_python
     from real_head import ray_head  # pyright: ignore[reportMissingImports]
 
-    readers = {"ours": sys.executable, "ray": sys.executable} | ({"older": older_python()} if with_older else {})
-    slow: dict[str, list[dict[str, Any]]] = {reader: [] for reader in readers}
-    fast: dict[str, list[dict[str, Any]]] = {reader: [] for reader in readers}
-    with ray_head() as head:
-        folder = Path(os.environ.get("TMPDIR", "/tmp"))
-        codes = {"slow": folder / f"slow-{os.getpid()}.py", "fast": folder / f"fast-{os.getpid()}.py"}
-        codes["slow"].write_text(SLOW)
-        codes["fast"].write_text(FAST)
-        try:
-            for _ in range(turns):
-                for reader, python in readers.items():
-                    slow[reader].append(measured(python, reader, head.dashboard, str(codes["slow"])))
-                    fast[reader].append(measured(python, reader, head.dashboard, str(codes["fast"])))
-        finally:
-            for code in codes.values():
-                code.unlink()
-    print(f"{turns} turns each")
-    print("| reader | p50 | p95 | slow lines | fast lines/s | fast lines | peak memory |")
-    print("|---|---|---|---|---|---|---|")
-    for reader in readers:
-        print(row(reader, slow[reader], fast[reader]))
+    pythons = {"ours": sys.executable, "floor": sys.executable} | ({"older": older_python()} if with_older else {})
+    collected = Collected()
+    with ray_head() as head, tempfile.TemporaryDirectory(prefix="dagster-ray-benchmarks-") as folder:
+        for kind, code in (("slow", SLOW), ("fast", FAST)):
+            Path(folder, f"{kind}.py").write_text(code, encoding="utf-8")
+        for reader in take_turns(turns, list(pythons)):
+            for kind, figures in (("slow", SLOW_FIGURES), ("fast", FAST_FIGURES)):
+                code = str(Path(folder, f"{kind}.py"))
+                found = measured(__file__, reader, kind, head.dashboard, code, python=pythons[reader])
+                collected.add(reader, found, figures)
+    return collected
+
+
+def main() -> None:
+    """Measure in turns, or be a rival."""
+    given = parser_of(PIPES_LOGS).parse_args()
+    if given.measure:
+        tell(read(*given.measure))
+    else:
+        present(PIPES_LOGS, collect(given.turns, with_older=not given.without_older), given.json)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="What it costs to follow a Ray job.")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--without-older", action="store_true", help="make no environment for dagster-ray 0.4.8")
-    parser.add_argument("--read", nargs=3, metavar=("READER", "ADDRESS", "FILE"), help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.read:
-        read(*given.read)
-    else:
-        main(given.turns, with_older=not given.without_older)
+    main()

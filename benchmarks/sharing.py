@@ -1,42 +1,47 @@
-"""What sharing a KubeRay cluster costs: `python benchmarks/sharing.py [pairs]`.
+"""What sharing a KubeRay cluster costs.
+
+    python benchmarks/sharing.py [--turns N] [--without-older] [--json FILE]
 
 Runs on the simulator, so image pull, scheduling and network cost nothing here.
 
-- crowd: N steps that take a shared cluster at the same moment, in threads of one process, with heads that answer as far
-  as the wait needs. Clusters created, errors, seconds from the start to the last lock, requests of a step (budget for
-  200: one cluster, no errors).
+- crowd: 200 steps that take a shared cluster at the same moment, in threads of one process, with heads that answer as
+  far as the wait needs. Clusters, errors, seconds from the start to the last lock, requests of a step. The floor is a
+  POST and a PATCH of each with the kubernetes client.
 - warm: seconds from the set-up of the resource to the result of the first remote task, on a shared cluster that is
-  there, and the same for a bare `ray.init` at its head. Real Ray head; each measurement is a fresh process, and the two
-  take turns.
+  there; the floor is a bare `ray.init` at its head. Real Ray head; each measurement is a fresh process.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# ruff: noqa: PLC0415 - each process imports only what is in its own environment
 
-import json
-import os
-import statistics
-import subprocess
+import importlib
+import logging
 import sys
 import threading
 import time
+import uuid
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
-CROWDS = (1, 10, 50, 200)
+from catalogue import CROWD, SHARING
+from rivals import Collected, measured, parser_of, present, take_turns, tell
+
 TIMEOUT_SECONDS = 120.0
 PORT = 10001
+CROWD_FIGURES = ("crowd-clusters", "crowd-errors", "crowd-seconds", "crowd-requests")
+NAME = "bare"
 
 
-def cluster(kubeconfig: str, **more: Any) -> Any:
-    """Return a resource that shares a cluster which is a head alone."""
-    from dagster_ray.kuberay import ClusterSharing, KubeRayCluster, RayClusterConfig  # noqa: PLC0415
-    from dagster_ray.kuberay.groups import head_group  # noqa: PLC0415
+def cluster(kubeconfig: str, packages: str = "") -> Any:
+    """Return a resource that shares a cluster which is a head alone, whose image has these packages beside Ray."""
+    from dagster_ray.kuberay import ClusterSharing, KubeRayCluster, RayClusterConfig
+    from dagster_ray.kuberay.groups import head_group
 
-    spec: dict[str, Any] = {
-        "headGroupSpec": head_group(cpus=1, memory="2Gi", num_cpus=2),
-        "workerGroupSpecs": [],
-    }
+    group = head_group(cpus=1, memory="2Gi", num_cpus=2, env={"PYTHONPATH": packages} if packages else None)
+    spec: dict[str, Any] = {"headGroupSpec": group, "workerGroupSpecs": []}
     given: dict[str, Any] = {
         "kubeconfig_file": kubeconfig,
         "access": "direct",
@@ -44,64 +49,154 @@ def cluster(kubeconfig: str, **more: Any) -> Any:
         "timeout": TIMEOUT_SECONDS,
         "ray_cluster": RayClusterConfig(spec=spec),
         "cluster_sharing": ClusterSharing(enabled=True, ttl_seconds=3600),
-        **more,
     }
     return KubeRayCluster(**given)
+
+
+def older_cluster(kubeconfig: str, address: str) -> Any:
+    """Return the same of the older project; it has no way to a head outside of the cluster's network but this."""
+    module: Any = importlib.import_module("dagster_ray.kuberay")
+    configs: Any = importlib.import_module("dagster_ray.kuberay.configs")
+    client: Any = importlib.import_module("dagster_ray.kuberay.client")
+
+    class Reached(module.KubeRayCluster):
+        def resolve_hostname(self, service_name: str, namespace: str) -> str:  # noqa: ARG002
+            return address
+
+    # A resource key comes with a step of Dagster's; its labels are no part of what is measured.
+    labels = configs.MatchDagsterLabels(code_location=False, resource_key=False, git_sha=False)
+    return Reached(
+        client=client.RayClusterClient(kube_config=kubeconfig),
+        image="rayproject/ray",
+        ray_cluster=module.RayClusterConfig(namespace="default"),
+        cluster_sharing=configs.ClusterSharing(enabled=True, ttl_seconds=3600, match_dagster_labels=labels),
+        timeout=TIMEOUT_SECONDS,
+    )
+
+
+def older_context() -> Any:
+    """Return what the older project asks of a context."""
+    import dagster as dg
+
+    run = dg.DagsterRun(job_name="benchmark", run_id=str(uuid.uuid4()))
+    log = logging.getLogger("benchmark")
+    return SimpleNamespace(log=log, run_id=run.run_id, dagster_run=run, run=run)
 
 
 # A crowd
 
 
-def take_all(kubeconfig: str, crowd: int) -> dict[str, Any]:
-    """Let a crowd take the cluster at once; return how long it took, and what went wrong."""
-    import dagster as dg  # noqa: PLC0415
+Take = Callable[[Callable[[], None]], None]
+"""Takes the cluster, and calls what it is given when it has its lock."""
 
-    start = threading.Barrier(crowd + 1)
+
+def at_once(prepared: Callable[[], Take]) -> dict[str, Any]:
+    """Let a crowd take the cluster at once."""
+    start = threading.Barrier(CROWD + 1)
     locked: list[float] = []
     errors: list[str] = []
 
-    def take(_: int) -> None:
-        context = dg.build_init_resource_context()
-        resource = cluster(kubeconfig)
+    def one(take: Take) -> None:
         start.wait()
         try:
-            resource.create(context)
-            locked.append(time.perf_counter())
-            resource.wait(context)
+            take(lambda: locked.append(time.perf_counter()))
         except Exception as error:  # noqa: BLE001 - counted
-            errors.append(f"{type(error).__name__}: {error}")
-        finally:
-            resource.release(context)
+            errors.append(f"{type(error).__name__}: {error}"[:300])
 
-    with ThreadPoolExecutor(crowd) as threads:
-        done = [threads.submit(take, number) for number in range(crowd)]
+    with ThreadPoolExecutor(CROWD) as threads:
+        done = [threads.submit(one, prepared()) for _ in range(CROWD)]
         start.wait()
         begun = time.perf_counter()
         for each in done:
             each.result()
-    return {"seconds": max(locked, default=0.0) - begun, "errors": errors}
+    return {"seconds": max(locked, default=begun) - begun, "errors": errors}
 
 
-def measure_crowd(crowd: int) -> str:
-    """Return a row of the table."""
-    from dagster_ray.kuberay.testing import KubeletOptions, PodTimes, Simulator  # noqa: PLC0415
+def our_crowd(kubeconfig: str) -> dict[str, Any]:
+    """Take it with this project."""
+    import dagster as dg
+
+    importlib.import_module("kubernetes.client")  # imported before, as for the others
+    importlib.import_module("kubernetes.config")
+
+    def prepared() -> Take:
+        context, resource = dg.build_init_resource_context(), cluster(kubeconfig)
+
+        def take(locked: Callable[[], None]) -> None:
+            try:
+                resource.create(context)
+                locked()
+                resource.wait(context)
+            finally:
+                resource.release(context)
+
+        return take
+
+    return at_once(prepared)
+
+
+def older_crowd(kubeconfig: str) -> dict[str, Any]:
+    """Take it with the older project."""
+
+    def prepared() -> Take:
+        context, resource = older_context(), older_cluster(kubeconfig, "127.0.0.1")
+
+        def take(locked: Callable[[], None]) -> None:
+            resource.create(context)
+            locked()
+            resource.wait(context)
+
+        return take
+
+    return at_once(prepared)
+
+
+def bare_crowd(kubeconfig: str) -> dict[str, Any]:
+    """Create it and annotate it with the kubernetes client."""
+    from kubernetes import client, config
+
+    from dagster_ray.kuberay.groups import head_group
+
+    group = head_group(cpus=1, memory="2Gi", num_cpus=2, image="rayproject/ray")
+    metadata = {"name": NAME, "annotations": {}}
+    body = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": metadata, "spec": {"headGroupSpec": group}}
+    where = ("ray.io", "v1", "default", "rayclusters")
+
+    def prepared() -> Take:
+        api: Any = config.new_client_from_config(kubeconfig)
+        calls = client.CustomObjectsApi(api)
+
+        def take(locked: Callable[[], None]) -> None:
+            with api:
+                try:
+                    calls.create_namespaced_custom_object(*where, body)
+                except client.ApiException as error:
+                    if error.status != 409:
+                        raise
+                note = {f"dagster/lock-{uuid.uuid4().hex[:16]}": "bare"}
+                calls.patch_namespaced_custom_object(*where, NAME, {"metadata": {"annotations": note}})
+                locked()
+
+        return take
+
+    return at_once(prepared)
+
+
+def measure_crowd(rival: str, python: str) -> dict[str, float] | None:
+    """Return what a rival's crowd has shown."""
+    from dagster_ray.kuberay.testing import KubeletOptions, PodTimes, Simulator
 
     options = KubeletOptions(times=PodTimes(probe_grid_seconds=None))
     with Simulator(fake_heads=True, kubelet_options=options) as simulator:
-        command = [sys.executable, __file__, "crowd", str(simulator.kubeconfig), str(crowd)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        found = json.loads(done.stdout.splitlines()[-1])
-        asked = Counter(
-            "watch" if "watch=true" in request.path else request.method
-            for request in simulator.requests
-            if request.user_agent.startswith("dagster-ray")
-        )
+        found = measured(__file__, f"{rival}-crowd", str(simulator.kubeconfig), python=python)
+        asked = [r for r in simulator.requests if not r.user_agent.startswith("kuberay")]
         clusters = simulator.store.list("rayclusters")
-    locks = sum(key.startswith("dagster/lock-") for key in clusters[0]["metadata"]["annotations"])
-    each = ", ".join(f"{count / crowd:.2f} {kind}" for kind, count in sorted(asked.items()))
-    total = sum(asked.values()) / crowd
-    row = f"| {crowd} | {len(clusters)} | {locks} | {len(found['errors'])} | {found['seconds']:.2f} | {total:.2f} |"
-    return f"{row} {each} |" + "".join(f"\n  {error}" for error in sorted(set(found["errors"])))
+    if found is None:
+        return None
+    kinds = Counter("watch" if request.is_watch else request.method for request in asked)
+    print(f"{rival}: {dict(kinds)}, {sorted(set(found['errors']))[:3]}", file=sys.stderr)
+    shown = (len(clusters), len(found["errors"]), found["seconds"], len(asked) / CROWD)
+    return dict(zip(CROWD_FIGURES, shown, strict=True))
 
 
 # A warm cluster
@@ -109,7 +204,7 @@ def measure_crowd(crowd: int) -> str:
 
 def first_task() -> None:
     """Run one remote task."""
-    import ray  # noqa: PLC0415
+    import ray
 
     def one() -> int:
         return 1
@@ -118,23 +213,33 @@ def first_task() -> None:
     assert ray.get(task.remote()) == 1
 
 
-def measure_step(kubeconfig: str) -> float:
+def warm_ours(kubeconfig: str, _: str, packages: str) -> float:
     """Return the seconds from the set-up of the resource to the first result."""
-    import dagster as dg  # noqa: PLC0415
-    import ray  # noqa: F401, PLC0415  # pyright: ignore[reportUnusedImport] - imported before, as for ray.init
+    import dagster as dg
+    import ray  # noqa: F401  # pyright: ignore[reportUnusedImport] - imported before, as for ray.init
 
-    from dagster_ray.core import run_phases  # noqa: PLC0415
+    from dagster_ray.core import run_phases
 
-    resource = cluster(kubeconfig)
+    resource = cluster(kubeconfig, packages)
     begun = time.perf_counter()
     with run_phases(resource, dg.build_init_resource_context()):
         first_task()
         return time.perf_counter() - begun
 
 
-def measure_bare(address: str) -> float:
+def warm_older(kubeconfig: str, address: str, _: str) -> float:
+    """Return the same of the older project."""
+    importlib.import_module("ray.data")  # its connect imports it, which is not what is measured
+    resource = older_cluster(kubeconfig, address)
+    begun = time.perf_counter()
+    with resource.yield_for_execution(older_context()):
+        first_task()
+        return time.perf_counter() - begun
+
+
+def warm_bare(_kubeconfig: str, address: str, _packages: str) -> float:
     """Return the seconds from `ray.init` to the first result."""
-    import ray  # noqa: PLC0415
+    import ray
 
     begun = time.perf_counter()
     ray.init(f"ray://{address}:{PORT}")
@@ -144,56 +249,49 @@ def measure_bare(address: str) -> float:
     return seconds
 
 
-def child(kind: str, argument: str) -> float:
-    """Return what a fresh process measures."""
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
-    command = [sys.executable, __file__, kind, argument]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    return float(json.loads(done.stdout.splitlines()[-1]))
-
-
-def measure_warm(pairs: int) -> None:
-    """Print the figures of a warm cluster."""
-    from dagster_ray.kuberay.testing import Simulator  # noqa: PLC0415
+def collect_warm(collected: Collected, turns: int, pythons: dict[str, str], packages: str) -> None:
+    """Let the rivals take turns on one cluster, which the first step of this project makes."""
+    from dagster_ray.kuberay.testing import Simulator
 
     with Simulator() as simulator:
         kubeconfig = str(simulator.kubeconfig)
-        cold = child("step", kubeconfig)
+        print(f"cold: {measured(__file__, 'ours-warm', kubeconfig, '', packages)}", file=sys.stderr)
         (made,) = simulator.store.list("rayclusters")
         address = made["status"]["head"]["podIP"]
-        bare: list[float] = []
-        warm: list[float] = []
-        before = 0
-        for _ in range(pairs):
-            bare.append(child("bare", address))
-            before = len(simulator.requests)
-            warm.append(child("step", kubeconfig))
-        asked = [r.method for r in simulator.requests[before:] if r.user_agent.startswith("dagster-ray")]
-        assert len(simulator.store.list("rayclusters")) == 1
-    differences = [step - init for step, init in zip(warm, bare, strict=True)]
-    print(f"cold: {cold:.2f} s")
-    print(f"bare ray.init: median {statistics.median(bare):.2f} s of {[round(x, 2) for x in bare]}")
-    print(f"warm acquire:  median {statistics.median(warm):.2f} s of {[round(x, 2) for x in warm]}")
-    print(f"pair by pair:  median {statistics.median(differences):.2f} s of {[round(x, 2) for x in differences]}")
-    print(f"requests of a warm step: {', '.join(asked)}")
+        for rival in take_turns(turns, list(pythons)):
+            found = measured(__file__, f"{rival}-warm", kubeconfig, address, packages, python=pythons[rival])
+            collected.add(rival, found, ["warm-acquire"])
+        if len(simulator.store.list("rayclusters")) != 1:
+            raise RuntimeError("the cluster was not shared")
 
 
-def main(pairs: int) -> None:
-    """Print all figures."""
-    print("| steps at once | clusters | locks | errors | seconds to the last lock | requests of a step | |")
-    print("|---|---|---|---|---|---|---|")
-    for crowd in CROWDS:
-        print(measure_crowd(crowd), flush=True)
-    measure_warm(pairs)
+MEASURES: dict[str, Callable[..., Any]] = {
+    "floor-crowd": bare_crowd,
+    "ours-crowd": our_crowd,
+    "older-crowd": older_crowd,
+    "floor-warm": lambda *given: {"warm-acquire": warm_bare(*given)},
+    "ours-warm": lambda *given: {"warm-acquire": warm_ours(*given)},
+    "older-warm": lambda *given: {"warm-acquire": warm_older(*given)},
+}
+
+
+def main() -> None:
+    """Measure in turns, or be a rival."""
+    given = parser_of(SHARING).parse_args()
+    if given.measure:
+        tell(MEASURES[given.measure[0]](*given.measure[1:]))
+        return
+    pythons, packages = {"floor": sys.executable, "ours": sys.executable}, ""
+    if not given.without_older:
+        from older_project import older_packages, older_python
+
+        pythons["older"], packages = older_python(), older_packages()
+    collected = Collected()
+    for rival in take_turns(given.turns, list(pythons)):
+        collected.add(rival, measure_crowd(rival, pythons[rival]), CROWD_FIGURES)
+    collect_warm(collected, given.turns, pythons, packages)
+    present(SHARING, collected, given.json)
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["crowd", kubeconfig_, number]:
-            print(json.dumps(take_all(kubeconfig_, int(number))))
-        case ["step", kubeconfig_]:
-            print(json.dumps(measure_step(kubeconfig_)))
-        case ["bare", address_]:
-            print(json.dumps(measure_bare(address_)))
-        case rest:
-            main(int(rest[0]) if rest else 5)
+    main()

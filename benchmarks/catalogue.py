@@ -1,0 +1,233 @@
+"""Every benchmark, what it measures, and the budgets. Pure."""
+
+from figures import Benchmark, Budget, Figure
+
+CROWD = 200
+RAYCLUSTERS = 10_000
+EXPIRED = 100
+SLOW_LINES, FAST_LINES = 100, 200_000
+
+_RAY_INIT = "`ray.init` at the moment when the port speaks"
+_STEP = "a step of its `KubeRayInteractiveJob`"
+_READER = "`JobSubmissionClient.tail_job_logs`"
+_CROWD_FLOOR = f"{CROWD} times a POST of one RayCluster, then a PATCH of it, with the kubernetes client"
+_LIST = "all pages of the RayClusters, listed with the kubernetes client"
+
+INTERACTIVE_STEP = Benchmark(
+    "interactive_step",
+    "A step on KubeRay",
+    "A step of `KubeRayInteractiveJob` on the simulator, whose heads are real Ray clusters on the same machine, so "
+    "image pull, scheduling and network cost nothing. Each step is a fresh process that has imported Ray and Dagster. "
+    "The head accepts clients when its client port answers HTTP/2. DELETE is not counted: it belongs to the lifecycle "
+    "`always` that the benchmark uses. 0.4.8 knows no way to a head outside of the cluster's network; its documented "
+    "`resolve_hostname` gets the head's address.",
+    (
+        Figure(
+            "step-requests",
+            "Kubernetes API requests of a happy step",
+            "requests",
+            older=_STEP,
+            budget=Budget(4, each_turn=True),
+        ),
+        Figure(
+            "step-connect",
+            "Head accepts clients to first line of the step",
+            "s",
+            floor=_RAY_INIT,
+            older=_STEP,
+            budget=Budget(0.3, "above the floor"),
+            compared="difference",
+        ),
+        Figure(
+            "step-start",
+            "RayJob made to first line of the step",
+            "s",
+            floor="a RayJob made by hand, and `ray.init` at the moment when the port speaks",
+            older=_STEP,
+            compared="difference",
+        ),
+        Figure(
+            "step-forwarded",
+            "Head accepts clients to first line, through a port-forward",
+            "s",
+            floor=_RAY_INIT + ", straight",
+            compared="difference",
+        ),
+    ),
+)
+
+IMPORT_COST = Benchmark(
+    "import_cost",
+    "Loading a code location",
+    "`import dagster_ray.kuberay` on top of `import dagster`, in fresh processes: seconds, and resident memory.",
+    (
+        Figure(
+            "import-time",
+            "`import dagster_ray.kuberay` after `import dagster`",
+            "ms",
+            older="the same import",
+            budget=Budget(60),
+        ),
+        Figure(
+            "import-memory",
+            "Memory of that import",
+            "MB",
+            older="the same import",
+            budget=Budget(4),
+        ),
+    ),
+)
+
+LOCAL_RAY = Benchmark(
+    "local_ray",
+    "Ray on one machine",
+    "From the start of the resource's set-up to the step, in fresh processes that have imported everything.",
+    (
+        Figure(
+            "local-start",
+            "`LocalRay` with 2 CPUs: set-up to first line of the step",
+            "s",
+            floor="`ray.init` with 2 CPUs",
+            older="its `LocalRay`",
+        ),
+    ),
+)
+
+PIPES_LOGS = Benchmark(
+    "pipes_logs",
+    "Following a Ray job",
+    "`PipesRayJobClient` in an asset, on a real head on the same machine; each reader is a fresh process that submits "
+    f"the job itself. The slow job prints the time every 50 ms, {SLOW_LINES} times: latency is from `print` to the "
+    f"step's stdout. The fast job prints {FAST_LINES:,} lines of 100 characters: lines a second count from the first "
+    "that arrives to the last, memory is the reader's peak above what it had before.",
+    (
+        Figure("log-p50", "Log line to Dagster, p50", "s", floor=_READER, older="its `PipesRayJobClient`"),
+        Figure(
+            "log-p95",
+            "Log line to Dagster, p95",
+            "s",
+            floor=_READER,
+            older="its `PipesRayJobClient`",
+            budget=Budget(0.3),
+        ),
+        Figure(
+            "log-rate",
+            f"Job log of {FAST_LINES:,} lines",
+            "lines/s",
+            floor=_READER,
+            older="its `PipesRayJobClient`",
+            budget=Budget(50_000, "at least"),
+        ),
+        Figure(
+            "log-memory",
+            "Peak memory for that log",
+            "MB",
+            floor=_READER,
+            older="its `PipesRayJobClient`",
+            budget=Budget(64),
+            compared="difference",
+        ),
+        Figure(
+            "log-lines",
+            f"Lines that arrived of {FAST_LINES:,}",
+            "lines",
+            floor=_READER,
+            older="its `PipesRayJobClient`",
+        ),
+    ),
+)
+
+SHARING = Benchmark(
+    "sharing",
+    "Shared clusters",
+    f"{CROWD} steps that take a shared cluster at the same moment: threads of one process, on the simulator with heads "
+    "that answer as far as the wait needs. Seconds are from the start to the last lock. A warm cluster is one that is "
+    "there already, with a real head: from the resource's set-up to the result of the first remote task, each in a "
+    "fresh process that has imported everything.",
+    (
+        Figure(
+            "crowd-clusters",
+            f"{CROWD} steps take a shared cluster at once: clusters",
+            "clusters",
+            floor=_CROWD_FLOOR,
+            older="its `KubeRayCluster` with sharing",
+            budget=Budget(1, each_turn=True),
+        ),
+        Figure(
+            "crowd-errors",
+            f"{CROWD} steps at once: errors",
+            "errors",
+            floor=_CROWD_FLOOR,
+            older="its `KubeRayCluster` with sharing",
+            budget=Budget(0, each_turn=True),
+        ),
+        Figure(
+            "crowd-seconds",
+            f"{CROWD} steps at once: until the last lock",
+            "s",
+            floor=_CROWD_FLOOR,
+            older="its `KubeRayCluster` with sharing",
+        ),
+        Figure(
+            "crowd-requests",
+            f"{CROWD} steps at once: requests of a step",
+            "requests",
+            floor=_CROWD_FLOOR,
+            older="its `KubeRayCluster` with sharing",
+        ),
+        Figure(
+            "warm-acquire",
+            "Warm shared cluster: set-up to first result",
+            "s",
+            floor="`ray.init` at the head, and the same task",
+            older="its `KubeRayCluster` with sharing, on the same cluster",
+            compared="difference",
+        ),
+    ),
+)
+
+COLLECTOR = Benchmark(
+    "collector",
+    "The cleanup sensor",
+    f"A tick over {RAYCLUSTERS:,} RayClusters of 4 kB, half of them shared and locked, half of 2,500 runs in progress; "
+    f"{EXPIRED} shared ones have expired. The Kubernetes API is the simulator in a process of its own on the same "
+    "machine, Dagster's storage is SQLite. Each tick is a fresh process, warmed by a tick over an empty namespace. "
+    "0.4.8 deletes in a run of its own, which is not measured; it judges unshared clusters by age alone.",
+    (
+        Figure(
+            "tick-seconds",
+            f"Tick over {RAYCLUSTERS:,} RayClusters, nothing to delete",
+            "s",
+            floor=_LIST,
+            older="a tick of its sensor",
+            budget=Budget(10),
+        ),
+        Figure(
+            "tick-deleting",
+            f"Tick over {RAYCLUSTERS:,} RayClusters that deletes {EXPIRED}",
+            "s",
+            budget=Budget(10),
+        ),
+        Figure(
+            "tick-memory",
+            "Peak memory of the tick that deletes nothing",
+            "MB",
+            floor=_LIST,
+            older="a tick of its sensor",
+        ),
+        Figure(
+            "tick-requests",
+            "Requests of the tick that deletes nothing",
+            "requests",
+            floor=_LIST,
+            older="a tick of its sensor",
+        ),
+    ),
+)
+
+BENCHMARKS = (IMPORT_COST, LOCAL_RAY, INTERACTIVE_STEP, PIPES_LOGS, SHARING, COLLECTOR)
+SUMMARY = (
+    *("step-requests", "step-connect", "import-time", "log-p95", "log-rate", "crowd-clusters"),
+    *("warm-acquire", "tick-seconds"),
+)
+"""The figures that the README shows."""

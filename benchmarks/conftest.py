@@ -1,0 +1,6 @@
+"""Tests import the modules beside this file."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))

@@ -1,0 +1,138 @@
+"""What a benchmark's figures are: values of each rival in turn, a budget, and what they say together. Pure."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Rival = Literal["ours", "floor", "older"]
+RIVALS: tuple[Rival, ...] = ("ours", "floor", "older")
+Values = Mapping[str, Mapping[str, Sequence[float | None]]]
+"""By figure and rival: one value a turn, None where the rival failed."""
+
+WITHIN, OVER, NO_BUDGET, NOT_MEASURED = "within budget", "over budget", "no budget", "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a figure may be.
+
+    Attributes:
+        limit: The bound, in the unit of the figure.
+        kind: Whether the value is at most the limit, at least, or at most so much above the floor of the same turn.
+        each_turn: Whether every turn has to keep it; else the median.
+    """
+
+    limit: float
+    kind: Literal["at most", "at least", "above the floor"] = "at most"
+    each_turn: bool = False
+
+    def kept_by(self, values: Sequence[float]) -> bool:
+        """Return whether values, or differences to the floor, keep it."""
+        if not self.each_turn:
+            values = [statistics.median(values)]
+        return all(value >= self.limit if self.kind == "at least" else value <= self.limit for value in values)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One thing that is measured.
+
+    Attributes:
+        key: Its name in files.
+        title: Its name for readers.
+        unit: Of the values: s, ms, MB, lines/s, or what is counted.
+        floor: What the rival `floor` does: bare calls of Ray or Kubernetes. None if nothing bare compares.
+        older: What the rival `older` does: dagster-ray 0.4.8. None if it has no such thing.
+        budget: What it may be.
+        compared: Whether pairs of a turn are subtracted or divided.
+        values: By rival: one value a turn, None where the rival failed.
+    """
+
+    key: str
+    title: str
+    unit: str
+    floor: str | None = None
+    older: str | None = None
+    budget: Budget | None = None
+    compared: Literal["difference", "ratio"] = "ratio"
+    values: Mapping[str, Sequence[float | None]] = field(default_factory=dict[str, Sequence[float | None]])
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One script and what it measures.
+
+    Attributes:
+        name: The script's, without `.py`.
+        title: For readers.
+        text: How it is measured, and what is not.
+        figures: Without values.
+    """
+
+    name: str
+    title: str
+    text: str
+    figures: tuple[Figure, ...]
+
+    def with_values(self, values: Values) -> tuple[Figure, ...]:
+        """Return the figures with what was measured of them."""
+        return tuple(replace(figure, values=values.get(figure.key, {})) for figure in self.figures)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A median and its extremes."""
+
+    median: float
+    least: float
+    most: float
+    count: int
+
+
+def spread_of(values: Iterable[float]) -> Spread:
+    """Return the median and the extremes of values; there is at least one."""
+    found = list(values)
+    return Spread(statistics.median(found), min(found), max(found), len(found))
+
+
+def outcome(figure: Figure, rival: Rival) -> Spread | str:
+    """Return what a rival has shown, or why there is nothing to show.
+
+    A rival that failed in one turn has no figure: the turns that went well are not a sample of all.
+    """
+    values = figure.values.get(rival, ())
+    measured = [value for value in values if value is not None]
+    if not values:
+        return "not run"
+    if len(measured) < len(values):
+        return f"failed in {len(values) - len(measured)} of {len(values)} turns"
+    return spread_of(measured)
+
+
+def pairs(figure: Figure, rival: Rival, compared: Literal["difference", "ratio"]) -> list[float]:
+    """Return ours minus a rival's, or ours divided by it, turn by turn; empty where that says nothing."""
+    if isinstance(outcome(figure, "ours"), str) or isinstance(outcome(figure, rival), str):
+        return []
+    both = [
+        (mine, its)
+        for mine, its in zip(figure.values["ours"], figure.values[rival], strict=False)
+        if mine is not None and its is not None
+    ]
+    if compared == "difference":
+        return [mine - its for mine, its in both]
+    return [mine / its for mine, its in both] if all(its > 0 for _, its in both) else []
+
+
+def verdict(figure: Figure) -> str:
+    """Return whether our values keep the budget."""
+    if isinstance(outcome(figure, "ours"), str):
+        return NOT_MEASURED
+    if figure.budget is None:
+        return NO_BUDGET
+    values = [value for value in figure.values["ours"] if value is not None]
+    if figure.budget.kind == "above the floor":
+        values = pairs(figure, "floor", "difference")
+    if not values:
+        return NOT_MEASURED
+    return WITHIN if figure.budget.kept_by(values) else OVER

@@ -1,0 +1,102 @@
+"""The figures of the README as bars: an SVG that loads nothing and is legible on light and dark pages. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from figures import RIVALS, Figure, Rival, Spread, outcome
+from results_page import number
+
+WIDTH, LEFT, BARS, ROW, GAP, TOP = 760, 250, 330, 17, 16, 44
+LABELS: dict[Rival, str] = {"ours": "this project", "floor": "bare Ray or Kubernetes", "older": "dagster-ray 0.4.8"}
+# The image brings its own background, so it does not matter which theme the page around it has. Each text stands on
+# the background, never on a bar: contrast with it is above 7 in both themes, that of bars and lines above 3.
+STYLE = """
+  text { font: 12px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2328 }
+  .page { fill: #ffffff } .ours { fill: #0b62c4 } .floor { fill: #7d8590 } .older { fill: #b35900 }
+  .budget, .least-most { stroke: #1f2328; stroke-width: 1.5 } .budget { stroke-dasharray: 3 2 }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3 }
+    .page { fill: #0d1117 } .ours { fill: #4c9bff } .floor { fill: #8b949e } .older { fill: #f0883e }
+    .budget, .least-most { stroke: #e6edf3 }
+  }
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What a rival has shown of a figure, or that it has nothing to show."""
+
+    rival: Rival
+    found: Spread | str
+
+
+def bars_of(figure: Figure) -> list[Bar]:
+    """Return the bars of a figure: of this project, and of each rival that takes part."""
+    takes_part = {"ours": True, "floor": figure.floor is not None, "older": figure.older is not None}
+    return [Bar(rival, outcome(figure, rival)) for rival in RIVALS if takes_part[rival]]
+
+
+def limit_of(figure: Figure) -> float | None:
+    """Return where the budget is on the scale of the figure; None without one."""
+    if figure.budget is None:
+        return None
+    if figure.budget.kind != "above the floor":
+        return figure.budget.limit
+    floor = outcome(figure, "floor")
+    return None if isinstance(floor, str) else floor.median + figure.budget.limit
+
+
+def _lines(text: str, most: int = 38) -> list[str]:
+    lines = [""]
+    for word in text.replace("`", "").split():
+        if len(lines[-1]) + len(word) >= most:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines
+
+
+def _figure(figure: Figure, top: int) -> Iterator[str]:
+    bars, limit = bars_of(figure), limit_of(figure)
+    most = max([limit or 0, *(bar.found.most for bar in bars if isinstance(bar.found, Spread))]) or 1
+    for number_of_line, line in enumerate(_lines(figure.title)):
+        yield f'<text x="16" y="{top + 13 + 15 * number_of_line}">{escape(line)}</text>'
+    for place, bar in enumerate(bars):
+        y = top + place * ROW
+        if isinstance(bar.found, str):
+            yield f'<text x="{LEFT + 6}" y="{y + 12}">{escape(bar.found)}</text>'
+            continue
+        length, least, end = (
+            LEFT + value / most * BARS for value in (bar.found.median, bar.found.least, bar.found.most)
+        )
+        width = max(length - LEFT, 1)
+        yield f'<rect class="{bar.rival}" x="{LEFT}" y="{y + 2}" width="{width:.1f}" height="{ROW - 4}"/>'
+        yield f'<path class="least-most" d="M{least:.1f} {y + ROW / 2}H{end:.1f}"/>'
+        beside = max(end, length) + 6
+        yield f'<text x="{beside:.1f}" y="{y + 12}">{escape(number(bar.found.median, figure.unit))}</text>'
+    if limit:
+        x = LEFT + limit / most * BARS
+        yield f'<path class="budget" d="M{x:.1f} {top - 2}V{top + len(bars) * ROW + 2}"/>'
+
+
+def plot(figures: Sequence[Figure]) -> str:
+    """Return the SVG: a group of bars for each figure, on a scale of its own."""
+    parts: list[str] = []
+    x = 16
+    for rival in RIVALS:
+        parts.append(f'<rect class="{rival}" x="{x}" y="14" width="12" height="12"/>')
+        parts.append(f'<text x="{x + 18}" y="24">{LABELS[rival]}</text>')
+        x += 40 + 7 * len(LABELS[rival])
+    parts.append(f'<path class="budget" d="M{x} 12V28"/><text x="{x + 8}" y="24">budget</text>')
+    parts.append(f'<path class="least-most" d="M{x + 66} 20H{x + 86}"/><text x="{x + 92}" y="24">least to most</text>')
+    top = TOP
+    for figure in figures:
+        parts.extend(_figure(figure, top))
+        top += max(len(bars_of(figure)) * ROW, 15 * len(_lines(figure.title)) + 4) + GAP
+    title = "Medians of this project, bare Ray or Kubernetes calls, and dagster-ray 0.4.8"
+    size = f'viewBox="0 0 {WIDTH} {top}" width="{WIDTH}" height="{top}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">\n'
+        f"<title>{title}</title>\n<style>{STYLE}</style>\n"
+        f'<rect class="page" width="{WIDTH}" height="{top}" rx="6"/>\n' + "\n".join(parts) + "\n</svg>\n"
+    )
