@@ -104,7 +104,7 @@ def outcome(figure: Figure, rival: Rival) -> Spread | str:
     values = figure.values.get(rival, ())
     measured = [value for value in values if value is not None]
     if not values:
-        return "not run"
+        return NOT_MEASURED
     if len(measured) < len(values):
         return f"failed in {len(values) - len(measured)} of {len(values)} turns"
     return spread_of(measured)

@@ -7,7 +7,7 @@ from catalogue import BENCHMARKS, SUMMARY
 from figures import RIVALS, Benchmark, Budget, Figure, Rival, Spread, Values, outcome, pairs, spread_of, verdict
 
 BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
-HEADER = "| | this project | bare Ray or Kubernetes | dagster-ray 0.4.8 | budget | |\n|---|---|---|---|---|---|"
+HEADER = "| | this project | bare Ray or Kubernetes | dagster-ray 0.4.8 | budget | verdict |\n|---|---|---|---|---|---|"
 NAMES: Mapping[Rival, str] = {"ours": "this project", "floor": "floor", "older": "dagster-ray 0.4.8"}
 ALT = "Bars of this project, bare Ray or Kubernetes calls, and dagster-ray 0.4.8; the table has the same figures."
 
@@ -174,7 +174,7 @@ def readme_part(results: Results | None) -> str:
     where = f"{results.machine['cores']} cores of {results.machine['CPU']}"
     return (
         f"![{ALT}](docs/images/benchmarks.svg)\n\n{summary_table([chosen[key] for key in SUMMARY])}\n\n"
-        f"Medians of {results.turns} turns on {where}, {versions}, {results.date}. "
+        f"Medians of at least {results.turns} turns on {where}, {versions}, {results.date}. "
         "[RESULTS.md](benchmarks/RESULTS.md) has every figure with its extremes."
     )
 

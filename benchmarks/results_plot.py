@@ -9,14 +9,15 @@ from results_page import number
 
 WIDTH, LEFT, BARS, ROW, GAP, TOP = 760, 250, 330, 17, 16, 44
 LABELS: dict[Rival, str] = {"ours": "this project", "floor": "bare Ray or Kubernetes", "older": "dagster-ray 0.4.8"}
-# The image brings its own background, so it does not matter which theme the page around it has. Each text stands on
-# the background, never on a bar: contrast with it is above 7 in both themes, that of bars and lines above 3.
+# The image brings its own background, so the theme of the page around it does not matter. Text has a rim that keeps
+# lines off it. Contrast with the background is above 7 for text and above 3 for bars and lines, in both themes.
 STYLE = """
-  text { font: 12px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2328 }
+  text { font: 12px system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2328;
+         paint-order: stroke; stroke: #ffffff; stroke-width: 4px; stroke-linejoin: round }
   .page { fill: #ffffff } .ours { fill: #0b62c4 } .floor { fill: #7d8590 } .older { fill: #b35900 }
   .budget, .least-most { stroke: #1f2328; stroke-width: 1.5 } .budget { stroke-dasharray: 3 2 }
   @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3 }
+    text { fill: #e6edf3; stroke: #0d1117 }
     .page { fill: #0d1117 } .ours { fill: #4c9bff } .floor { fill: #8b949e } .older { fill: #f0883e }
     .budget, .least-most { stroke: #e6edf3 }
   }
@@ -59,24 +60,28 @@ def _lines(text: str, most: int = 38) -> list[str]:
 def _figure(figure: Figure, top: int) -> Iterator[str]:
     bars, limit = bars_of(figure), limit_of(figure)
     most = max([limit or 0, *(bar.found.most for bar in bars if isinstance(bar.found, Spread))]) or 1
-    for number_of_line, line in enumerate(_lines(figure.title)):
-        yield f'<text x="16" y="{top + 13 + 15 * number_of_line}">{escape(line)}</text>'
+    texts = [(16.0, top + 13 + 15 * place, line) for place, line in enumerate(_lines(_title(figure)))]
     for place, bar in enumerate(bars):
         y = top + place * ROW
         if isinstance(bar.found, str):
-            yield f'<text x="{LEFT + 6}" y="{y + 12}">{escape(bar.found)}</text>'
+            texts.append((LEFT + 6.0, y + 12, f"{LABELS[bar.rival]}: {bar.found}"))
             continue
-        length, least, end = (
+        end, least, farthest = (
             LEFT + value / most * BARS for value in (bar.found.median, bar.found.least, bar.found.most)
         )
-        width = max(length - LEFT, 1)
+        width = max(end - LEFT, 1)
         yield f'<rect class="{bar.rival}" x="{LEFT}" y="{y + 2}" width="{width:.1f}" height="{ROW - 4}"/>'
-        yield f'<path class="least-most" d="M{least:.1f} {y + ROW / 2}H{end:.1f}"/>'
-        beside = max(end, length) + 6
-        yield f'<text x="{beside:.1f}" y="{y + 12}">{escape(number(bar.found.median, figure.unit))}</text>'
-    if limit:
+        yield f'<path class="least-most" d="M{least:.1f} {y + ROW / 2}H{farthest:.1f}"/>'
+        texts.append((max(farthest, end) + 6, y + 12, number(bar.found.median, figure.unit)))
+    if limit is not None:
         x = LEFT + limit / most * BARS
         yield f'<path class="budget" d="M{x:.1f} {top - 2}V{top + len(bars) * ROW + 2}"/>'
+    yield from (f'<text x="{x:.1f}" y="{y}">{escape(text)}</text>' for x, y, text in texts)
+
+
+def _title(figure: Figure) -> str:
+    more = figure.budget is not None and figure.budget.kind == "at least"
+    return f"{figure.title} (more is better)" if more else figure.title
 
 
 def plot(figures: Sequence[Figure]) -> str:
@@ -92,7 +97,7 @@ def plot(figures: Sequence[Figure]) -> str:
     top = TOP
     for figure in figures:
         parts.extend(_figure(figure, top))
-        top += max(len(bars_of(figure)) * ROW, 15 * len(_lines(figure.title)) + 4) + GAP
+        top += max(len(bars_of(figure)) * ROW, 15 * len(_lines(_title(figure))) + 4) + GAP
     title = "Medians of this project, bare Ray or Kubernetes calls, and dagster-ray 0.4.8"
     size = f'viewBox="0 0 {WIDTH} {top}" width="{WIDTH}" height="{top}"'
     return (

@@ -115,6 +115,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=3, help="how often each rival is measured")
     parser.add_argument("--render", action="store_true", help="write the pages from the results of the last run")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     results = load() if given.render else run(given.turns)
     if results is None:
         parser.error("there are no results; run without --render")

@@ -105,7 +105,7 @@ def test_a_verdict(budget: Budget | None, values: Given, expected: str) -> None:
     [
         pytest.param([2.0, 1.0, 9.0], Spread(2.0, 1.0, 9.0, 3), id="all turns went well"),
         pytest.param([2.0, None, 9.0], "failed in 1 of 3 turns", id="one turn failed"),
-        pytest.param([], "not run", id="left out"),
+        pytest.param([], NOT_MEASURED, id="left out"),
     ],
 )
 def test_what_a_rival_has_shown(values: Sequence[float | None], expected: Spread | str) -> None:
@@ -187,7 +187,7 @@ def test_a_budget(budget: Budget | None, expected: str) -> None:
         ),
         pytest.param(
             measured(ours=[1.2], floor=[1.0]),
-            "| First line | 1.20 s | 1.00 s | not run | | no budget |",
+            "| First line | 1.20 s | 1.00 s | not measured | | no budget |",
             id="the older project was left out",
         ),
         pytest.param(
@@ -229,7 +229,7 @@ def test_a_benchmark_that_failed_has_no_figure_on_any_page(benchmark: Benchmark)
         assert reason in page
     shown = figures_of(given.values)
     for figure in benchmark.figures:
-        assert f"| {figure.title} | not run |" in results_page(given)
+        assert f"| {figure.title} | not measured |" in results_page(given)
         assert verdict(shown[figure.key]) == NOT_MEASURED
 
 
@@ -267,7 +267,7 @@ def test_the_plot_says_what_failed_and_draws_no_bar_for_it() -> None:
     whole = plot([measured(ours=[1.0], floor=[1.0], older=[1.0])])
     image = plot([measured(ours=[1.0], floor=[1.0], older=[None])])
     assert image.count('class="older"') == whole.count('class="older"') - 1
-    assert "failed in 1 of 1 turns" in image
+    assert "dagster-ray 0.4.8: failed in 1 of 1 turns" in image
 
 
 @pytest.mark.parametrize(
