@@ -226,8 +226,5 @@ COLLECTOR = Benchmark(
 )
 
 BENCHMARKS = (IMPORT_COST, LOCAL_RAY, INTERACTIVE_STEP, PIPES_LOGS, SHARING, COLLECTOR)
-SUMMARY = (
-    *("step-requests", "step-connect", "import-time", "log-p95", "log-rate", "crowd-clusters"),
-    *("warm-acquire", "tick-seconds"),
-)
+SUMMARY = ("step-requests", "step-connect", "import-time", "log-p95", "log-rate", "tick-seconds")
 """The figures that the README shows."""

@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +102,10 @@ def cluster(number: int, runs: list[str], instance_id: str) -> dict[str, Any]:
 
 
 def serve(count: int, instance_id: str) -> None:
-    """Serve that many RayClusters; answer lines of the input: `fill` makes what was deleted again."""
+    """Serve that many RayClusters; answer each line of the input by the number of requests so far.
+
+    The line `fill` makes what was deleted again. Requests about the empty namespace are not counted.
+    """
     from dagster_ray.kuberay.testing import Simulator
 
     runs = json.loads(sys.stdin.readline())
@@ -119,7 +123,8 @@ def serve(count: int, instance_id: str) -> None:
         fill()
         print(json.dumps(str(simulator.kubeconfig)), flush=True)
         for line in sys.stdin:
-            print(json.dumps(fill() if line.strip() == "fill" else len(simulator.requests)), flush=True)
+            asked = sum("/namespaces/empty/" not in request.path for request in simulator.requests)
+            print(json.dumps(fill() if line.strip() == "fill" else asked), flush=True)
 
 
 @dataclass
@@ -261,9 +266,6 @@ def collect(turns: int, count: int, *, with_older: bool) -> Collected:
 
     from dagster_ray.core import instance_id_of
 
-    @dg.job
-    def training() -> None: ...
-
     pythons = {"deleting": sys.executable, "floor": sys.executable, "ours": sys.executable}
     if with_older:
         from older_project import older_python
@@ -271,8 +273,9 @@ def collect(turns: int, count: int, *, with_older: bool) -> Collected:
         pythons["older"] = older_python()
     collected = Collected()
     with tempfile.TemporaryDirectory() as folder, dg.DagsterInstance.local_temp(folder) as instance:
-        started = dg.DagsterRunStatus.STARTED
-        runs = [instance.create_run_for_job(training, status=started).run_id for _ in range(min(RUNS, count))]
+        runs = [str(uuid.uuid4()) for _ in range(min(RUNS, count))]
+        for run_id in runs:
+            instance.add_run(dg.DagsterRun("training", run_id=run_id, status=dg.DagsterRunStatus.STARTED))
         with serving(count, str(instance_id_of(instance))) as server:
             kubeconfig = server.ask(json.dumps(runs))
             for rival in take_turns(turns, list(pythons)):
