@@ -141,7 +141,8 @@ SHARING = Benchmark(
     "sharing",
     "Shared clusters",
     f"{CROWD} steps that take a shared cluster at the same moment: threads of one process, on the simulator with heads "
-    "that answer as far as the wait needs. Seconds are from the start to the last lock. A warm cluster is one that is "
+    "that answer as far as the wait needs. Seconds are from the start, before the kubeconfig is loaded, to the last "
+    "lock. A warm cluster is one that is "
     "there already, with a real head: from the resource's set-up to the result of the first remote task, each in a "
     "fresh process that has imported everything.",
     (

@@ -137,11 +137,13 @@ def our_crowd(kubeconfig: str) -> dict[str, Any]:
 
 def older_crowd(kubeconfig: str) -> dict[str, Any]:
     """Take it with the older project."""
+    older_cluster(kubeconfig, "127.0.0.1")  # imports everything
 
     def prepared() -> Take:
-        context, resource = older_context(), older_cluster(kubeconfig, "127.0.0.1")
+        context = older_context()
 
         def take(locked: Callable[[], None]) -> None:
+            resource = older_cluster(kubeconfig, "127.0.0.1")  # loads the kubeconfig, as the others do in this time
             resource.create(context)
             locked()
             resource.wait(context)
@@ -162,24 +164,19 @@ def bare_crowd(kubeconfig: str) -> dict[str, Any]:
     body = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": metadata, "spec": {"headGroupSpec": group}}
     where = ("ray.io", "v1", "default", "rayclusters")
 
-    def prepared() -> Take:
-        api: Any = config.new_client_from_config(kubeconfig)
-        calls = client.CustomObjectsApi(api)
+    def take(locked: Callable[[], None]) -> None:
+        with config.new_client_from_config(kubeconfig) as api:
+            calls = client.CustomObjectsApi(api)
+            try:
+                calls.create_namespaced_custom_object(*where, body)
+            except client.ApiException as error:
+                if error.status != 409:
+                    raise
+            note = {f"dagster/lock-{uuid.uuid4().hex[:16]}": "bare"}
+            calls.patch_namespaced_custom_object(*where, NAME, {"metadata": {"annotations": note}})
+            locked()
 
-        def take(locked: Callable[[], None]) -> None:
-            with api:
-                try:
-                    calls.create_namespaced_custom_object(*where, body)
-                except client.ApiException as error:
-                    if error.status != 409:
-                        raise
-                note = {f"dagster/lock-{uuid.uuid4().hex[:16]}": "bare"}
-                calls.patch_namespaced_custom_object(*where, NAME, {"metadata": {"annotations": note}})
-                locked()
-
-        return take
-
-    return at_once(prepared)
+    return at_once(lambda: take)
 
 
 def measure_crowd(rival: str, python: str) -> dict[str, float] | None:
