@@ -43,7 +43,7 @@ def number(value: float, unit: str) -> str:
     """
     if unit in {"s", "MB"}:
         return f"{value:.2f} {unit}" if unit == "s" else f"{value:.1f} {unit}"
-    if unit in {"ms", "lines/s", "lines"}:
+    if unit in {"ms", "lines/s"}:
         return f"{value:,.0f} {unit}"
     word = unit.removesuffix("s") if value == 1 else unit
     return f"{value:,.2f}".rstrip("0").rstrip(".") + f" {word}"
@@ -135,7 +135,7 @@ def _circumstances(results: Results) -> str:
         *results.machine.items(),
         *results.versions.items(),
     ]
-    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in facts)
+    return "| this run | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in facts)
 
 
 def summary_table(figures: Sequence[Figure]) -> str:
@@ -183,11 +183,12 @@ def docs_part(results: Results | None) -> str:
     """Return what stands in docs/figures.md between the markers."""
     if results is None:
         return "No figures yet: `make bench` measures them."
-    parts = [f"![{ALT}](images/benchmarks.svg)\n\n{_circumstances(results)}\n{_missing(results)}"]
+    parts = [f"![{ALT}](images/benchmarks.svg)\n{_missing(results)}"]
     for benchmark in BENCHMARKS:
         table = summary_table(benchmark.with_values(results.values))
         parts.append(f"## {benchmark.title}\n\n{benchmark.text}\n\n{table}\n")
-    return "\n".join(parts).rstrip()
+    parts.append(f"## Machine and versions\n\n{_circumstances(results)}")
+    return "\n".join(parts)
 
 
 def with_part(page: str, part: str) -> str:
