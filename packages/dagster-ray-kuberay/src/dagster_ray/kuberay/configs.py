@@ -18,15 +18,12 @@ import dagster as dg
 from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from dagster_ray.core import StrictConfig
-from dagster_ray.kuberay._operator_rules.specs import raycluster_rejections, rayjob_rejections
 from dagster_ray.kuberay._sharing.config import ClusterSharing, MatchDagsterLabels
 from dagster_ray.kuberay._spec.config_fields import KubernetesConfig
 from dagster_ray.kuberay._spec.errors import InvalidSpecError, MissingVariableError, SpecFileError
 from dagster_ray.kuberay._spec.file import FileSpec, read_spec
-from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, render_rayjob
 from dagster_ray.kuberay._spec.merge import merged
-from dagster_ray.kuberay._spec.plain_json import Json, plain_json, references
-from dagster_ray.kuberay._spec.rules import check_metadata, check_raycluster, check_rayjob
+from dagster_ray.kuberay._spec.plain_json import Json, plain_json
 
 __all__ = [
     "ClusterSharing",
@@ -41,16 +38,6 @@ __all__ = [
 ]
 
 ConfigT = TypeVar("ConfigT", "InteractiveRayJobConfig", "RayClusterConfig")
-NEWEST = "1.7.0"
-"""The newest KubeRay whose rules are known."""
-# Which gates are on is seen only by asking the operator; what one of them allows is not refused here.
-_GATES: tuple[str, ...] = (
-    "GCSFaultToleranceEmbeddedStorage", "RayClusterHistoryServer", "RayClusterMTLS", "RayClusterNetworkPolicy",
-    "RayJobDeletionPolicy",
-)  # fmt: skip
-_ALL_GATES: Mapping[str, bool] = dict.fromkeys(_GATES, True)
-# Stands for the facts of a step while a code location loads.
-_ANY_STEP = RenderInput(name="a", namespace="default", image="a", ray_version="2.60.0")
 
 _SPEC_FILE = (
     "Path of a YAML file whose content is put under what is set here: a RayJob, a RayCluster, or the spec of one. "
@@ -213,13 +200,6 @@ def _names_a_variable(data: object) -> bool:
     return isinstance(data, Mapping) and isinstance(cast("Mapping[str, Any]", data).get("spec_file"), dg.EnvVar)
 
 
-def _refuse_if(texts: tuple[str, ...]) -> None:
-    """Raise if the operator has reasons to refuse a finished manifest."""
-    if texts:
-        reason = f"is refused by the operator: {texts[0].rstrip('.')}"
-        raise InvalidSpecError("spec", reason, "change the field that it names", f"KubeRay {NEWEST}")
-
-
 def _file_error(file: str, error: ValidationError) -> SpecFileError:
     """Name the first field that is wrong, without the values around it."""
     first = error.errors(include_input=False, include_url=False)[0]
@@ -228,6 +208,8 @@ def _file_error(file: str, error: ValidationError) -> SpecFileError:
 
 def _file_metadata(file: str, metadata: Json, kind: str) -> Json:
     """Return what all steps may have in common; a name is not part of it."""
+    from dagster_ray.kuberay._spec.rules import check_metadata
+
     kept = {key: value for key, value in metadata.items() if key not in ("name", "generateName")}
     try:
         check_metadata(kept, kind, limit=0)
@@ -293,10 +275,9 @@ class InteractiveRayJobConfig(StrictConfig):
     def _is_accepted_by_kuberay(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         self = handler(data)
         if not _names_a_variable(data):
-            plain = self.plain()
-            check_rayjob(plain["metadata"], plain["spec"])
-            if not any(references(plain)):
-                _refuse_if(rayjob_rejections(render_rayjob(self, _ANY_STEP), NEWEST, _ALL_GATES))
+            from dagster_ray.kuberay._spec.acceptance import check_rayjob_config
+
+            check_rayjob_config(self)
         return self
 
 
@@ -340,8 +321,7 @@ class RayClusterConfig(StrictConfig):
     def _is_accepted_by_kuberay(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         self = handler(data)
         if not _names_a_variable(data):
-            plain = self.plain()
-            check_raycluster(plain["metadata"], plain["spec"])
-            if not any(references(plain)):
-                _refuse_if(raycluster_rejections(render_raycluster(self, _ANY_STEP), NEWEST, _ALL_GATES))
+            from dagster_ray.kuberay._spec.acceptance import check_raycluster_config
+
+            check_raycluster_config(self)
         return self
