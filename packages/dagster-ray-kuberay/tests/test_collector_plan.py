@@ -247,7 +247,52 @@ UNSHARED: dict[str, tuple[dict[str, str], Facts, str]] = {
 @pytest.mark.parametrize(("given", "facts", "expected"), UNSHARED.values(), ids=UNSHARED)
 @pytest.mark.parametrize("kind", [RAYCLUSTERS, RAYJOBS], ids=["RayCluster", "RayJob"])
 def test_what_one_step_has_for_itself(given: dict[str, str], facts: Facts, expected: str, kind: Any) -> None:
-    assert verdict(kind, obj(labels=given), facts) == expected
+    assert verdict(kind, obj(labels=given, age=3600), facts) == expected
+
+
+AGED = "delete: it is 3601 s old, and its step is over"
+LEFT_BY_A_STEP: dict[str, tuple[dict[str, Any], Facts, str]] = {
+    "young": (obj(labels=ALWAYS, age=3600), IN_PROGRESS, "keep: its run is in progress"),
+    "old: it depends on the step": (obj(labels=ALWAYS, age=3601), IN_PROGRESS, "ask"),
+    "of a step in progress": (
+        obj(labels=ALWAYS, age=3601),
+        with_step(IN_PROGRESS, "IN_PROGRESS"),
+        "keep: its run is in progress",
+    ),
+    "of a step that has not begun": (
+        obj(labels=ALWAYS, age=3601),
+        with_step(IN_PROGRESS, None),
+        "keep: its run is in progress",
+    ),
+    "of a step that has failed": (obj(labels=ON_EXCEPTION, age=3601), with_step(IN_PROGRESS, "FAILURE"), AGED),
+    "of a step that was skipped": (obj(labels=ON_EXCEPTION, age=3601), with_step(IN_PROGRESS, "SKIPPED"), AGED),
+    "always, after a success": (obj(labels=ALWAYS, age=3601), with_step(IN_PROGRESS, "SUCCESS"), AGED),
+    "on_exception, after a success: perhaps for steps to come": (
+        obj(labels=ON_EXCEPTION, age=3601),
+        with_step(IN_PROGRESS, "SUCCESS"),
+        "keep: its run is in progress",
+    ),
+    "never": (
+        obj(labels=NEVER, age=3601),
+        with_step(IN_PROGRESS, "FAILURE"),
+        "keep: its lifecycle's cleanup is never",
+    ),
+    "of no step in particular": (
+        obj(labels=labels(step=None, policy="always"), age=3601),
+        IN_PROGRESS,
+        "keep: its run is in progress",
+    ),
+    "locked": (
+        obj(labels=ALWAYS, age=3601, annotations=lock(1)),
+        with_step(IN_PROGRESS, "FAILURE"),
+        "keep: a step holds a lock",
+    ),
+}
+
+
+@pytest.mark.parametrize(("found", "facts", "expected"), LEFT_BY_A_STEP.values(), ids=LEFT_BY_A_STEP)
+def test_the_raycluster_of_one_step_while_its_run_goes_on(found: dict[str, Any], facts: Facts, expected: str) -> None:
+    assert verdict(RAYCLUSTERS, found, facts) == expected
 
 
 def test_a_lock_keeps_a_cluster_that_is_not_shared_too() -> None:

@@ -24,7 +24,8 @@ class Rules:
         run_grace_seconds: How long a cluster of one step lives after its run has ended, by Dagster's clock: the step's
             own cleanup comes first, and so does the operator, which ends an interactive job 30 s after its driver.
         pipes_grace_seconds: The same for a RayJob of `PipesKubeRayJobClient`, which a re-execution may follow.
-        waiting_seconds: How long an interactive RayJob may wait without a job id after its step is over.
+        waiting_seconds: How long an interactive RayJob may wait without a job id, and how old the RayCluster of one
+            step must be, to go while its run is in progress and its step is over.
     """
 
     grace_seconds: float = 0.0

@@ -57,9 +57,13 @@ def _waited_seconds(job: JobFacts | None, now: datetime) -> float | None:
 
 
 def _in_progress(candidate: Candidate, facts: Facts, now: datetime, rules: Rules) -> Verdict:
-    """A step that was killed before its driver connected leaves a RayJob that waits while its run goes on."""
-    waited = _waited_seconds(candidate.job, now)
-    if waited is None or waited <= rules.waiting_seconds or candidate.run_id is None or candidate.step_key is None:
+    """A step that was killed leaves what only its process would have deleted, while its run goes on.
+
+    That is a RayJob that no driver has come to, or a RayCluster. The cleanup of a step is over within seconds, so
+    steps are asked for only about what is old; the storage answers for one run at a time.
+    """
+    is_left = _left_in_progress(candidate, now, rules)
+    if is_left is None or candidate.run_id is None or candidate.step_key is None:
         return Keep(IN_PROGRESS)
     step = StepRef(candidate.run_id, candidate.step_key)
     if step not in facts.steps:
@@ -67,8 +71,17 @@ def _in_progress(candidate: Candidate, facts: Facts, now: datetime, rules: Rules
     state = facts.steps[step]
     # After a success its cluster may be meant for steps to come, unless the lifecycle wants it gone in any case.
     if state in {"FAILURE", "SKIPPED"} or (state == "SUCCESS" and candidate.policy == "always"):
-        return Remove(f"it has waited {waited:.0f} s for a driver, and its step is over")
+        return Remove(f"{is_left}, and its step is over")
     return Keep(IN_PROGRESS)
+
+
+def _left_in_progress(candidate: Candidate, now: datetime, rules: Rules) -> str | None:
+    """Return for how long an object may have been left by its step; None if it is in use, or not old enough."""
+    if candidate.job is None:
+        age = None if candidate.created_at is None else (now - candidate.created_at).total_seconds()
+        return None if age is None or age <= rules.waiting_seconds else f"it is {age:.0f} s old"
+    waited = _waited_seconds(candidate.job, now)
+    return None if waited is None or waited <= rules.waiting_seconds else f"it has waited {waited:.0f} s for a driver"
 
 
 def _has_just_ended(candidate: Candidate, run: RunFacts | Gone, now: datetime, rules: Rules) -> bool:

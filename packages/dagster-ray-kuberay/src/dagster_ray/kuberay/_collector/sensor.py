@@ -66,7 +66,8 @@ def build_cleanup_sensor(
             own cleanup comes first.
         pipes_grace_seconds: The same for a RayJob of `PipesKubeRayJobClient`, which a re-execution of the run may
             follow. By default 3600.
-        waiting_seconds: How long an interactive RayJob may wait for a driver when its step is over. By default 3600.
+        waiting_seconds: How long an interactive RayJob may wait for a driver when its step is over, and how old the
+            RayCluster of one step must be, to go while its run still goes on. By default 3600.
         minimum_interval_seconds: Least seconds between two ticks.
         default_status: Whether it runs without being switched on in Dagster's UI.
         description: What Dagster's UI says of it.
