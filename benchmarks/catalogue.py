@@ -53,6 +53,11 @@ INTERACTIVE_STEP = Benchmark(
             floor=_RAY_INIT + ", straight",
             compared="difference",
         ),
+        Figure(
+            "step-forwarded-requests",
+            "Kubernetes API requests of that step, each attempt to reach the head included",
+            "requests",
+        ),
     ),
 )
 

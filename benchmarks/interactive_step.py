@@ -240,7 +240,8 @@ def collect(turns: int, *, with_older: bool) -> Collected:
         for rival in take_turns(turns, list(rivals)):
             found = turn(simulator, rival, *rivals[rival])
             if rival == "forwarded":
-                collected.add("ours", found and {"step-forwarded": found["step-connect"]}, ["step-forwarded"])
+                through = {"step-forwarded": "step-connect", "step-forwarded-requests": "step-requests"}
+                collected.add("ours", found and {key: found[its] for key, its in through.items()}, list(through))
                 continue
             collected.add(rival, found, FIGURES if rival != "floor" else FIGURES[1:])
             if rival == "floor":
