@@ -60,5 +60,6 @@ TURNS ?= 3
 bench: .venv/.synced ## Measure everything beside dagster-ray 0.4.8 and bare Ray or Kubernetes: benchmarks/RESULTS.md (a quarter of an hour)
 	$(BIN)python benchmarks/run_all.py --turns $(TURNS)
 
-docs: .venv/.synced ## Build the documentation into site/; a broken link or reference fails
+docs: .venv/.synced ## Build the documentation into site/; a broken link, or anything from another host, fails
 	$(BIN)zensical build --clean --strict
+	$(BIN)python scripts/site_links.py site

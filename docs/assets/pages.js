@@ -1,0 +1,19 @@
+// What pages.css needs to know of tables and of texts of errors. Without it both scroll.
+for (const table of document.querySelectorAll(".md-typeset table:not([class])")) {
+  const heads = [...table.querySelectorAll("thead th")].map((head) => head.textContent.trim());
+  if (heads.length > 2) {
+    table.dataset.cards = "";
+    for (const row of table.querySelectorAll("tbody tr"))
+      [...row.cells].forEach((cell, column) => {
+        if (column && heads[column]) cell.dataset.label = heads[column];
+      });
+  }
+  // Long names may be broken where a person would: before a capital, after an underscore, a dot or a slash.
+  for (const code of [...table.querySelectorAll("code")].filter((name) => name.textContent.length > 12))
+    for (const node of [...code.childNodes].filter((child) => child.nodeType === Node.TEXT_NODE)) {
+      const parts = node.data.split(/(?<=[_./=,(])(?=\S)|(?<=[a-z])(?=[A-Z])/);
+      node.replaceWith(...parts.flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part])));
+    }
+}
+for (const block of document.querySelectorAll(".md-typeset .highlight pre"))
+  if (/\[dagster-ray: [\w-]+\]\s*$/.test(block.textContent)) block.dataset.wrap = "";
