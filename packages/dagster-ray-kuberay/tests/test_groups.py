@@ -13,15 +13,32 @@ from dagster_ray.kuberay.groups import head_group, worker_group
 Candidates: TypeAlias = tuple[str | None, str | None, str | None, str | None]
 
 
-def test_a_head_group_takes_no_tasks_unless_it_is_told_to() -> None:
+def test_a_head_group_says_of_tasks_only_what_it_is_told() -> None:
     resources = {"cpu": "2", "memory": "8Gi"}
     assert head_group(cpus=2, memory="8Gi") == {
-        "rayStartParams": {"num-cpus": "0"},
+        "rayStartParams": {},
         "template": {
             "spec": {"containers": [{"name": "ray-head", "resources": {"requests": resources, "limits": resources}}]}
         },
     }
     assert head_group(num_cpus=2)["rayStartParams"] == {"num-cpus": "2"}
+    assert head_group(num_cpus=0)["rayStartParams"] == {"num-cpus": "0"}
+
+
+@pytest.mark.parametrize(
+    ("workers", "params"),
+    [
+        pytest.param([worker_group("cpu")], {"num-cpus": "0"}, id="workers take the tasks"),
+        pytest.param([], {}, id="a head alone takes them itself, by the CPUs of its pod"),
+    ],
+)
+def test_the_head_of_a_rendered_cluster_runs_tasks_only_where_nothing_else_can(
+    workers: list[dict[str, Any]], params: dict[str, str]
+) -> None:
+    cluster = RayClusterSpec(head_group_spec=head_group(cpus=2), worker_group_specs=workers)
+    config = InteractiveRayJobConfig(spec=InteractiveRayJobSpec(ray_cluster_spec=cluster))
+    rendered = render_rayjob(config, RenderInput(name="a", namespace="n", image="i"))["spec"]["rayClusterSpec"]
+    assert rendered["headGroupSpec"]["rayStartParams"] == params
 
 
 def test_a_group_of_gpus_asks_for_them_tolerates_their_nodes_and_selects_the_model() -> None:

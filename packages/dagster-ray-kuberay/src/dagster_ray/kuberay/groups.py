@@ -69,7 +69,7 @@ def head_group(
     *,
     cpus: float | str = 1,
     memory: int | str = "4Gi",
-    num_cpus: int = 0,
+    num_cpus: int | None = None,
     gpus: int = 0,
     image: str | None = None,
     env: Mapping[str, str | Mapping[str, Any]] | None = None,
@@ -82,7 +82,8 @@ def head_group(
     Args:
         cpus: CPUs of the pod, as a number or a quantity like "500m". Requested, and the limit.
         memory: Memory of the pod, in bytes or as a quantity like "8Gi". Requested, and the limit.
-        num_cpus: CPUs that Ray schedules tasks on. 0: no task that needs a CPU runs on the head.
+        num_cpus: CPUs that Ray schedules tasks on. 0: no task that needs a CPU runs on the head. None: 0 in a cluster
+            with worker groups; those of the pod where the head is alone, since nothing else could run tasks.
         gpus: GPUs of the pod. The taint of GPU nodes is tolerated.
         image: The image. None: that of the resource.
         env: Environment of the container: text, or a mapping as under `valueFrom`.
@@ -97,7 +98,7 @@ def head_group(
     """
     container = _container("ray-head", _resources(cpus, memory, gpus), image, env)
     return {
-        "rayStartParams": {"num-cpus": str(num_cpus)},
+        "rayStartParams": {} if num_cpus is None else {"num-cpus": str(num_cpus)},
         "template": _template(container, gpus, accelerator, labels, pod_spec),
     }
 
