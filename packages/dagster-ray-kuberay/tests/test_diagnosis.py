@@ -37,6 +37,21 @@ def test_the_heads_condition_says(head: Head | None, expected: tuple[str, bool] 
         assert found.remedy
 
 
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        pytest.param("containers with unready status: [ray-head]; ray-head: m", "ray-head: m", id="the reason stays"),
+        pytest.param(
+            "containers with unready status: [ray-head]", "containers with unready status: [ray-head]", id="alone"
+        ),
+    ],
+)
+def test_what_is_true_of_every_pod_that_is_not_ready_is_left_out_before_the_reason(message: str, sentence: str) -> None:
+    found = explain_head(Head("c", reason="ErrImagePull", message=message))
+    assert found is not None
+    assert found.sentence == sentence
+
+
 def failing(kind: str, *, message: str = NOT_FOUND) -> Object:
     return pod(kind, container(waiting=("ErrImagePull", message)))
 

@@ -12,21 +12,31 @@ from dagster_ray.core._protocol import RayResource
 PREFIX = "dagster_ray/"
 
 
-def startup_metadata(resource: RayResource, seconds: Mapping[str, float]) -> dict[str, dg.MetadataValue[Any]]:
-    """Return what a connected resource says of itself, ready for Dagster.
+def startup_metadata(
+    resource: RayResource, seconds: Mapping[str, float] | None = None
+) -> dict[str, dg.MetadataValue[Any]]:
+    """Return what a connected resource says of itself, ready for Dagster: `metadata=startup_metadata(ray_cluster)`.
 
-    Keys: `dagster_ray/cluster`, `dagster_ray/job_id`, `dagster_ray/dashboard` (if there is one) and for each
-    phase `dagster_ray/<phase>_seconds`, with `dagster_ray/startup_seconds` as their sum.
+    Keys: `dagster_ray/cluster`, `dagster_ray/dashboard` (a link, if there is a dashboard), `dagster_ray/job_id`, and
+    for each phase `dagster_ray/<phase>_seconds`, with `dagster_ray/startup_seconds` as their sum.
+
+    Args:
+        resource: The resource, connected.
+        seconds: Seconds that each phase took. None: what the resource has measured; backends that do not inherit
+            from `BaseRayResource` need not measure anything.
     """
+    took: Mapping[str, float] = getattr(resource, "startup_seconds", {}) if seconds is None else seconds
     metadata: dict[str, dg.MetadataValue[Any]] = {
         f"{PREFIX}cluster": dg.MetadataValue.text(resource.display_name),
-        f"{PREFIX}job_id": dg.MetadataValue.text(resource.job_id),
-        f"{PREFIX}startup_seconds": dg.MetadataValue.float(round(sum(seconds.values()), 3)),
     }
+    # Dagster shows the first few entries; the rest only after a click.
     if resource.dashboard_url is not None:
         metadata[f"{PREFIX}dashboard"] = dg.MetadataValue.url(resource.dashboard_url)
-    for phase, took in seconds.items():
-        metadata[f"{PREFIX}{phase}_seconds"] = dg.MetadataValue.float(round(took, 3))
+    metadata[f"{PREFIX}job_id"] = dg.MetadataValue.text(resource.job_id)
+    if took:
+        metadata[f"{PREFIX}startup_seconds"] = dg.MetadataValue.float(round(sum(took.values()), 3))
+    for phase, phase_seconds in took.items():
+        metadata[f"{PREFIX}{phase}_seconds"] = dg.MetadataValue.float(round(phase_seconds, 3))
     return metadata
 
 

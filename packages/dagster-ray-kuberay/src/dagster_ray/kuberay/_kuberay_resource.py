@@ -53,7 +53,7 @@ class KubeRayResource(BaseRayResource):
     queue_timeout: float = Field(
         default=86400.0,
         gt=0,
-        description="Seconds that a queue may hold the cluster back; `timeout` stands still meanwhile.",
+        description="Seconds that a queue may hold the cluster back; the timeout stands still meanwhile.",
     )
     wait_for: Literal["head", "workers"] = Field(
         default="head",

@@ -67,7 +67,7 @@ class RayClusterSpec(KubernetesConfig):
         description=(
             "Worker groups as in a manifest; groupName is required. Completed: a container, its image, 1 CPU and 4Gi, "
             "rayStartParams; a group with only replicas keeps that size, one without maxReplicas may have 10. "
-            "Unset: one group `workers`. Empty: the head alone, which then runs tasks."
+            "Unset: one group named workers. Empty: the head alone, which then runs tasks."
         ),
     )
     enable_in_tree_autoscaling: bool | None = Field(

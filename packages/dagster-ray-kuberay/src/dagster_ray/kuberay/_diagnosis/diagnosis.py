@@ -4,6 +4,7 @@ Looks at what Kubernetes, KubeRay and Kueue wrote into objects and events, in th
 not know is no diagnosis: the step goes on waiting and shows the raw facts. Objects may have any shape.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 
 from dagster_ray.kuberay._diagnosis.api_answers import answer_findings, warning_findings
@@ -43,6 +44,9 @@ _FINDERS = (
     silence_findings,
 )
 
+# What kubelet says of every pod that is not ready, before the container's own reason, which KubeRay from 1.5.1 on adds.
+_UNREADY = re.compile(r"^containers with unready status: \[[^\]]*\]; (?=\S)")
+
 
 def explain_head(head: Head | None) -> Diagnosis | None:
     """Return what the condition HeadPodReady says, if it says why the head does not run.
@@ -52,7 +56,7 @@ def explain_head(head: Head | None) -> Diagnosis | None:
     if head is None or (trouble := waiting_trouble(head.reason, head.message)) is None:
         return None
     code, fatal = trouble
-    return finding(code, head.reason, head.message, fatal=fatal).diagnosis
+    return finding(code, head.reason, _UNREADY.sub("", head.message), fatal=fatal).diagnosis
 
 
 def explain(

@@ -38,7 +38,7 @@ class Head:
 class Unseen:
     """No operator has written a status yet."""
 
-    sentence: str = "no operator has taken it up"
+    sentence: str = "KubeRay's operator has not taken it up yet"
 
 
 @dataclass(frozen=True, slots=True)
