@@ -28,7 +28,7 @@ from dagster_ray.core import (
     run_phases,
 )
 from dagster_ray.core.testing import Capability
-from dagster_ray.kuberay import build_cleanup_sensor
+from dagster_ray.kuberay import ClusterSharing, KubeRayInteractiveJob, build_cleanup_sensor
 from dagster_ray.local import SharedClusterError
 
 ROOT = Path(__file__).parents[1]
@@ -306,3 +306,34 @@ def test_the_page_on_migrating_sends_every_name_to_one_that_exists() -> None:
         for path in code_words(now):
             module, _, name = path.rpartition(".")
             assert hasattr(importlib.import_module(module), name), path
+
+
+def sources() -> str:
+    """Return the code of all packages, without the simulator and the kit."""
+    files = [path for path in sorted(ROOT.glob("packages/*/src/**/*.py")) if "testing" not in path.parts]
+    return "\n".join(path.read_text(encoding="utf-8") for path in files)
+
+
+def test_the_tables_of_labels_and_annotations_have_every_one_of_the_code() -> None:
+    rows = rows_of("docs/names.md", "label") + rows_of("docs/names.md", "annotation")
+    named = {word for label, *_ in rows for word in code_words(label)}
+    made = set(re.findall(r'"(dagster/[a-z-]+[a-z])"', sources()))
+    assert {label for label in named if label.startswith("dagster/")} == made - {"dagster/image"}, "but a run's tag"
+    assert all(f'"{label}"' in sources() for label in named)
+
+
+def test_the_table_of_variables_names_only_what_the_code_or_its_libraries_read() -> None:
+    named = [word for variable, _ in rows_of("docs/names.md", "variable") for word in code_words(variable)]
+    theirs = {"KUBECONFIG", "RAY_CLIENT_RECONNECT_GRACE_PERIOD", "RAY_ENABLE_UV_RUN_RUNTIME_ENV", "RAY_TLS_..."}
+    unknown = [name for name in named if name not in theirs and name.removesuffix("...") not in sources()]
+    assert unknown == []
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [(KubeRayInteractiveJob, "timeout"), (KubeRayInteractiveJob, "queue_timeout"), (ClusterSharing, "ttl_seconds")],
+)
+def test_the_table_of_timeouts_has_the_default_of_a_field(config: type[Any], name: str) -> None:
+    rows = rows_of("docs/timeouts.md", "phase")[::-1]  # the table of the resources, which is the first, wins
+    told = {code_words(row[1])[0]: row[2] for row in rows if code_words(row[1])}
+    assert float(told[name]) == config.model_fields[name].default
