@@ -231,10 +231,9 @@ def _kinds_of(error: type[DagsterRayError]) -> Iterator[type[DagsterRayError]]:
 
 
 def public_name(kind: type[DagsterRayError]) -> str:
-    """Return where users import an error from."""
-    module = "dagster_ray.kuberay.errors" if kind.__module__.startswith("dagster_ray.kuberay.") else kind.__module__
-    assert getattr(importlib.import_module(module), kind.__name__) is kind
-    return f"{module}.{kind.__name__}"
+    """Return where users import an error from, which is what a traceback names."""
+    assert getattr(importlib.import_module(kind.__module__), kind.__name__) is kind
+    return f"{kind.__module__}.{kind.__name__}"
 
 
 KINDS = {kind.code: kind for kind in _kinds_of(DagsterRayError) if kind.__module__.startswith("dagster_ray.")}

@@ -46,6 +46,13 @@ class DagsterRayError(Exception):
     code: str
     """Stable identifier of the kind of error; the documentation has a page `errors/<code>`."""
 
+    def __init_subclass__(cls, **options: object) -> None:
+        """Let a traceback name the class by where users import it: our private modules' stand in `errors`."""
+        super().__init_subclass__(**options)
+        package, private, _ = cls.__module__.partition("._")
+        if private and package.startswith("dagster_ray."):
+            cls.__module__ = f"{package}.errors"
+
     @property
     @abstractmethod
     def problem(self) -> str:
