@@ -14,7 +14,7 @@ for (const table of document.querySelectorAll(".md-typeset table:not([class])"))
   // Long names may be broken where a person would: before a capital, after an underscore, a dot or a slash.
   for (const code of [...table.querySelectorAll("code")].filter((name) => name.textContent.length > 12))
     for (const node of [...code.childNodes].filter((child) => child.nodeType === Node.TEXT_NODE)) {
-      const parts = node.data.split(/(?<=[_./=,(])(?=\S)|(?<=[a-z])(?=[A-Z])/);
+      const parts = node.data.split(/(?<=[_./=,(])(?=[^\s.])|(?<=[a-z])(?=[A-Z])/);
       node.replaceWith(...parts.flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part])));
     }
 }
