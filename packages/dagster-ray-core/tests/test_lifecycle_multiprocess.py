@@ -25,7 +25,7 @@ from probe_jobs import (
     probe_config,
 )
 
-pytestmark = pytest.mark.usefixtures("stand_in_ray")
+pytestmark = [pytest.mark.usefixtures("stand_in_ray"), pytest.mark.many_processes]
 PHASES = ["create", "wait", "connect"]
 # Processes that start with Dagster loaded: some 30 steps in 20 s instead of two minutes.
 FORKSERVER: dict[str, Any] = {
@@ -50,7 +50,6 @@ def told_of(case: Case, line: Line) -> str:
     return "cleanup: unknown" if lost_race else told(line)
 
 
-@pytest.mark.many_processes
 def test_each_end_of_a_step_with_each_policy(instance: dg.DagsterInstance, journal: str) -> None:
     config: dict[str, Any] = {"resources": config_of_all(journal), **FORKSERVER}
     result = dg.execute_job(dg.reconstructable(every_case), instance=instance, run_config=config)

@@ -19,6 +19,7 @@ import pytest
 from probe_clusters import Line, journal_lines
 from probe_jobs import probe_config
 
+pytestmark = pytest.mark.many_processes  # make test runs them
 HERE = Path(__file__).parent
 PHASES = ["create", "wait", "connect"]
 EXECUTORS: dict[str, dict[str, Any]] = {
