@@ -203,6 +203,9 @@ class JobRun:
     # Ends
 
     def _judge(self, details: JobDetails, reader: PipesRayJobMessageReader) -> None:
+        if reader.output.error is not None:
+            error = reader.output.error
+            self._log.warning("The log of %s is not whole in this step's output: %s", details.submission_id, error)
         if details.status != "SUCCEEDED":
             raise RayJobFailedError(
                 details.submission_id, details.status, details.message, details.exit_code, reader.tail.lines

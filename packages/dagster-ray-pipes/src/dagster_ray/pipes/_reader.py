@@ -18,7 +18,7 @@ from dagster_ray.pipes._job_answers import Node
 from dagster_ray.pipes._job_client import RayJobClient
 from dagster_ray.pipes._job_file import AgentRoute
 from dagster_ray.pipes._messages import Delivered, LogLine
-from dagster_ray.pipes._sinks import LogSink, MessageSink, MessageTaker, Sink, Tail, to_stdout
+from dagster_ray.pipes._sinks import LogSink, MessageSink, MessageTaker, Sink, StepOutput, Tail
 from dagster_ray.pipes.errors import InvalidSubmissionError
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class PipesRayJobMessageReader(PipesMessageReader):
         self._delivered = Delivered(delivered)
         self._follower: JobFollower | None = None
         self._handler: PipesMessageHandler | None = None
-        self.tail = Tail()
+        self.tail, self.output = Tail(), StepOutput()
 
     @property
     def follower(self) -> JobFollower:
@@ -173,12 +173,12 @@ class PipesRayJobMessageReader(PipesMessageReader):
 
     def _files(self, submission_id: str, handler: "PipesMessageHandler") -> dict[str, Sink]:
         taker = MessageTaker(handler, self._delivered, self._problem(handler))
-        write: Callable[[str], None] = to_stdout if self._forward_logs else _discard
+        write: Callable[[str], None] = self.output.write if self._forward_logs else _discard
         log = log_name(submission_id)
         if not self._file:
             return {log: MessageSink(taker, write, self.tail)}
         return {
-            PurePosixPath(self._file).name: MessageSink(taker, to_stdout, Tail()),
+            PurePosixPath(self._file).name: MessageSink(taker, self.output.write, Tail()),
             log: LogSink(write, self.tail),
         }
 

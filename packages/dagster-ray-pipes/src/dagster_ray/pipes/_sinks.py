@@ -35,10 +35,25 @@ class Sink(Protocol):
         ...
 
 
-def to_stdout(text: str) -> None:
-    """Write to this process's stdout, which Dagster captures as the step's compute log."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+class StepOutput:
+    """This process's stdout, which Dagster captures as the step's compute log.
+
+    A disk that is full, or a stream that is closed on its other side, costs text and ends nothing: the job does not
+    depend on where its log is shown.
+    """
+
+    def __init__(self) -> None:
+        """Begin without an error."""
+        self.error: OSError | None = None
+        """Why the first text that is missing could not be written."""
+
+    def write(self, text: str) -> None:
+        """Write text."""
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except OSError as error:
+            self.error = self.error or error
 
 
 class Tail:
