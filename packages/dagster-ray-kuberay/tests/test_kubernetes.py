@@ -293,6 +293,18 @@ def test_a_watch_holds_through_an_outage(tmp_path: Path) -> None:
         api.close()
 
 
+def test_a_watch_tells_that_the_server_does_not_answer(tmp_path: Path) -> None:
+    away = answer(503, {"message": "away"})
+    with ScriptedServer(*[away] * 50) as server:
+        api = api_of(server, tmp_path)
+        with api.watch(RAYJOBS, "ray", resource_version="1") as watching:
+            while watching.absence is None or watching.absence.attempts < 2:
+                assert watching.next(0.05) is None
+        api.close()
+    assert "watch rayjobs.ray.io ray" in watching.absence.problem
+    assert "503 away" in watching.absence.problem
+
+
 def test_a_watch_without_the_right_is_an_error_of_next(tmp_path: Path) -> None:
     with ScriptedServer(answer(403, {"message": "cannot watch"})) as server:
         api = api_of(server, tmp_path)

@@ -56,6 +56,8 @@ class WatchStream:
         self._queue: queue.SimpleQueue[WatchEvent | Exception] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._response: Any = None
+        self.absence: UnavailableError | None = None
+        """How the server has not answered since the last stream ended; None while one is open."""
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._thread = threading.Thread(target=self._run, name="dagster-ray watch", daemon=True)
         self._thread.start()
@@ -109,17 +111,21 @@ class WatchStream:
                     continue
             except GoneError:
                 self._state.ended(lost=True)
-            except KubernetesError as error:
-                if not isinstance(error, UnavailableError):
-                    self._queue.put(error)
-                    return
+            except UnavailableError as error:
+                self._note_absence(error.status, error.message)
             except DagsterRayError as error:
                 self._queue.put(error)
                 return
-            except Exception:  # noqa: BLE001 - resets, timeouts, half answers: urllib3 and ssl have many names for them
+            except Exception as error:  # noqa: BLE001 - resets, timeouts, half answers have many names in urllib3, ssl
                 self._state.ended()
+                self._note_absence(0, type(error).__name__)
             attempt += 1
             self._closed.wait(retry_seconds(attempt, None, self._rng))
+
+    def _note_absence(self, status: int, said: str) -> None:
+        times = 1 if self.absence is None else self.absence.attempts + 1
+        chosen = self._selection
+        self.absence = UnavailableError("watch", chosen.kind.resource, chosen.namespace, None, status, said, times)
 
     def _step(self) -> bool:
         """List or watch once; return whether the server did its part."""
@@ -136,6 +142,7 @@ class WatchStream:
         response = self._api.open_watch(
             chosen.kind, chosen.namespace, {**chosen.query(), "resourceVersion": self._state.version or ""}
         )
+        self.absence = None
         return self._read(response)
 
     def _read(self, response: Any) -> bool:

@@ -126,7 +126,7 @@ class ClusterWait:
             if (route := self._accepting(deadline)) is not None:
                 return route
             if deadline.is_over():
-                raise self._late(deadline)
+                raise stream.absence or self._late(deadline)
             tried_seconds = 0.0 if self._tried_at is None else deadline.spent_seconds() - self._tried_at
             pause = probe_pause_seconds(tried_seconds, direct=self._plan.direct)
             self._take(stream, streams, min(pause, deadline.remaining_seconds()), deadline)
