@@ -118,7 +118,8 @@ class WatchStream:
                 return
             except Exception as error:  # noqa: BLE001 - resets, timeouts, half answers have many names in urllib3, ssl
                 self._state.ended()
-                self._note_absence(0, type(error).__name__)
+                # The text of an OSError proper is an answer's; those of urllib3 have addresses of objects in them.
+                self._note_absence(0, str(error) if type(error) is OSError else type(error).__name__)
             attempt += 1
             self._closed.wait(retry_seconds(attempt, None, self._rng))
 

@@ -1,0 +1,104 @@
+"""The words of the fault matrix: features, phases, faults, what a cell is, and what cells say more than once."""
+
+from dataclasses import dataclass
+
+JOB = "`KubeRayInteractiveJob`"
+SHARED = "shared `KubeRayCluster`"
+SENSOR = "cleanup sensor"
+KUBE_PIPES = "`PipesKubeRayJobClient`"
+PIPES = "`PipesRayJobClient`"
+
+CREATE, WAIT, CONNECT, RUN, CLEANUP, SUBMIT, TICK = "create", "wait", "connect", "run", "cleanup", "submit", "tick"
+PHASES: dict[str, tuple[str, ...]] = {
+    JOB: (CREATE, WAIT, CONNECT, RUN, CLEANUP),
+    SHARED: (CREATE, WAIT, CONNECT, RUN, CLEANUP),
+    SENSOR: (TICK,),
+    KUBE_PIPES: (CREATE, WAIT, SUBMIT, RUN, CLEANUP),
+    PIPES: (SUBMIT, RUN, CLEANUP),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong: its title in the documentation, and what is meant."""
+
+    title: str
+    text: str
+
+
+SIGTERM = Fault(
+    "SIGTERM",
+    "The step's process is asked to end: a run is cancelled, a pod is evicted, a spot node goes. A second signal "
+    "during the cleanup waits until the cleanup is done. A `KubeRayCluster` of one step is deleted by the step, within "
+    "20 s.",
+)
+SIGKILL = Fault(
+    "SIGKILL",
+    "The step's process ends at once: out of memory, a node that dies, a grace period that is over. Nothing of ours "
+    "runs any more; Dagster finds the step dead by its executor or its run monitoring. A `KubeRayCluster` of one step "
+    "goes with the step's pod; where the pod does not own it, the sensor deletes it two minutes and a tick after the "
+    "end of the run, or an hour after its creation in a run that goes on.",
+)
+BURST = Fault(
+    "Bursts of 429, 500 and 503",
+    "A server refuses calls for a while. Tried with 20 s, and 10 s in the cleanup.",
+)
+RESETS = Fault("Connections that break", "A server accepts connections and breaks them, or breaks those that are open.")
+DROPPED = Fault("A watch that is dropped", "The API server ends a watch, or breaks it in the middle of a line.")
+EXPIRED = Fault("A watch that has expired (410)", "The API server has forgotten the version that a watch goes on from.")
+LOST = Fault(
+    "An answer that is lost",
+    "A call that changes something is carried out, and the connection breaks before the answer.",
+)
+FROZEN = Fault(
+    "An operator that does nothing", "KubeRay's operator is down, or stuck, and does not come back meanwhile."
+)
+RESTARTED = Fault("An operator that is restarted", "KubeRay's operator is away for two minutes.")
+HEAD = Fault("The head is killed", "The head's pod is deleted, evicted, or dies with its node.")
+DASHBOARD = Fault(
+    "The dashboard is away for 60 s",
+    "Ray's dashboard, which is the job server of Pipes, refuses connections for a minute.",
+)
+SERVER = Fault("The API server is away for 5 minutes", "Kubernetes answers every call with 503 for five minutes.")
+SKEW = Fault(
+    "Clocks that differ", "The clock of the step's machine is an hour before, or after, that of the API server."
+)
+DISK = Fault(
+    "A disk that is full",
+    "No byte of output can be written: on the step's side, or on the head's, where the dashboard then answers 500 for "
+    "log files.",
+)
+FAULTS = (
+    SIGTERM, SIGKILL, BURST, RESETS, DROPPED, EXPIRED, LOST, FROZEN, RESTARTED, HEAD, DASHBOARD, SERVER, SKEW, DISK
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one fault does to features in phases.
+
+    Attributes:
+        fault: The fault.
+        where: The phases of each feature that it is about.
+        sees: What the user sees: an error, or that the step goes on.
+        cleaned: What is cleaned, by whom, and within how long.
+        tests: The pytest node ids of what shows it.
+        reason: Where there is no test: why nothing can happen or differ.
+    """
+
+    fault: Fault
+    where: dict[str, tuple[str, ...]]
+    sees: str
+    cleaned: str = ""
+    tests: tuple[str, ...] = ()
+    reason: str = ""
+
+
+# What cells say more than once
+
+GOES_ON = "The step goes on, later by the time that the fault takes."
+NOTICES_NOTHING = "Nothing."
+UNCHANGED = "As without the fault."
+BY_LOCK = "The sensor deletes the cluster `ttl_seconds` and a tick after the last renewal of the last lock."
+BY_STEP = "The step deletes the `RayJob` within 20 s; its pods then have up to 30 s to end."
+NO_KUBERNETES = "The client talks to a job server alone, and has made no cluster."
