@@ -90,8 +90,8 @@ class FaultyWorld:
     def in_background(self, act: Callable[[], object]) -> None:
         """Do something beside the step; it is over when the run is."""
         thread = threading.Thread(target=act)
-        self.threads.append(thread)
         thread.start()
+        self.threads.append(thread)  # started, or `join` in another thread would fail
 
     def join(self) -> None:
         """Wait for what is done beside the step."""
