@@ -42,8 +42,8 @@ class CuttingProxy:
 
     def _spawn(self, target: object, *arguments: object) -> None:
         thread = threading.Thread(target=target, args=arguments, daemon=True)  # type: ignore[arg-type]
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)  # started, or `close` could meet one that is not
 
     def _accept(self) -> None:
         while not self._closing.is_set():
