@@ -238,7 +238,9 @@ def _plain(
 
 
 def _written_out(config: ConfigT, spec: type[KubernetesConfig]) -> ConfigT:
-    """Return a configuration in which the content of its file stands in its own fields."""
+    """Return a configuration in which the content of its file stands in its own fields; itself if it names none."""
+    if config.spec_file is None:
+        return config
     plain = config.plain()
     return config.model_copy(update={"metadata": plain["metadata"], "spec": spec(**plain["spec"]), "spec_file": None})
 
@@ -268,7 +270,7 @@ class InteractiveRayJobConfig(StrictConfig):
         Raises:
             SpecFileError: The file cannot be used.
         """
-        return _written_out(self, InteractiveRayJobSpec) if self.spec_file else self
+        return _written_out(self, InteractiveRayJobSpec)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -314,7 +316,7 @@ class RayClusterConfig(StrictConfig):
         Raises:
             SpecFileError: The file cannot be used.
         """
-        return _written_out(self, RayClusterSpec) if self.spec_file else self
+        return _written_out(self, RayClusterSpec)
 
     @model_validator(mode="wrap")
     @classmethod
