@@ -49,6 +49,11 @@ def _kept_by_itself(candidate: Candidate) -> Keep | None:
     return None
 
 
+def _age_seconds(candidate: Candidate, now: datetime) -> float | None:
+    """Return how old an object is; None if it does not say when it was created."""
+    return None if candidate.created_at is None else (now - candidate.created_at).total_seconds()
+
+
 def _waited_seconds(job: JobFacts | None, now: datetime) -> float | None:
     """Return how long a RayJob has waited for a driver; None if it does not wait, or does not say since when."""
     if job is None or not job.waits or job.waits_since is None:
@@ -77,11 +82,11 @@ def _in_progress(candidate: Candidate, facts: Facts, now: datetime, rules: Rules
 
 def _left_in_progress(candidate: Candidate, now: datetime, rules: Rules) -> str | None:
     """Return for how long an object may have been left by its step; None if it is in use, or not old enough."""
-    if candidate.job is None:
-        age = None if candidate.created_at is None else (now - candidate.created_at).total_seconds()
-        return None if age is None or age <= rules.waiting_seconds else f"it is {age:.0f} s old"
-    waited = _waited_seconds(candidate.job, now)
-    return None if waited is None or waited <= rules.waiting_seconds else f"it has waited {waited:.0f} s for a driver"
+    is_cluster = candidate.job is None
+    seconds = _age_seconds(candidate, now) if is_cluster else _waited_seconds(candidate.job, now)
+    if seconds is None or seconds <= rules.waiting_seconds:
+        return None
+    return f"it is {seconds:.0f} s old" if is_cluster else f"it has waited {seconds:.0f} s for a driver"
 
 
 def _has_just_ended(candidate: Candidate, run: RunFacts | Gone, now: datetime, rules: Rules) -> bool:
@@ -90,7 +95,8 @@ def _has_just_ended(candidate: Candidate, run: RunFacts | Gone, now: datetime, r
     if isinstance(run, RunFacts):
         return run.seconds_since_end is None or run.seconds_since_end < grace
     # Nobody can follow a run that is gone, but an object that is new may be of one that is only just written.
-    return candidate.created_at is None or (now - candidate.created_at).total_seconds() < rules.run_grace_seconds
+    age = _age_seconds(candidate, now)
+    return age is None or age < rules.run_grace_seconds
 
 
 def _left_waiting(candidate: Candidate, because: str, now: datetime, rules: Rules) -> Keep | Remove | None:
