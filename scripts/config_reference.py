@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, get_args
 
 import dagster as dg
+from written_page import write_or_check
 
 from dagster_ray.kuberay import configs
 
@@ -125,15 +126,5 @@ def page() -> str:
     return HEAD + "".join(section(model, place) for model, place in MODELS)
 
 
-def main() -> int:
-    """Write the page, or with `--check` say whether it is up to date."""
-    if "--check" in sys.argv[1:]:
-        current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page()
-        print("up to date" if current else "run python scripts/config_reference.py")
-        return not current
-    PAGE.write_text(page(), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(PAGE, page()))

@@ -9,6 +9,7 @@ sys.path.insert(0, str(ROOT / "tests-integration"))
 
 from fault_matrix import CELLS  # noqa: E402 - found by the path above
 from fault_terms import FAULTS, PHASES, Cell, Fault  # noqa: E402
+from written_page import write_or_check  # noqa: E402
 
 HEAD = """# What happens when
 
@@ -52,15 +53,5 @@ def page() -> str:
     return HEAD + "".join(section(fault) for fault in FAULTS)
 
 
-def main() -> int:
-    """Write the page, or with `--check` say whether it is up to date."""
-    if "--check" in sys.argv[1:]:
-        current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page()
-        print("up to date" if current else "run python scripts/fault_table.py")
-        return not current
-    PAGE.write_text(page(), encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(PAGE, page()))
