@@ -1,9 +1,12 @@
 """A watch as a state: what goes in, what comes out, where it goes on."""
 
 import json
+import random
 from typing import Any
 
-from dagster_ray.kuberay._kubernetes.watch import WatchState
+import pytest
+
+from dagster_ray.kuberay._kubernetes.watch import Pace, WatchState
 
 Events = list[tuple[str, str]]
 
@@ -107,3 +110,56 @@ def test_lines_that_are_no_events_are_left_out() -> None:
     )
     assert fed(state, garbage) == []
     assert state.version == "5"
+
+
+@pytest.mark.parametrize(
+    ("data", "foreign"),
+    [
+        pytest.param(b"<html>please log in</html>", "<html>please log in</html>", id="a page without an end of line"),
+        pytest.param(b"please\nlog in\n", "please", id="the first line of a text"),
+        pytest.param(line("BOOKMARK", item("a", 6)), None, id="an event"),
+        pytest.param(line("ADDED", item("a", 6))[:20], None, id="half an event"),
+        pytest.param(b"\n\n", None, id="empty lines"),
+    ],
+)
+def test_a_text_that_is_no_watch_is_remembered(data: bytes, foreign: str | None) -> None:
+    state = WatchState("5")
+    fed(state, data)
+    state.ended()
+    assert state.foreign == foreign
+
+
+def test_an_error_event_may_ask_for_a_pause() -> None:
+    state = WatchState("5")
+    fed(state, line("ERROR", {"kind": "Status", "code": 429, "message": "m", "details": {"retryAfterSeconds": 7}}))
+    assert (state.refused, state.retry_after) == ((429, "m"), "7")
+
+
+# The pace
+
+
+def pauses(*rounds: tuple[int, float]) -> list[float]:
+    """Return the pauses after rounds, each with its number of events and how long its stream was open."""
+    pace = Pace(random.Random(1))
+    return [pace.pause_seconds(events=events, lasted_seconds=lasted, retry_after=None) for events, lasted in rounds]
+
+
+def test_rounds_that_bring_nothing_back_off() -> None:
+    found = pauses(*[(0, 0.0)] * 8)
+    assert all(found)
+    assert found[:4] == sorted(found[:4])
+    assert sum(found) > 8
+    assert max(found) <= 3
+
+
+@pytest.mark.parametrize("round_", [(1, 0.0), (0, 60.0)], ids=["an event", "a stream that lasted"])
+def test_a_useful_round_is_followed_at_once_and_ends_the_back_off(round_: tuple[int, float]) -> None:
+    found = pauses(*[(0, 0.0)] * 5, round_, (0, 0.0))
+    assert found[5] == 0
+    assert found[6] <= 0.2
+
+
+def test_a_pause_is_as_long_as_the_server_asks_for() -> None:
+    pace = Pace(random.Random(1))
+    assert pace.pause_seconds(events=0, lasted_seconds=0, retry_after="30") == 30
+    assert pace.pause_seconds(events=1, lasted_seconds=0, retry_after="30") == 30

@@ -16,6 +16,8 @@ from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
 from dagster_ray.kuberay._kubernetes.kinds import ACCESS_REVIEWS, PODS, RULES_REVIEWS, Kind
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from websocket import WebSocket
 
     from dagster_ray.kuberay._kubernetes.watch_stream import WatchStream
@@ -23,6 +25,14 @@ if TYPE_CHECKING:
 # A watch ends by itself after this time; a silence that is longer is a dead connection.
 _WATCH_SECONDS = 240
 _SILENCE_SECONDS = 300.0
+# The API server sends the headers of a watch at once, whatever there is to report.
+_WATCH_HEADERS_SECONDS = 10.0
+
+
+def socket_of(response: Any) -> "socket | None":
+    """Return the socket of a response that is being read; None where urllib3 does not show it."""
+    connection = getattr(response, "connection", None) or getattr(response, "_connection", None)
+    return getattr(connection, "sock", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,16 +288,21 @@ class KubernetesApi:
         """
         import urllib3
 
+        from dagster_ray.kuberay._kubernetes.watch import WatchUnavailableError
+
         full = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_SECONDS)}
         call = Call("watch", "GET", kind, namespace, query=full)
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=_SILENCE_SECONDS)
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=_WATCH_HEADERS_SECONDS)
         response = self._connection.send(call, timeout, preload=False)
         if response.status == 200:
+            if (sock := socket_of(response)) is not None:
+                sock.settimeout(_SILENCE_SECONDS)
             return response
         body = response.read(65536)
         response.close()
         if is_transient(response.status):
-            raise OSError(f"{response.status} {message_of(body)}")
+            said = f"{response.status} {message_of(body)}"
+            raise WatchUnavailableError(said, response.headers.get("Retry-After"))
         raise error_of("watch", kind, namespace, None, status=response.status, body=body)
 
     def open_stream(self, namespace: str, pod: str, port: int, timeout_seconds: float) -> "WebSocket":

@@ -8,21 +8,27 @@ import queue
 import random
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
-from dagster_ray.kuberay._kubernetes.answers import is_transient, retry_seconds
-from dagster_ray.kuberay._kubernetes.errors import GoneError, KubernetesError, UnavailableError
+from dagster_ray.kuberay._kubernetes.answers import is_transient
+from dagster_ray.kuberay._kubernetes.errors import (
+    GoneError,
+    KindNotInstalledError,
+    KubernetesError,
+    UnavailableError,
+)
 from dagster_ray.kuberay._kubernetes.kinds import Kind
-from dagster_ray.kuberay._kubernetes.watch import WatchEvent, WatchState
+from dagster_ray.kuberay._kubernetes.watch import Pace, WatchEvent, WatchState, WatchUnavailableError
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
-_LIST_SECONDS = 30.0
+_LIST_SECONDS = 10.0
 _JOIN_SECONDS = 2.0
 _CHUNK_BYTES = 65536
 
@@ -45,8 +51,8 @@ class Selection:
 class WatchStream:
     """Events of some objects, one after the other, for as long as somebody wants them.
 
-    While the API server is away the stream goes on trying, with a pause between attempts, until `close`; the caller
-    sees no events meanwhile and decides by its own deadline how long to wait.
+    While the API server is away, or answers with anything but a watch, the stream goes on trying, with a pause between
+    attempts, until `close`; the caller sees no events meanwhile and decides by its own deadline how long to wait.
     """
 
     def __init__(self, api: "KubernetesApi", selection: Selection, resource_version: str | None) -> None:
@@ -56,9 +62,12 @@ class WatchStream:
         self._queue: queue.SimpleQueue[WatchEvent | Exception] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._response: Any = None
+        self._pace = Pace(random.Random())  # noqa: S311 - jitter, not a secret
+        self._is_asking = False
+        self._events = 0
+        self._lasted_seconds = 0.0
         self.absence: UnavailableError | None = None
         """How the server has not answered since the last stream ended; None while one is open."""
-        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._thread = threading.Thread(target=self._run, name="dagster-ray watch", daemon=True)
         self._thread.start()
 
@@ -88,86 +97,109 @@ class WatchStream:
         return item
 
     def close(self) -> None:
-        """End the connection and the thread."""
-        self._closed.set()
-        self._cut()
-        self._thread.join(_JOIN_SECONDS)
+        """End the connection and the thread.
 
-    def _cut(self) -> None:
-        """Wake a thread that reads. Closing a socket does not; shutting it down does."""
-        response = self._response
-        connection = getattr(response, "connection", None) or getattr(response, "_connection", None)
-        sock = getattr(connection, "sock", None)
+        A thread whose request has no answer yet cannot be woken. It is not waited for, and ends with the request,
+        within some seconds.
+        """
+        self._closed.set()
+        if self._cut():
+            self._thread.join(_JOIN_SECONDS)
+
+    def _cut(self) -> bool:
+        """Wake a thread that reads; return whether it can end now. Closing a socket does not, shutting it down does."""
+        if self._is_asking:
+            return False
+        from dagster_ray.kuberay._kubernetes.calls import socket_of
+
+        sock = socket_of(self._response)
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+        return True
 
     def _run(self) -> None:
-        attempt = 0
         while not self._closed.is_set():
+            self._events, self._lasted_seconds, retry_after = 0, 0.0, None
             try:
-                if self._step():
-                    attempt = 0
-                    continue
+                self._step()
             except GoneError:
                 self._state.ended(lost=True)
             except UnavailableError as error:
                 self._note_absence(error.status, error.message)
+            except KindNotInstalledError as error:  # a page of whatever stands before the server; its own text as well
+                self._note_absence(error.status, error.message)
             except DagsterRayError as error:
                 self._queue.put(error)
                 return
+            except WatchUnavailableError as error:
+                self._state.ended()
+                self._note_absence(0, error.said)
+                retry_after = error.retry_after
             except Exception as error:  # noqa: BLE001 - resets, timeouts, half answers have many names in urllib3, ssl
                 self._state.ended()
-                # The text of an OSError proper is an answer's; those of urllib3 have addresses of objects in them.
-                self._note_absence(0, str(error) if type(error) is OSError else type(error).__name__)
-            attempt += 1
-            self._closed.wait(retry_seconds(attempt, None, self._rng))
+                self._note_absence(0, type(error).__name__)  # urllib3's texts have addresses of objects in them
+            pause = self._pace.pause_seconds(
+                events=self._events, lasted_seconds=self._lasted_seconds, retry_after=retry_after
+            )
+            self._closed.wait(pause)
 
     def _note_absence(self, status: int, said: str) -> None:
-        times = 1 if self.absence is None else self.absence.attempts + 1
-        chosen = self._selection
+        times, chosen = self._pace.useless_rounds + 1, self._selection
         self.absence = UnavailableError("watch", chosen.kind.resource, chosen.namespace, None, status, said, times)
 
-    def _step(self) -> bool:
-        """List or watch once; return whether the server did its part."""
+    def _step(self) -> None:
+        """List, where that must come first, and watch once."""
         chosen = self._selection
-        if self._state.version is None:
-            found = self._api.list(
-                chosen.kind,
-                chosen.namespace,
-                Deadline(_LIST_SECONDS),
-                label_selector=chosen.label_selector,
-                field_selector=chosen.field_selector,
-            )
-            self._put(self._state.listed(found.items, found.resource_version))
-        response = self._api.open_watch(
-            chosen.kind, chosen.namespace, {**chosen.query(), "resourceVersion": self._state.version or ""}
-        )
+        self._is_asking = True
+        try:
+            if self._state.version is None:
+                found = self._api.list(
+                    chosen.kind,
+                    chosen.namespace,
+                    Deadline(_LIST_SECONDS),
+                    label_selector=chosen.label_selector,
+                    field_selector=chosen.field_selector,
+                )
+                self._put(self._state.listed(found.items, found.resource_version))
+            query = {**chosen.query(), "resourceVersion": self._state.version or ""}
+            response = self._api.open_watch(chosen.kind, chosen.namespace, query)
+            self._response = response
+        finally:
+            self._is_asking = False
         self.absence = None
-        return self._read(response)
+        self._read(response)
 
-    def _read(self, response: Any) -> bool:
-        """Read a stream to its end; return whether it brought anything."""
-        self._response = response
-        brought = False
+    def _read(self, response: Any) -> None:
+        """Read a stream to its end."""
+        opened_at = time.monotonic()
+        self._state.foreign = self._state.retry_after = None
         try:
             if self._closed.is_set():
-                return True
+                return
             for chunk in response.stream(_CHUNK_BYTES):
-                brought = True
                 self._put(self._state.fed(chunk))
                 if self._closed.is_set():
-                    return True
+                    return
         finally:
+            self._lasted_seconds = time.monotonic() - opened_at
             self._response = None
             response.close()
             self._state.ended()
+        self._judge()
+
+    def _judge(self) -> None:
+        """Raise if the stream that has ended was no watch, or was refused inside an answer 200."""
         refused, self._state.refused = self._state.refused, None
-        if refused is not None and not is_transient(refused[0]):
+        if refused is not None and is_transient(refused[0]):
+            raise WatchUnavailableError(f"{refused[0]} {refused[1]}", self._state.retry_after)
+        if refused is not None:
             chosen = self._selection
             raise KubernetesError("watch", chosen.kind.resource, chosen.namespace, None, *refused)
-        return brought and refused is None
+        if self._state.foreign is not None and not self._events:
+            raise WatchUnavailableError(f"200, and no watch but: {self._state.foreign}")
 
     def _put(self, events: list[WatchEvent]) -> None:
+        self._events += len(events)
         for event in events:
             self._queue.put(event)
