@@ -1,5 +1,5 @@
 # Every way into this project. Each verb does the set-up that it needs.
-.PHONY: setup demo test check slim build bench docs help
+.PHONY: setup demo test check slim floors build bench docs help
 .DEFAULT_GOAL := help
 
 UV_VERSION := 0.13.9
@@ -40,16 +40,20 @@ demo: .venv/.synced ## Compute the tutorial's first asset on a real Ray cluster 
 test: .venv/.synced ## Run every test of every package, and every code block of the documents
 	$(BIN)pytest -n 2 --dist worksteal
 
-check: .venv/.synced ## Formatting, lint, types, import contracts, versions and file sizes
+check: .venv/.synced ## Formatting, lint, types, import contracts, versions, declared dependencies and file sizes
 	$(BIN)ruff format --check .
 	$(BIN)ruff check .
 	$(BIN)pyright
 	$(BIN)lint-imports
 	$(BIN)python scripts/versions.py
+	$(BIN)python scripts/declared.py
 	$(BIN)python scripts/sizes.py
 
 slim: build ## Install each wheel alone into an empty environment: what it brings, its import, its own tests
 	$(BIN)python scripts/slim.py dist
+
+floors: .venv/.synced ## Import everything and run the fast tests with the lowest declared versions, then with the newest on Python 3.13
+	$(BIN)python scripts/floors.py
 
 build: .venv/.synced ## Build the five wheels into dist/ and check what they hold
 	rm -rf dist

@@ -9,10 +9,13 @@ from pathlib import Path
 from probe_clusters import journal_lines
 
 # Every finder is asked before it is put away, so `find_spec` really finds nothing, as in an environment
-# without ray; an entry of None in `sys.modules` would make it raise instead.
+# without ray; an entry of None in `sys.modules` would make it raise instead. Dagster looks for the finders that
+# Python itself has put there (1.12), so it loads first; it does not load ray.
 RUN = """
 import json
 import sys
+
+import dagster as dg
 
 class WithoutRay:
     def __init__(self, finder):
@@ -26,7 +29,6 @@ class WithoutRay:
 
 sys.meta_path[:] = [WithoutRay(finder) for finder in sys.meta_path]
 
-import dagster as dg
 from dagster_ray.core import RayResource
 from probe_clusters import ProbeCluster
 

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 import dagster as dg
-from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from dagster_ray.core import StrictConfig
 from dagster_ray.kuberay._sharing.config import ClusterSharing, MatchDagsterLabels

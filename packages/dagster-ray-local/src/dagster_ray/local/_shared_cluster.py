@@ -130,7 +130,7 @@ def _connected(place: Place) -> socket.socket | None:
 def _started(place: Place, settings: Mapping[str, Any], deadline: Deadline) -> socket.socket | None:
     """Start the holder unless somebody else just did; return a connection, or None when the deadline is over."""
     try:
-        with FileLock(place.lock, timeout=deadline.remaining_seconds(), poll_interval=_RETRY_SECONDS):
+        with FileLock(place.lock).acquire(deadline.remaining_seconds(), poll_interval=_RETRY_SECONDS):
             if (connection := _connected(place)) is not None:
                 return connection
             place.socket.unlink(missing_ok=True)
