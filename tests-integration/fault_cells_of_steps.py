@@ -6,10 +6,8 @@ from fault_evidence import (
     KUBERAY_TESTS,
     LEFT_BY_KILLED_STEP,
     LONG_OUTAGE,
-    LOST_ANSWER,
     PIPES_TESTS,
     PROCESSES_DIE,
-    SHARING_MODEL,
     SIGTERM_STOPS_JOB,
     STEP_TESTS,
     TICK_WITHOUT_SERVER,
@@ -31,7 +29,6 @@ from fault_terms import (
     GOES_ON,
     JOB,
     KUBE_PIPES,
-    LOST,
     NOTICES_NOTHING,
     PHASES,
     PIPES,
@@ -353,46 +350,5 @@ STEP_CELLS: tuple[Cell, ...] = (
         f"{NOTICES_NOTHING} A list whose next page the server has forgotten begins again.",
         UNCHANGED,
         (f"{KUBERAY_TESTS}/test_collector.py::test_a_list_that_the_server_has_forgotten_begins_again",),
-    ),
-    Cell(
-        LOST,
-        {
-            JOB: (CREATE, CONNECT, CLEANUP),
-            SHARED: (CREATE, WAIT, CONNECT, RUN, CLEANUP),
-            SENSOR: (TICK,),
-            KUBE_PIPES: (CREATE, SUBMIT, RUN, CLEANUP),
-            PIPES: (SUBMIT, CLEANUP),
-        },
-        f"{NOTICES_NOTHING} The call is sent again; what the first one did is recognised, so that nothing is made "
-        "twice: a `RayJob` or cluster by its name and an annotation, a job by its id.",
-        UNCHANGED,
-        (
-            *with_ids(LOST_ANSWER, "job-create", "job-connect", "job-cleanup"),
-            *with_ids(LOST_ANSWER, "shared-create", "shared-run", "shared-cleanup"),
-            f"{SHARING_MODEL}[processes die and answers get lost]",
-            f"{KUBERAY_TESTS}/test_collector.py::test_an_answer_that_was_lost_is_no_second_delete",
-            *with_ids(
-                f"{JOB_TESTS}::test_an_answer_that_is_lost_makes_no_second_rayjob", "of the creation", "of the deletion"
-            ),
-            f"{KUBERAY_TESTS}/test_faults_connect.py::"
-            "test_the_job_id_is_written_although_the_api_server_is_away_for_a_while[an answer that is lost]",
-            *with_ids(
-                f"{PIPES_TESTS}/test_job_client.py::test_a_job_is_submitted_once_whatever_is_lost", "1-answer lost"
-            ),
-            *with_ids(
-                SIGTERM_STOPS_JOB,
-                "pipes-submit",
-                "pipes-cleanup",
-                "pipes on a RayJob-submit",
-                "pipes on a RayJob-cleanup",
-            ),
-        ),
-    ),
-    Cell(
-        LOST,
-        {JOB: (WAIT, RUN), KUBE_PIPES: (WAIT,), PIPES: (RUN,)},
-        NOTICES_NOTHING,
-        UNCHANGED,
-        reason="These phases only read. A read that is lost is a connection that breaks.",
     ),
 )

@@ -4,7 +4,8 @@ Every combination of feature, phase and fault is in exactly one cell, and each c
 says, or why there is nothing to show. `scripts/fault_table.py` writes `docs/what-happens-when.md` from it.
 """
 
+from fault_cells_of_answers import ANSWER_CELLS
 from fault_cells_of_clusters import CLUSTER_CELLS
 from fault_cells_of_steps import STEP_CELLS
 
-CELLS = (*STEP_CELLS, *CLUSTER_CELLS)
+CELLS = (*STEP_CELLS, *ANSWER_CELLS, *CLUSTER_CELLS)

@@ -50,6 +50,11 @@ LOST = Fault(
     "An answer that is lost",
     "A call that changes something is carried out, and the connection breaks before the answer.",
 )
+REFUSED = Fault(
+    "An answer that is lost, then a refusal",
+    "The API server carries out the call that creates an object, the answer is lost, and the repetition is refused: by "
+    "a quota that the first one has used up, by credentials that have expired, by an admission webhook.",
+)
 FROZEN = Fault(
     "An operator that does nothing", "KubeRay's operator is down, or stuck, and does not come back meanwhile."
 )
@@ -69,7 +74,8 @@ DISK = Fault(
     "log files.",
 )
 FAULTS = (
-    SIGTERM, SIGKILL, BURST, RESETS, DROPPED, EXPIRED, LOST, FROZEN, RESTARTED, HEAD, DASHBOARD, SERVER, SKEW, DISK
+    SIGTERM, SIGKILL, BURST, RESETS, DROPPED, EXPIRED, LOST, REFUSED, FROZEN, RESTARTED, HEAD, DASHBOARD,
+    SERVER, SKEW, DISK,
 )  # fmt: skip
 
 

@@ -165,27 +165,29 @@ class KubeRayCluster(KubeRayResource):
             found = adopt(api, wish, context, sharing.ttl_seconds, deadline)
             if found is None:
                 raise
-            self._share.adopted = True
+            self._share.adopted, self._work.wish = True, None  # what is adopted is never deleted
             self._hold(found, api, sharing, log)
 
     # A shared cluster
 
     def _take(self, context: DagsterContext, api: "KubernetesApi", deadline: Deadline, log: logging.Logger) -> None:
-        from dagster_ray.kuberay._kubernetes.errors import UnavailableError
         from dagster_ray.kuberay._sharing.steps import acquire
         from dagster_ray.kuberay._sharing.wish import shared_wish
+        from dagster_ray.kuberay._steps.creation import forgotten_if_refused
 
         sharing = self._sharing or ClusterSharing()
         share = self._share
         self._stop_heartbeat()
-        share.held, share.wish = None, shared_wish(self._config, self._settings, sharing, context, api, log=log)
-        try:
-            self._check_before(api, *share.wish.sample(), "sharing", deadline=deadline, log=log)
-            held = acquire(api, share.wish, deadline, log)
-        except DagsterRayError as error:
-            if not isinstance(error, UnavailableError):
-                share.wish = None  # the server has refused: there is no lock to look for
-            raise
+
+        def forget() -> None:
+            share.wish = None
+
+        share.held = share.wish = None
+        wish = shared_wish(self._config, self._settings, sharing, context, api, log=log)
+        self._check_before(api, *wish.sample(), "sharing", deadline=deadline, log=log)
+        share.wish = wish
+        with forgotten_if_refused(api, forget):
+            held = acquire(api, wish, deadline, log)
         self._hold(held, api, sharing, log)
 
     def _hold(self, held: "Held", api: "KubernetesApi", sharing: ClusterSharing, log: logging.Logger) -> None:

@@ -12,6 +12,7 @@ from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
+    from dagster_ray.kuberay._status.created import Created
     from dagster_ray.kuberay._steps.creation import Wish
 
 
@@ -82,9 +83,15 @@ class KubeRayInteractiveJob(KubeRayResource):
 
         work, log = self._work, steps.log_of(context)
         api, own = self._created
-        work.own, work.wait, work.route = wait(api, self._wish, own, self._wait_plan(api), log=log, deadline=deadline)
-        work.token = steps.token(api, work.own, work.wait, deadline)
-        steps.greet(work.own, work.route, work.token, context, deadline)
+
+        def keep(job: "Created | None") -> None:
+            work.own = job
+
+        plan = self._wait_plan(api)
+        work.wait, work.route = wait(api, self._wish, own, plan, keep, log=log, deadline=deadline)
+        api, own = self._created
+        work.token = steps.token(api, own, work.wait, deadline)
+        steps.greet(own, work.route, work.token, context, deadline)
 
     @override
     def on_driver(self, context: DagsterContext, deadline: Deadline) -> None:

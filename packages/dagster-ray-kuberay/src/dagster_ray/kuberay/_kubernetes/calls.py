@@ -73,6 +73,11 @@ class KubernetesApi:
         """How many HTTP requests were sent."""
         return self._connection.requests
 
+    @property
+    def unanswered_writes(self) -> int:
+        """How many attempts to write got no final answer. Each of them may have been carried out."""
+        return self._connection.unanswered_writes
+
     def server_time(self) -> datetime:
         """Return the API server's time now, as its last answer and the seconds since tell it.
 

@@ -78,6 +78,8 @@ class KubernetesConnection:
         self.server: str = self._configuration.host.rstrip("/")
         self.requests = 0
         """How many HTTP requests were sent."""
+        self.unanswered_writes = 0
+        """How many attempts to write got no final answer. Each of them may have been carried out."""
 
     @classmethod
     def load(cls, kubeconfig_file: str | None, context: str | None) -> "KubernetesConnection":
@@ -146,6 +148,7 @@ class KubernetesConnection:
                     )
                 status, retry_after = response.status, response.headers.get("Retry-After")
                 last = f"{status} {message_of(response.data)}"
+            self.unanswered_writes += call.method != "GET"
             if not deadline.sleep(retry_seconds(attempt, retry_after, self._rng)):
                 resource = call.kind.resource
                 raise UnavailableError(call.verb, resource, call.namespace, call.name or name, status, last, attempt)

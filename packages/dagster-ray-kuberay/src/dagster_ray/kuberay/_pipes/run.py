@@ -16,7 +16,7 @@ from dagster_ray.core import Deadline, interrupts_deferred
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.pod_agents import ForwardedAgents
 from dagster_ray.kuberay._head.route import Access, goes_direct
-from dagster_ray.kuberay._kubernetes.errors import NotFoundError, UnavailableError
+from dagster_ray.kuberay._kubernetes.errors import NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._pipes.attempts import CALL_LABEL, SUBMISSION_ANNOTATION, Found, choose_rayjob
@@ -32,7 +32,7 @@ from dagster_ray.kuberay._preflight.checks import Flight, Preflight, check
 from dagster_ray.kuberay._status.created import Created, created
 from dagster_ray.kuberay._steps import cluster_steps as steps
 from dagster_ray.kuberay._steps import interactive_steps
-from dagster_ray.kuberay._steps.creation import Wish, create
+from dagster_ray.kuberay._steps.creation import Wish, create, forgotten_if_refused
 from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
 from dagster_ray.kuberay._steps.wishes import Settings, namespace_of
 from dagster_ray.pipes import CompletedRayJob, RayJobClient
@@ -190,20 +190,23 @@ class _RayJobCall:
         features = ("pipes",) if direct else ("pipes", "port-forward")
         flight = Flight(wish, wish.render(wish.names[0]), features, is_driver=False)
         check(self._api, flight, settings.preflight, deadline, self._log)
+
+        def forget() -> None:
+            self._wish = None
+
         self._wish = wish
-        try:
-            self._job = create(self._api, self._wish, deadline, self._log)
-        except DagsterRayError as error:
-            if not isinstance(error, UnavailableError):
-                self._wish = None  # the server has refused: there is nothing to delete
-            raise
+        with forgotten_if_refused(self._api, forget):
+            self._job = create(self._api, wish, deadline, self._log)
         self._log.info("%s is created.", self._job.target)
         if cluster is not None:
             self._job = with_cluster_spec(self._job, cluster)
 
     def _wait(self, plan: WaitPlan, deadline: Deadline) -> "tuple[ClusterWait, Route]":
-        self._job, waiting, route = interactive_steps.wait(
-            self._api, self._wanted, self._created, plan, log=self._log, deadline=deadline
+        def keep(job: Created | None) -> None:
+            self._job = job
+
+        waiting, route = interactive_steps.wait(
+            self._api, self._wanted, self._created, plan, keep, log=self._log, deadline=deadline
         )
         self._opened.callback(route.close)
         return waiting, route

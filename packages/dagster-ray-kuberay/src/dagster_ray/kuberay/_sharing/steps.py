@@ -222,7 +222,7 @@ def _delete_unused(
             return
         version = str(at(seen, "metadata", "resourceVersion"))
         try:
-            api.delete(
+            was_there = api.delete(
                 own.kind,
                 own.namespace,
                 own.name,
@@ -237,6 +237,7 @@ def _delete_unused(
             except NotFoundError:
                 return
         else:
-            log.info("%s was deleted: this step has made it, and nobody uses it.", own.target)
+            deleted = "was deleted: this step has made it, and nobody uses it" if was_there else "was already gone"
+            log.info("%s %s.", own.target, deleted)
             return
     log.info("%s was made by this step and is kept: it goes on changing.", own.target)

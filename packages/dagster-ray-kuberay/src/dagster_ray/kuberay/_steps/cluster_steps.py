@@ -12,7 +12,7 @@ from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.dashboard import Metadata, Refused, ask, mismatch
 from dagster_ray.kuberay._head.route import Access, Route, goes_direct
 from dagster_ray.kuberay._head.token import read_token, secret_name
-from dagster_ray.kuberay._kubernetes.errors import ConflictError, NotFoundError, UnavailableError
+from dagster_ray.kuberay._kubernetes.errors import ConflictError, NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import propagation_of
 from dagster_ray.kuberay._status.cluster_state import Ended
@@ -23,7 +23,7 @@ from dagster_ray.kuberay._status.errors import (
     TokenRequiredError,
     VersionMismatchError,
 )
-from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish, create
+from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish, create, forgotten_if_refused
 from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
 
 if TYPE_CHECKING:
@@ -50,13 +50,13 @@ def load_api(kubeconfig_file: str | None, context: str | None) -> "KubernetesApi
 
 def create_wanted(work: "Work", api: "KubernetesApi", wish: Wish, deadline: Deadline, log: logging.Logger) -> None:
     """Create what is wanted, and note as far as it goes what there may be to delete."""
+
+    def forget() -> None:
+        work.wish = None
+
     work.wish = wish
-    try:
+    with forgotten_if_refused(api, forget):
         work.own = create(api, wish, deadline, log)
-    except DagsterRayError as error:
-        if not isinstance(error, UnavailableError):
-            work.wish = None  # the server has refused: there is nothing to delete
-        raise
 
 
 def wait_plan(
@@ -131,13 +131,14 @@ def delete(api: "KubernetesApi", wish: Wish, own: Created | None, context: Dagst
     found = own or _lost(api, wish, deadline)
     if found is None:
         return
+    propagation = propagation_of(found.kind)
     try:
-        api.delete(
-            found.kind, found.namespace, found.name, deadline, uid=found.uid, propagation=propagation_of(found.kind)
+        was_there = api.delete(
+            found.kind, found.namespace, found.name, deadline, uid=found.uid, propagation=propagation
         )
     except ConflictError:  # another uid: somebody made a new object of this name
-        return
-    log_of(context).info("%s was deleted.", found.target)
+        was_there = False
+    log_of(context).info("%s was deleted." if was_there else "%s was already gone.", found.target)
 
 
 def _lost(api: "KubernetesApi", wish: Wish, deadline: Deadline) -> Created | None:

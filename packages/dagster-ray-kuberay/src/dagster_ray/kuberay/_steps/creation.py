@@ -1,11 +1,14 @@
 """Ask for a RayJob or RayCluster so that exactly one exists, whatever happens to the answer."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from dagster_ray.core import Deadline
+from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._kubernetes.errors import UnavailableError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS, Kind
 from dagster_ray.kuberay._labels import MANAGED_BY_LABEL, RESOURCE_LABEL, RUN_LABEL, STEP_LABEL
@@ -60,6 +63,28 @@ def whose(kind: Kind, existing: Manifest, wanted: Manifest) -> Literal["ours", "
     if isinstance(found.state_of(existing), Ended) or (kind is RAYJOBS and at(existing, "spec", "jobId")):
         return "used"
     return "ours"
+
+
+@contextmanager
+def forgotten_if_refused(api: "KubernetesApi", forget: Callable[[], None]) -> Generator[None]:
+    """Call `forget` if the body fails and has certainly made nothing.
+
+    A refusal proves that only if every attempt before it was answered: a server may carry out a request, lose the
+    answer, and refuse the repetition, for example because the first request has used up the quota. A name that is
+    taken was read after the last attempt, so that it is proof as well.
+
+    Args:
+        api: What the body asks for its object.
+        forget: Drops what the cleanup would look for.
+    """
+    unanswered = api.unanswered_writes
+    try:
+        yield
+    except DagsterRayError as error:
+        all_answered = not isinstance(error, UnavailableError) and api.unanswered_writes == unanswered
+        if all_answered or isinstance(error, NameTakenError):
+            forget()
+        raise
 
 
 def create(api: "KubernetesApi", wish: Wish, deadline: Deadline, log: logging.Logger) -> Created:

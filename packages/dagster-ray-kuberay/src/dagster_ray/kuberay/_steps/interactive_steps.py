@@ -1,6 +1,7 @@
 """What `KubeRayInteractiveJob` does with its RayJob. Thin: decisions are in the modules that it calls."""
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dagster_ray.core import DagsterContext, Deadline, StepOutcome
@@ -23,25 +24,43 @@ if TYPE_CHECKING:
 
 
 def wait(
-    api: "KubernetesApi", wish: Wish, job: Created, plan: WaitPlan, *, log: logging.Logger, deadline: Deadline
-) -> tuple[Created, ClusterWait, Route]:
-    """Return the RayJob, its wait and the way to its head, once the head accepts drivers.
+    api: "KubernetesApi",
+    wish: Wish,
+    job: Created,
+    plan: WaitPlan,
+    keep: Callable[[Created | None], None],
+    *,
+    log: logging.Logger,
+    deadline: Deadline,
+) -> tuple[ClusterWait, Route]:
+    """Return the RayJob's wait and the way to its head, once the head accepts drivers.
 
     An operator that refuses the deletion strategy although its CRD has it (KubeRay 1.5 with default gates) gets the
     portable form in a second RayJob.
+
+    Args:
+        api: The Kubernetes API.
+        wish: What was asked for.
+        job: The RayJob that was made.
+        plan: What the wait is for.
+        keep: Takes the RayJob that is the step's from now on; None while the second one is asked for.
+        log: Where changes are told.
+        deadline: Ends the wait.
     """
     waiting = ClusterWait(api, job, plan, log)
     try:
-        return job, waiting, waiting.run(deadline)
+        return waiting, waiting.run(deadline)
     except SpecRefusedError as error:
         if GATE_TEXT not in error.message or portable_spec(mapping(job.manifest.get("spec"))) is None:
             raise
         log.info("%s: this operator refuses deletionStrategy; the portable form is used.", job.target)
     api.delete(RAYJOBS, job.namespace, job.name, deadline, uid=job.uid)
     refuse_strategy(api)
+    keep(None)
     again = create(api, wish, deadline, log)
+    keep(again)
     waiting = ClusterWait(api, again, plan, log)
-    return again, waiting, waiting.run(deadline)
+    return waiting, waiting.run(deadline)
 
 
 def register(api: "KubernetesApi", job: Created, job_id: str, deadline: Deadline) -> None:
