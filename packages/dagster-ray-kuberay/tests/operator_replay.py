@@ -86,7 +86,9 @@ class Replay:
         images = {
             image: float(image.rpartition("-")[2]) for image in SLOW_IMAGE.findall(json.dumps(recording["calls"]))
         }
-        options = KubeletOptions(times=PodTimes(slow_images=images), nodes=self._node, now=self.now)
+        # The pods of the recordings were started by processes, whose back-off began a little later than a kubelet's.
+        times = PodTimes(slow_images=images, image_backoff_seconds=14.0)
+        options = KubeletOptions(times=times, nodes=self._node, now=self.now)
         self.kubelet = Kubelet(self.store, fake_heads=True, options=options)
         limits = Limits(status_check_seconds=recording["status_check_seconds"])
         self.operator = Operator(

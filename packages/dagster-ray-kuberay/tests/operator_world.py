@@ -72,6 +72,8 @@ class World:
         self.calls: list[DashboardCall] = []
         self.dashboard_down = False
         self.store = Store(lambda: self.clock)
+        self.pod_events: list[tuple[float, str, str]] = []
+        self.store.subscribe(self._on_change)
         kubelet_options = KubeletOptions(times=times or PodTimes(), nodes=self._node, now=lambda: self.clock)
         self.kubelet = Kubelet(self.store, fake_heads=True, options=kubelet_options)
         limits = options.pop("limits", Limits())
@@ -83,6 +85,11 @@ class World:
         )
         self.kubelet.watch()
         self.operator.watch()
+
+    def _on_change(self, kind: str, plural: str, obj: dict[str, Any]) -> None:
+        if plural == "events" and kind != "DELETED" and obj["involvedObject"]["kind"] == "Pod":
+            seconds = (self.clock - START).total_seconds()
+            self.pod_events.append((seconds, str(obj["reason"]), str(obj["message"])))
 
     def _node(self, order: NodeOrder) -> QuickNode:
         return QuickNode(self)

@@ -1,5 +1,6 @@
 """The simulated node: what pods go through, and the sockets of fake heads."""
 
+import itertools
 import json
 import os
 import signal
@@ -34,12 +35,30 @@ def waiting_reason(pod: dict[str, Any]) -> str:
     return pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"]
 
 
-def test_an_image_that_is_missing_backs_off() -> None:
+def times_of(world: World, reason: str, text: str) -> list[float]:
+    """Return the seconds after the start at which an event about a pod was told."""
+    return [when for when, *found in world.pod_events if found == [reason, text]]
+
+
+def test_an_image_that_is_missing_backs_off_twice_as_long_each_time() -> None:
     world = World()
     assert waiting_reason(with_head(world, image="ray:missing")) == "ErrImagePull"
-    world.run(12)
+    world.run(8)
     assert waiting_reason(world.pods("head")[0]) == "ImagePullBackOff"
     assert world.pods("head")[0]["status"]["phase"] == "Pending"
+    world.run(2400)
+    pulls = times_of(world, "Pulling", 'Pulling image "ray:missing"')
+    gaps = [round(later - earlier) for earlier, later in itertools.pairwise(pulls)]
+    assert gaps[:7] == [13, 23, 43, 83, 163, 303, 303]
+
+
+def test_a_registry_that_fails_twice_is_asked_a_third_time() -> None:
+    world = World(times=PodTimes(pull_errors={"flaky": ("503 Service Unavailable", "unexpected EOF")}))
+    with_head(world, image="ray:flaky")
+    reasons = {waiting_reason(world.pods("head")[0])}
+    world.run(60)
+    assert reasons == {"ErrImagePull"}
+    assert world.cluster()["status"]["state"] == "ready"
 
 
 @pytest.mark.parametrize("times", [PodTimes(slow_images={"slow": 25}), PodTimes(slow_groups={"headgroup": 25})])
@@ -61,26 +80,53 @@ def test_a_pod_that_fits_no_node_says_what_is_lacking_and_starts_when_there_is_r
     assert "nodeName" not in pod["spec"]
 
 
-def test_a_container_that_crashes_is_restarted_again_and_again() -> None:
+def test_a_container_that_crashes_is_restarted_at_once_and_then_backs_off_twice_as_long_each_time() -> None:
     world = World()
-    pod = with_head(world, image="ray:crashing")
-    assert waiting_reason(pod) == "CrashLoopBackOff"
-    world.run(12)
-    pod = world.pods("head")[0]
-    assert pod["status"]["containerStatuses"][0]["restartCount"] == 2
-    assert pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 1
-    assert "No module named" in world.kubelet.log("ns", pod["metadata"]["name"], previous=True)
+    name = with_head(world, image="ray:crashing")["metadata"]["name"]
+    for restarts, back_off in [
+        (1, "10s"),
+        (2, "20s"),
+        (3, "40s"),
+        (4, "1m20s"),
+        (5, "2m40s"),
+        (6, "5m0s"),
+        (7, "5m0s"),
+    ]:
+        (status,) = world.pods("head")[0]["status"]["containerStatuses"]
+        assert status["restartCount"] == restarts
+        assert status["lastState"]["terminated"]["exitCode"] == 1
+        assert status["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+        assert f"back-off {back_off} restarting failed container=ray-head" in status["state"]["waiting"]["message"]
+        world.run(min(300, 10 * 2 ** (restarts - 1)) + 1)
+    assert "No module named" in world.kubelet.log("ns", name, previous=True)
 
 
-def test_a_crashed_head_is_restarted_in_place() -> None:
+def test_a_head_that_crashes_once_is_restarted_in_place_and_at_once() -> None:
     world = World()
     name = with_head(world)["metadata"]["name"]
     world.kubelet.crash_container("ns", name)
-    world.run(1)
-    assert waiting_reason(world.pods("head")[0]) == "CrashLoopBackOff"
-    world.run(12)
+    world.run(3)
     assert world.pods("head")[0]["metadata"]["name"] == name
+    assert world.pods("head")[0]["status"]["containerStatuses"][0]["restartCount"] == 1
     assert world.condition("HeadPodReady") == ("True", "HeadPodRunningAndReady", "")
+
+
+def test_a_sidecar_that_crashes_leaves_the_head_running_and_the_pod_not_ready() -> None:
+    world = World()
+    obj = raycluster()
+    sidecar = {"name": "fluent-bit", "image": "crashing:1"}
+    obj["spec"]["headGroupSpec"]["template"]["spec"]["containers"] = [container(), sidecar]
+    world.create(obj)
+    world.run(20)
+    beside, head = world.pods("head")[0]["status"]["containerStatuses"]
+    assert (beside["name"], beside["state"]["waiting"]["reason"]) == ("fluent-bit", "CrashLoopBackOff")
+    assert (head["name"], head["ready"]) == ("ray-head", True)
+    assert world.condition("HeadPodReady") == (
+        "False",
+        "CrashLoopBackOff",
+        "containers with unready status: [fluent-bit]; fluent-bit: "
+        "back-off 5m0s restarting failed container=fluent-bit",
+    )
 
 
 def test_a_container_waits_for_its_secret() -> None:

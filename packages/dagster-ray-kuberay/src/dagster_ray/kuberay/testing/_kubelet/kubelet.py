@@ -39,7 +39,7 @@ class KubeletOptions:
     Attributes:
         times: How long things take.
         capacity: What the node has; a resource that is absent it has not.
-        crashing_images: Parts of names of images whose container exits with code 1 at once.
+        crashing_images: Parts of names of images whose container exits with code 1 at once, a sidecar's as well.
         crash_log: What such a container prints.
         image_folder: The working directory of every image; a container's `workingDir` wins. None, and a folder that
             this machine does not have, mean an empty one.
@@ -199,7 +199,7 @@ class Kubelet:
         container = mappings(at(pod, "spec", "containers"))[0]
         image, folder = str(container.get("image") or ""), container.get("workingDir") or self.options.image_folder
         env = container_env(pod, lambda plural, name: self._store.get(plural, namespace, name))
-        if any(part in image for part in self.options.crashing_images):
+        if self.crashes(image):
             return IdleNode(self._plain_address(), 1, self.options.crash_log)
         node_type = labels_of(pod).get(NODE_TYPE_LABEL)
         if node_type is None:
@@ -228,6 +228,10 @@ class Kubelet:
         if head is not None:
             head.poll()
         return head is not None and head.gcs_open
+
+    def crashes(self, image: str) -> bool:
+        """Whether a container of this image ends at once."""
+        return any(part in image for part in self.options.crashing_images)
 
     def is_worker(self, pod: Mapping[str, Any]) -> bool:
         """Whether the pod is a Ray worker."""

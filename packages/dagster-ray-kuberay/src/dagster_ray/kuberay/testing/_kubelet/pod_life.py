@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from typing_extensions import Protocol
 
 from dagster_ray.kuberay._kubernetes.fields import at, mappings
+from dagster_ray.kuberay.testing._kubelet.back_off import back_off_seconds, duration
 from dagster_ray.kuberay.testing._kubelet.nodes import Node
 from dagster_ray.kuberay.testing._kubelet.pod_env import MissingConfigError, unschedulable_text
 from dagster_ray.kuberay.testing._kubelet.pod_status import PodStage, pod_status, scheduled, unschedulable, waiting
@@ -20,6 +21,7 @@ _STARTING = 0.02
 _POLL = 0.1
 _WATCH = 0.5
 _RETRY = 5.0
+_NEXT_SYNC = 2.0  # as long as it takes until a kubelet looks at a pod again whose sandbox has just started
 _GRACE_SECONDS = 30.0
 _KILLED = 137
 
@@ -32,24 +34,31 @@ class PodTimes:
         slow_images: Seconds that pulling takes, by a part of the image's name; other images are there already.
         slow_groups: The same by the name of a pod's group; `headgroup` is the head's.
         missing_images: Parts of names of images that cannot be pulled.
-        pull_seconds: Until a missing image is found missing.
-        pull_backoff_seconds: Between ErrImagePull and ImagePullBackOff, and until the next try.
+        pull_errors: What pulls of an image fail with, one after the other, before one succeeds; by a part of its name.
+        pull_seconds: Until a pull has failed.
+        image_backoff_seconds: Back-off after the first pull that failed; doubled each time, at most five minutes.
         probe_grid_seconds: Delay and period of the readiness probe, counted from the pod's admission; None makes a pod
             ready as soon as what it runs is.
-        restart_seconds: Back-off before a crashed container is restarted.
+        restart_backoff_seconds: Back-off before a container that has crashed for the second time is started again; the
+            first time that is at once. Doubled each time, at most five minutes.
     """
 
     slow_images: Mapping[str, float] = field(default_factory=dict[str, float])
     slow_groups: Mapping[str, float] = field(default_factory=dict[str, float])
     missing_images: tuple[str, ...] = ("missing",)
+    pull_errors: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     pull_seconds: float = 0.8
-    pull_backoff_seconds: float = 12.0
+    image_backoff_seconds: float = 10.0
     probe_grid_seconds: tuple[float, float] | None = None
-    restart_seconds: float = 10.0
+    restart_backoff_seconds: float = 10.0
 
-    def is_missing(self, image: str) -> bool:
-        """Whether the image cannot be pulled."""
-        return any(part in image for part in self.missing_images)
+    def pull_error(self, image: str, failures: int) -> str | None:
+        """What the next pull of an image fails with, after a number of failures; None if it succeeds."""
+        if any(part in image for part in self.missing_images):
+            found = f'rpc error: code = NotFound desc = failed to pull and unpack image "docker.io/{image}": '
+            return f'{found}failed to resolve reference "docker.io/{image}": docker.io/{image}: not found'
+        texts = next((texts for part, texts in self.pull_errors.items() if part in image), ())
+        return texts[failures] if failures < len(texts) else None
 
     def pull(self, image: str, group: str) -> float:
         """How long pulling this image takes in a pod of this group."""
@@ -88,6 +97,10 @@ class PodHost(Protocol):
 
     def head_gcs_open(self, pod: Mapping[str, Any]) -> bool:
         """Whether the head of the pod's cluster can be joined."""
+        ...
+
+    def crashes(self, image: str) -> bool:
+        """Whether a container of this image ends at once."""
         ...
 
     def is_worker(self, pod: Mapping[str, Any]) -> bool:
@@ -189,9 +202,8 @@ class PodLife:
 
     def _pull(self, image: str) -> Script:
         times = self._host.times
-        text = f'rpc error: code = NotFound desc = failed to pull and unpack image "docker.io/{image}": '
-        text += f'failed to resolve reference "docker.io/{image}": docker.io/{image}: not found'
-        while times.is_missing(image):
+        failures = 0
+        while (text := times.pull_error(image, failures)) is not None:
             self._host.tell(self.key, "Pulling", f'Pulling image "{image}"')
             yield times.pull_seconds
             self._host.tell(self.key, "Failed", f'Failed to pull image "{image}": {text}', warning=True)
@@ -200,12 +212,14 @@ class PodLife:
             if pod is not None:
                 self._make_node(pod)
             self._put(container=waiting("ErrImagePull", text), ip=self.node.ip if self.node else None)
-            yield times.pull_backoff_seconds
+            failures += 1
+            seconds = back_off_seconds(times.image_backoff_seconds, failures)
+            yield min(_NEXT_SYNC, seconds / 2)
             self._host.tell(self.key, "BackOff", f'Back-off pulling image "{image}"')
             self._host.tell(self.key, "Failed", "Error: ImagePullBackOff", warning=True)
             backoff = f'Back-off pulling image "{image}": ErrImagePull: {text}'
             self._put(container=waiting("ImagePullBackOff", backoff))
-            yield max(times.pull_backoff_seconds - 2, 0.0)
+            yield seconds  # what is over is noticed as late as what begins
         pod = self._host.read(self.key)
         if seconds := times.pull(image, str(at(pod, "metadata", "labels", GROUP_LABEL) or "")):
             if pod is not None:
@@ -242,7 +256,9 @@ class PodLife:
             started = self._moment()
             self.node.start()
             state = {"running": {"startedAt": started}}
-            self._put(phase="Running", container=state, ip=self.node.ip, ready=False)
+            sidecars = mappings(at(self._host.read(self.key), "spec", "containers"))[1:]
+            crashing = tuple(str(one.get("name")) for one in sidecars if self._host.crashes(str(one.get("image"))))
+            self._put(phase="Running", container=state, ip=self.node.ip, ready=False, crashing=crashing)
             yield from self._become_ready(self.node)
             while self.node.exit_code is None:
                 yield _WATCH
@@ -272,15 +288,24 @@ class PodLife:
             self._put(phase="Failed" if code else "Succeeded", container=ended, ready=False, ended=True)
             while True:
                 yield _WATCH * 100
-        restarts = self._stage.restarts + 1
+        crashes = self._stage.restarts + 1
+        if crashes > 1:
+            yield from self._back_off(pod, ended, crashes - 1)
+        else:
+            self._put(container=ended, ready=False)
+            yield _STARTING
+        self._stage = replace(self._stage, last=ended, restarts=crashes)
+
+    def _back_off(self, pod: Mapping[str, Any] | None, ended: Mapping[str, Any], failures: int) -> Script:
+        """Wait as long as a container that crashes again and again has to."""
         container = mappings(at(pod, "spec", "containers"))[0].get("name") if pod else ""
         where = f"{self.key[1]}_{self.key[0]}({self.uid})"
-        seconds = self._host.times.restart_seconds
-        text = f"back-off {seconds:.0f}s restarting failed container={container} pod={where}"
+        seconds = back_off_seconds(self._host.times.restart_backoff_seconds, failures)
+        text = f"back-off {duration(seconds)} restarting failed container={container} pod={where}"
         self._host.tell(
             self.key, "BackOff", f"Back-off restarting failed container {container} in pod {where}", warning=True
         )
-        self._put(container=waiting("CrashLoopBackOff", text), last=ended, ready=False, restarts=restarts)
+        self._put(container=waiting("CrashLoopBackOff", text), last=ended, ready=False)
         yield seconds
 
     def _end(self) -> Script:

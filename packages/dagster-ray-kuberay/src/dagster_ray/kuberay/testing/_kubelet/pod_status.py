@@ -27,6 +27,7 @@ class PodStage:
         initialised: False while init containers run.
         init: The state of the init containers.
         ended: Whether the pod has ended for good.
+        crashing: Names of containers beside the main one that end again and again.
     """
 
     phase: str
@@ -38,6 +39,7 @@ class PodStage:
     initialised: bool = True
     init: Mapping[str, Any] | None = None
     ended: bool = False
+    crashing: tuple[str, ...] = ()
 
 
 def waiting(reason: str, message: str = "") -> dict[str, Any]:
@@ -84,7 +86,8 @@ def pod_status(pod: Mapping[str, Any], stage: PodStage, moment: str) -> dict[str
         "hostIPs": [{"ip": HOST_IP}],
         "startTime": old.get("startTime") or moment,
         "qosClass": "Burstable",
-        "containerStatuses": [_container(item, stage) for item in containers],
+        # in the order of names (pkg/kubelet/kubelet_pods.go), so that a sidecar's may come first
+        "containerStatuses": sorted((_container(item, stage) for item in containers), key=lambda one: str(one["name"])),
     }
     init = mappings(at(pod, "spec", "initContainers"))
     if init:
@@ -94,8 +97,26 @@ def pod_status(pod: Mapping[str, Any], stage: PodStage, moment: str) -> dict[str
     return status
 
 
+def _crashing(container: Mapping[str, Any]) -> dict[str, Any]:
+    """A container beside the main one that ends again and again, at the moment in which it is not started yet."""
+    name, image = str(container.get("name")), str(container.get("image") or "")
+    text = f"back-off 5m0s restarting failed container={name}"
+    return {
+        "name": name,
+        "state": waiting("CrashLoopBackOff", text),
+        "lastState": {"terminated": {"exitCode": 1, "reason": "Error"}},
+        "ready": False,
+        "restartCount": 6,
+        "image": image,
+        "imageID": f"simulated/{image}",
+        "started": False,
+    }
+
+
 def _container(container: Mapping[str, Any], stage: PodStage) -> dict[str, Any]:
     image = str(container.get("image") or "")
+    if container.get("name") in stage.crashing and "running" in stage.container:
+        return _crashing(container)
     started = "running" in stage.container
     known = started or "terminated" in stage.container or stage.restarts > 0
     return {
@@ -129,11 +150,12 @@ def _conditions(
     old: Mapping[str, Any], stage: PodStage, containers: Sequence[Mapping[str, Any]], generation: int, moment: str
 ) -> list[dict[str, Any]]:
     known = {item.get("type"): item for item in mappings(old.get("conditions"))}
-    names = " ".join(str(item.get("name")) for item in containers)
+    unready = [str(item.get("name")) for item in containers if not stage.ready or item.get("name") in stage.crashing]
+    names = " ".join(unready)
     not_ready: dict[str, str] = {}
     if stage.ended:
         not_ready = {"reason": "PodFailed"}
-    elif not stage.ready:
+    elif unready:
         not_ready = {"reason": "ContainersNotReady", "message": f"containers with unready status: [{names}]"}
     uninitialised = (
         {}
@@ -143,8 +165,8 @@ def _conditions(
     values: dict[str, tuple[bool, Mapping[str, str]]] = {
         "PodReadyToStartContainers": (stage.ip is not None and not stage.ended, {}),
         "Initialized": (stage.initialised, uninitialised),
-        "Ready": (stage.ready, not_ready),
-        "ContainersReady": (stage.ready, not_ready),
+        "Ready": (not not_ready, not_ready),
+        "ContainersReady": (not not_ready, not_ready),
     }
     written: list[dict[str, Any]] = []
     for kind in _KINDS:
