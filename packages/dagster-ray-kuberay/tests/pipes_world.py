@@ -54,16 +54,16 @@ class PipesWorld:
         return [dict(item) for item in found if "deletionTimestamp" not in item["metadata"]]
 
     @contextmanager
-    def ending(self, status: str, **more: Any) -> Generator[None]:
-        """End the next job that is submitted, while the body runs."""
-        over = threading.Event()
+    def ending(self, *statuses: str, **more: Any) -> Generator[None]:
+        """End the jobs that are submitted while the body runs: the first one as the first status says, and so on."""
+        over, left = threading.Event(), list(statuses)
 
         def look() -> None:
             while not over.wait(0.05):
                 for job in self.jobs:
                     if job["status"] == "PENDING":
                         self.at_submission += self.rayjobs()
-                        job.update(status=status, **more)
+                        job.update(status=left.pop(0) if len(left) > 1 else left[0], **more)
 
         thread = threading.Thread(target=look)
         thread.start()
@@ -97,10 +97,12 @@ class Ran:
     metadata: dict[str, Any]
 
 
-def run_job(client: PipesKubeRayJobClient, ray_job: dict[str, Any], extras: dict[str, Any] | None = None) -> Ran:
+def run_job(
+    client: PipesKubeRayJobClient, ray_job: dict[str, Any], extras: dict[str, Any] | None = None, retries: int = 0
+) -> Ran:
     """Run one asset that submits a job; return how it ended."""
 
-    @dg.asset
+    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=retries) if retries else None)
     def computed(context: dg.AssetExecutionContext, ray_pipes_client: PipesKubeRayJobClient) -> Any:
         return ray_pipes_client.run(context=context, ray_job=ray_job, extras=extras)
 

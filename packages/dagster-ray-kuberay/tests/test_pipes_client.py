@@ -141,6 +141,24 @@ def test_a_cluster_that_exists_runs_the_job_and_stays(world: PipesWorld) -> None
     assert "deletionTimestamp" not in left["metadata"]
 
 
+CHOSEN: dict[str, dict[str, Any]] = {"derived ids": {}, "a chosen id": {"submission_id": "nightly"}}
+
+
+@pytest.mark.parametrize("chosen", CHOSEN.values(), ids=CHOSEN)
+def test_a_retry_on_a_cluster_that_exists_gets_the_next_id(world: PipesWorld, chosen: dict[str, str]) -> None:
+    """The RayJob of the first attempt is deleted; its job is still known to the cluster."""
+    spec = {"headGroupSpec": head_group(cpus=1, memory="2Gi")}
+    made = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "mine", "namespace": "default"}}
+    world.simulator.store.create("rayclusters", {**made, "spec": spec})
+    with world.ending("FAILED", "SUCCEEDED"):
+        ran = run_job(world.client(), {**JOB, **chosen, "cluster_selector": "mine"}, retries=1)
+    assert ran.success, ran.log
+    first, second = (job["submission_id"] for job in world.jobs)
+    assert second == ("nightly-2" if chosen else f"{first[:-1]}1")
+    (rayjob,) = world.rayjobs()
+    assert rayjob["spec"]["jobId"] == second
+
+
 def test_an_api_server_that_is_away_while_the_job_runs_fails_nothing(world: PipesWorld) -> None:
     """Neither the watch, nor the job id that the operator is told."""
     gone = Fault(method="PATCH", status=503)

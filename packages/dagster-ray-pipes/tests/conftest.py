@@ -10,6 +10,7 @@ import pytest
 # Tests import the modules beside this file.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from ray_like_server import RayLike
 from scripted_job_server import Handler, Server
 
 
@@ -22,3 +23,11 @@ def server() -> Generator[Server]:
         yield found
         found.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def ray(server: Server, tmp_path: Path) -> Generator[RayLike]:
+    """A job server that runs each entrypoint as a process of this machine."""
+    found = RayLike(tmp_path / "ray", server)
+    yield found
+    found.close()

@@ -31,7 +31,8 @@ class Handler(BaseHTTPRequestHandler):
         if status == 0:
             self.close_connection = True
             return
-        data = answer.encode() if isinstance(answer, str) else json.dumps(answer).encode()
+        text = answer if isinstance(answer, (str, bytes)) else json.dumps(answer)
+        data = text if isinstance(text, bytes) else text.encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

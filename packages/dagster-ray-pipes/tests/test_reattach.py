@@ -1,7 +1,7 @@
 import pytest
 
 from dagster_ray.pipes._job_answers import JobDetails
-from dagster_ray.pipes._reattach import CallIdentity, choose, digest_of
+from dagster_ray.pipes._reattach import CALL_KEY, STEP_KEY, CallIdentity, choose, choose_numbered, digest_of, is_of_step
 
 IDENTITY = CallIdentity(("run-two-2", "run-one-1"), "step", "digest", 0)
 
@@ -34,6 +34,44 @@ def test_which_job_a_call_is_about(
     else:
         assert attempt.existing is None
         assert attempt.submission_id == IDENTITY.submission_id("run-two-2", number or 0)
+
+
+def chosen(status: str, name: str, run_id: str = "run-two-2", digest: str = "digest") -> JobDetails:
+    metadata = CallIdentity((run_id,), "step", digest, 0).metadata
+    return JobDetails(name, status, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "follows", "next_id"),
+    [
+        pytest.param([], False, "mine", id="nothing there: the id as written"),
+        pytest.param([chosen("RUNNING", "mine")], True, "mine", id="one that runs is followed"),
+        pytest.param([chosen("FAILED", "mine")], False, "mine-2", id="one that has failed: the second"),
+        pytest.param([chosen("FAILED", "mine"), chosen("STOPPED", "mine-2")], False, "mine-3", id="two: the third"),
+        pytest.param([chosen("FAILED", "mine"), chosen("PENDING", "mine-2")], True, "mine-2", id="the newest counts"),
+        pytest.param([chosen("RUNNING", "mine", run_id="run-one-1")], True, "mine", id="of a run that is continued"),
+        pytest.param([chosen("RUNNING", "mine", digest="other")], False, "mine-2", id="of other code: not followed"),
+    ],
+)
+def test_which_job_a_call_with_a_chosen_id_is_about(jobs: list[JobDetails], follows: bool, next_id: str) -> None:
+    attempt = choose_numbered(IDENTITY, "mine", jobs)
+    assert (attempt.existing is not None, attempt.submission_id) == (follows, next_id)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "is_ours"),
+    [
+        pytest.param(IDENTITY.metadata, True, id="of this run"),
+        pytest.param(CallIdentity(("run-one-1",), "step", "x", 7).metadata, True, id="of a run that is continued"),
+        pytest.param(CallIdentity(("run-0",), "step", "digest", 0).metadata, False, id="of another run"),
+        pytest.param(CallIdentity(IDENTITY.runs, "other", "digest", 0).metadata, False, id="of another step"),
+        pytest.param({CALL_KEY: IDENTITY.key("run-two-2")}, False, id="without a step"),
+        pytest.param({STEP_KEY: ""}, False, id="with an empty one"),
+        pytest.param({}, False, id="of somebody who does not use this client"),
+    ],
+)
+def test_whose_job_it_is(metadata: dict[str, str], is_ours: bool) -> None:
+    assert is_of_step(IDENTITY, JobDetails("mine", "RUNNING", metadata=metadata)) is is_ours
 
 
 def test_ids_differ_by_run_step_job_call_and_attempt() -> None:

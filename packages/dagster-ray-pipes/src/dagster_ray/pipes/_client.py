@@ -12,12 +12,22 @@ from typing_extensions import Unpack, override
 from dagster_ray.core import require_ray_resource
 from dagster_ray.pipes._follower import Patience
 from dagster_ray.pipes._invocation import CompletedRayJob
+from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._job_client import RayJobClient
 from dagster_ray.pipes._job_run import JobRun, Place, RequireMessages, RunSettings, check_context
 from dagster_ray.pipes._reader import MessageChannel
-from dagster_ray.pipes._reattach import Attempt, CallIdentity, StepContext, call_identity, choose
+from dagster_ray.pipes._reattach import (
+    Attempt,
+    CallIdentity,
+    StepContext,
+    call_identity,
+    choose,
+    choose_numbered,
+    is_of_step,
+    numbered,
+)
 from dagster_ray.pipes._submission import RayJob, checked_job
-from dagster_ray.pipes.errors import InvalidSubmissionError, JobNotFoundError
+from dagster_ray.pipes.errors import InvalidSubmissionError, JobExistsError, JobNotFoundError
 
 
 class ClientOptions(TypedDict, total=False):
@@ -113,6 +123,7 @@ class PipesRayJobClient(RayPipesClient):
         Raises:
             InvalidSubmissionError: `ray_job` has a wrong field; nothing was sent.
             PipesContextTooLargeError: The Pipes context does not fit; nothing was sent.
+            JobExistsError: A job of another step or run has the `submission_id` that `ray_job` chooses.
             RayJobFailedError: The job has failed or was stopped.
             PipesMessagesMissingError: The job succeeded, but its Pipes session was not heard to its end.
             JobLostError: The job's node or cluster is gone.
@@ -156,17 +167,34 @@ def find_attempt(client: RayJobClient, identity: CallIdentity, submission_id: st
     Args:
         client: The job server.
         identity: Who calls.
-        submission_id: An id that the user has chosen; then there is one attempt only.
+        submission_id: The id that the user has chosen; None: one is derived from the call.
+
+    Raises:
+        JobExistsError: A job of another step or run has the chosen id.
     """
     if submission_id is not None:
-        return Attempt(submission_id)
+        return choose_numbered(identity, submission_id, _numbered_jobs(client, identity, submission_id))
     return choose(identity, [(run_id, _jobs(client, identity, run_id)) for run_id in identity.runs])
 
 
-def _jobs(client: RayJobClient, identity: CallIdentity, run_id: str) -> list[Any]:
-    found: list[Any] = []
-    while True:
-        try:
-            found.append(client.details(identity.submission_id(run_id, len(found))))
-        except JobNotFoundError:
-            return found
+def _jobs(client: RayJobClient, identity: CallIdentity, run_id: str) -> list[JobDetails]:
+    found: list[JobDetails] = []
+    while (job := _job(client, identity.submission_id(run_id, len(found)))) is not None:
+        found.append(job)
+    return found
+
+
+def _numbered_jobs(client: RayJobClient, identity: CallIdentity, submission_id: str) -> list[JobDetails]:
+    found: list[JobDetails] = []
+    while (job := _job(client, name := numbered(submission_id, len(found)))) is not None:
+        if not is_of_step(identity, job):
+            raise JobExistsError(client.address, name)
+        found.append(job)
+    return found
+
+
+def _job(client: RayJobClient, submission_id: str) -> JobDetails | None:
+    try:
+        return client.details(submission_id)
+    except JobNotFoundError:
+        return None

@@ -24,7 +24,14 @@ from dagster_ray.pipes._job_answers import (
 )
 from dagster_ray.pipes._job_server import Answer, Connection, JobServer, checked_address, token_of_environment
 from dagster_ray.pipes._packages import upload_runtime_env
-from dagster_ray.pipes._submission import NONCE, RayJob, checked_job, new_submission_id, request_of
+from dagster_ray.pipes._submission import (
+    NONCE,
+    RayJob,
+    Submission,
+    checked_job,
+    new_submission_id,
+    request_of,
+)
 from dagster_ray.pipes.errors import (
     JobExistsError,
     JobNotFoundError,
@@ -115,20 +122,45 @@ class RayJobClient:
             SubmissionRefusedError: Ray refuses the job.
             JobServerUnavailableError, JobServerRefusedError: The server does not answer, or wants a token.
         """
+        submission = self.prepare(job)
+        self.send(submission)
+        return submission.submission_id
+
+    def prepare(self, job: Mapping[str, Any]) -> Submission:
+        """Check a job, upload its local packages and fix its id; the job itself is not sent yet.
+
+        Args:
+            job: The fields of a `RayJob`.
+
+        Raises:
+            InvalidSubmissionError: A field is wrong; nothing was sent.
+            PackageNotFoundError, PackageTooLargeError: A local package cannot be uploaded.
+            JobServerUnavailableError, JobServerRefusedError: The server does not answer, or wants a token.
+        """
         checked = checked_job(job)
         submission_id = checked.pop("submission_id", None) or new_submission_id()
         runtime_env = upload_runtime_env(checked.pop("runtime_env", {}), _Packages(self))
         nonce = uuid.uuid4().hex
-        body = request_of(checked, submission_id, runtime_env, nonce)
+        return Submission(submission_id, nonce, request_of(checked, submission_id, runtime_env, nonce))
+
+    def send(self, submission: Submission) -> None:
+        """Submit a prepared job. After a lost answer it is looked for before it is sent again.
+
+        Raises:
+            JobExistsError: Another job has the id.
+            SubmissionRefusedError: Ray refuses the job.
+            JobServerUnavailableError, JobServerRefusedError: The server does not answer, or wants a token.
+        """
+        submission_id = submission.submission_id
         deadline = Deadline(self.timeout)
         while True:
-            answer = self._post(body, deadline)
+            answer = self._post(submission.body, deadline)
             if answer is not None and answer.status == 200:
-                return submission_id
+                return
             if (known := self._known(submission_id, answer, deadline)) is not None:
-                if known.metadata.get(NONCE) != nonce:
+                if known.metadata.get(NONCE) != submission.nonce:
                     raise JobExistsError(self.address, submission_id)
-                return submission_id
+                return
             if answer is not None and _refuses(answer):
                 raise SubmissionRefusedError(self.address, submission_id, last_line(answer.body))
             if not deadline.sleep(_PAUSE_SECONDS):

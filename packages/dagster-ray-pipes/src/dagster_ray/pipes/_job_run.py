@@ -19,12 +19,15 @@ from dagster_ray.pipes._job_client import RayJobClient
 from dagster_ray.pipes._job_file import AgentRoute
 from dagster_ray.pipes._reader import MessageChannel, PipesRayJobMessageReader, message_file
 from dagster_ray.pipes._reattach import Attempt, CallIdentity, StepContext, delivered_logs
+from dagster_ray.pipes._submission import NONCE
 from dagster_ray.pipes.errors import (
+    JobExistsError,
     JobLostError,
     JobNotFoundError,
     PipesContextTooLargeError,
     PipesMessagesMissingError,
     RayJobFailedError,
+    SubmissionRefusedError,
 )
 
 CONTEXT_LIMIT_BYTES = 96 * 1024
@@ -99,6 +102,8 @@ class JobRun:
         self._place, self._client = place, place.client
         self._context, self._settings, self._identity = context, settings, identity
         self._log: logging.Logger = context.log
+        self._nonce: str | None = None
+        """What the metadata of the job contain that this run may stop; None: nothing that is ours was sent."""
         self._status = ""
         self._started = time.monotonic()
 
@@ -157,6 +162,7 @@ class JobRun:
         if attempt.existing is not None:
             status = attempt.existing.status
             self._log.info("Following the Ray job %s on %s, which is %s already.", submission_id, address, status)
+            self._nonce = attempt.existing.metadata.get(NONCE)
             return
         variables = dict(session.get_bootstrap_env_vars())
         check_variables(variables)
@@ -165,14 +171,16 @@ class JobRun:
         runtime_env = dict(job.get("runtime_env", {}))
         runtime_env["env_vars"] = {**runtime_env.get("env_vars", {}), **variables}
         known = {key: value for key, value in self._context.run.dagster_execution_info.items() if value}
-        metadata = {**known, "dagster/step-key": self._identity.step_key, FILE_KEY: reader.file}
-        fields: Any = {
-            **job,
-            "submission_id": submission_id,
-            "runtime_env": runtime_env,
-            "metadata": {**metadata, **job.get("metadata", {})},
-        }
-        self._client.submit(**fields)
+        own = {**self._identity.metadata, FILE_KEY: reader.file}  # a later attempt relies on these
+        metadata = {**known, "dagster/step-key": self._identity.step_key, **job.get("metadata", {}), **own}
+        fields = {**job, "submission_id": submission_id, "runtime_env": runtime_env, "metadata": metadata}
+        submission = self._client.prepare(fields)
+        self._nonce = submission.nonce
+        try:
+            self._client.send(submission)
+        except (JobExistsError, SubmissionRefusedError):
+            self._nonce = None  # there is no job of ours
+            raise
 
     def _follow(self, reader: PipesRayJobMessageReader) -> JobDetails:
         follower = reader.follower
@@ -221,15 +229,16 @@ class JobRun:
             raise PipesMessagesMissingError(details.submission_id, reader.opened, reason)
 
     def _stop_if_wanted(self, attempt: Attempt, reader: PipesRayJobMessageReader, error: BaseException) -> None:
-        """Stop the job, unless it is over or lost, or is to outlive an interrupted step."""
-        if isinstance(error, JobLostError):
-            return  # there is nobody left to ask
+        """Stop the job if it is ours, unless it is over or lost, or is to outlive an interrupted step."""
+        if isinstance(error, JobLostError) or self._nonce is None:
+            return  # there is nobody left to ask, or nothing to stop
         if self._settings.leaves_job(error):
             self._log.info("The Ray job %s goes on; a retry of the step will follow it.", attempt.submission_id)
             return
         with interrupts_deferred(redeliver=False):
             try:
-                stop_job(self._client, attempt.submission_id, self._settings.termination_seconds, self._log)
+                seconds = self._settings.termination_seconds
+                stop_job(self._client, attempt.submission_id, self._nonce, seconds, self._log)
             except DagsterRayError as failed:
                 self._log.warning("The Ray job %s could not be stopped: %s", attempt.submission_id, failed)
                 return
@@ -264,8 +273,8 @@ class JobRun:
         return metadata
 
 
-def stop_job(client: RayJobClient, submission_id: str, seconds: float, log: logging.Logger) -> None:
-    """Stop a job and wait for its end.
+def stop_job(client: RayJobClient, submission_id: str, nonce: str, seconds: float, log: logging.Logger) -> None:
+    """Stop a job, if its metadata contain `nonce`, and wait for its end.
 
     A submission whose answer was lost may still arrive, so a job that is not there is looked for a few seconds.
 
@@ -276,12 +285,17 @@ def stop_job(client: RayJobClient, submission_id: str, seconds: float, log: logg
     missing = Deadline(min(5.0, seconds))
     while True:
         try:
+            details = client.details(submission_id, timeout=max(1.0, deadline.remaining_seconds()))
+            if details.metadata.get(NONCE) != nonce:
+                log.info("The Ray job %s was submitted by somebody else, so it is not stopped.", submission_id)
+                return
+            if details.is_over:
+                log.info("The Ray job %s has ended as %s.", submission_id, details.status)
+                return
             if not asked:
                 client.stop(submission_id, timeout=max(1.0, deadline.remaining_seconds()))
                 asked = True
-            if client.details(submission_id, timeout=max(1.0, deadline.remaining_seconds())).is_over:
-                log.info("The Ray job %s is stopped.", submission_id)
-                return
+                continue
         except JobNotFoundError:
             if missing.is_over():
                 return

@@ -21,6 +21,8 @@ from dagster_ray.pipes._messages import LogLine
 
 StepContext: TypeAlias = dg.OpExecutionContext | dg.AssetExecutionContext
 
+STEP_KEY, CALL_KEY = "dagster-ray/step", "dagster-ray/call"
+"""Metadata of a job: the run and step that submitted it, and the call of the client within the step."""
 _HASH_CHARACTERS = 12
 _LONGEST_CHAIN = 64
 _PAGE = 1000
@@ -48,11 +50,20 @@ class CallIdentity:
     def key(self, run_id: str) -> str:
         """Return what names the call in one of its runs, whatever the attempt."""
         text = json.dumps([run_id, self.step_key, self.digest, self.number])
-        return f"{run_id[:8]}-{hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]}"
+        return f"{run_id[:8]}-{_hash(text)}"
 
     def submission_id(self, run_id: str, attempt: int) -> str:
         """Return the submission id of an attempt: 0, 1, ..."""
         return f"dagster-{self.key(run_id)}-{attempt}"
+
+    def step_mark(self, run_id: str) -> str:
+        """Return what names the step in one of its runs, whatever it submits."""
+        return _hash(json.dumps([run_id, self.step_key]))
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the metadata of a job say of the call that made it."""
+        return {STEP_KEY: self.step_mark(self.runs[0]), CALL_KEY: self.key(self.runs[0])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +90,10 @@ class _Chain:
 def digest_of(job: Mapping[str, Any], extras: Mapping[str, Any] | None) -> str:
     """Return a hash of what is submitted. Two equal jobs of a step differ by their number. Pure."""
     text = json.dumps([dict(job), extras], sort_keys=True, default=str)
+    return _hash(text)
+
+
+def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]
 
 
@@ -117,11 +132,37 @@ def choose(identity: CallIdentity, found: Sequence[tuple[str, Sequence[JobDetail
         if not jobs:
             continue
         newest = jobs[-1]
-        if newest.status not in {"FAILED", "STOPPED"}:
+        if _is_followed(newest):
             return Attempt(newest.submission_id or identity.submission_id(run_id, len(jobs) - 1), newest)
         break
     own = found[0][1] if found else ()
     return Attempt(identity.submission_id(identity.runs[0], len(own)))
+
+
+def _is_followed(job: JobDetails) -> bool:
+    return job.status not in {"FAILED", "STOPPED"}
+
+
+def numbered(submission_id: str, attempt: int) -> str:
+    """Return the id of an attempt 0, 1, ... if the user has chosen an id: as written, then with -2, -3, ... Pure."""
+    return submission_id if attempt == 0 else f"{submission_id}-{attempt + 1}"
+
+
+def is_of_step(identity: CallIdentity, job: JobDetails) -> bool:
+    """Return whether a job was submitted by the step, in its run or in one that the run continues. Pure."""
+    return job.metadata.get(STEP_KEY) in {identity.step_mark(run_id) for run_id in identity.runs}
+
+
+def choose_numbered(identity: CallIdentity, submission_id: str, jobs: Sequence[JobDetails]) -> Attempt:
+    """Return what to do if the user has chosen an id, given the step's jobs with this id, by their number. Pure.
+
+    The id names the attempts of all calls of the step that choose it, also of those whose code has changed since.
+    """
+    keys = {identity.key(run_id) for run_id in identity.runs}
+    own = [job for job in jobs if job.metadata.get(CALL_KEY) in keys]
+    if own and _is_followed(own[-1]):
+        return Attempt(own[-1].submission_id, own[-1])
+    return Attempt(numbered(submission_id, len(jobs)))
 
 
 def delivered_logs(

@@ -7,6 +7,7 @@ import difflib
 import re
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Required, TypedDict
 
 from dagster_ray.pipes.errors import InvalidSubmissionError
@@ -100,6 +101,21 @@ def _check_metadata(metadata: Mapping[Any, Any]) -> None:
             raise InvalidSubmissionError("metadata", f"has {key!r}: {value!r}; Ray takes texts only")
         if key == _RESERVED_METADATA:
             raise InvalidSubmissionError("metadata", f"has {key!r}, which Ray keeps for itself")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job that is ready to be sent: its packages are uploaded, and its id is fixed.
+
+    Attributes:
+        submission_id: The job's id.
+        nonce: What the job's metadata contains if this submission made it.
+        body: The body of the POST.
+    """
+
+    submission_id: str
+    nonce: str
+    body: Mapping[str, Any]
 
 
 def request_of(

@@ -5,7 +5,7 @@ A client makes a place for the job, then lets a `JobRun` submit, follow and judg
 
 from dagster_ray.pipes._client import find_attempt, settings_of
 from dagster_ray.pipes._job_run import JobRun, Place, RunSettings, check_context
-from dagster_ray.pipes._reattach import Attempt, CallIdentity, StepContext, call_identity
+from dagster_ray.pipes._reattach import Attempt, CallIdentity, StepContext, call_identity, numbered
 from dagster_ray.pipes._submission import checked_job
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "check_context",
     "checked_job",
     "find_attempt",
+    "numbered",
     "settings_of",
 ]

@@ -157,12 +157,12 @@ class JobExistsError(DagsterRayError):
     @property
     @override
     def problem(self) -> str:
-        return f"{self.address} has a job {self.submission_id} already, and it is not this one."
+        return f"{self.address} already has another job with the id {self.submission_id}."
 
     @property
     @override
     def remedy(self) -> str:
-        return "choose another submission_id, or leave it out."
+        return "choose a `submission_id` that differs in each run, or leave it out."
 
 
 class JobNotFoundError(DagsterRayError):

@@ -36,7 +36,16 @@ from dagster_ray.kuberay._steps.creation import Wish, create, forgotten_if_refus
 from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
 from dagster_ray.kuberay._steps.wishes import Settings, namespace_of
 from dagster_ray.pipes import CompletedRayJob, RayJobClient
-from dagster_ray.pipes.clients import Attempt, CallIdentity, JobRun, Place, RunSettings, StepContext
+from dagster_ray.pipes.clients import (
+    Attempt,
+    CallIdentity,
+    JobRun,
+    Place,
+    RunSettings,
+    StepContext,
+    find_attempt,
+    numbered,
+)
 from dagster_ray.pipes.errors import JobNotFoundError, RayJobFailedError
 
 if TYPE_CHECKING:
@@ -147,12 +156,14 @@ class _RayJobCall:
         listed = self._api.list(RAYJOBS, self._namespace, deadline, label_selector=selector).items
         choice = choose_rayjob(keys, listed)
         name = identity.submission_id(identity.runs[0], choice.number)
-        submission_id = str(self._call.job.get("submission_id") or name)
+        chosen = self._call.job.get("submission_id")
+        submission_id = name if chosen is None else numbered(chosen, choice.number)
         found = choice.found
         if found is not None:
             found = self._with_cluster_there(found, deadline)
         if found is not None:
-            submission_id = str(at(found.rayjob, "metadata", "annotations", SUBMISSION_ANNOTATION) or submission_id)
+            noted = at(found.rayjob, "metadata", "annotations", SUBMISSION_ANNOTATION)
+            submission_id = str(at(found.rayjob, "spec", "jobId") or noted or submission_id)
         return CallIds(keys[0], choice.number, name, submission_id), found
 
     def _with_cluster_there(self, found: Found, deadline: Deadline) -> Found | None:
@@ -228,6 +239,9 @@ class _RayJobCall:
         return lambda url: url if reachable else None
 
     def _attempt(self, client: RayJobClient, ids: CallIds, found: Found | None) -> Attempt:
+        if self._call.cluster is not None and (found is None or not at(found.rayjob, "spec", "jobId")):
+            # The cluster outlives the RayJobs that select it, so it may have jobs of earlier attempts.
+            return find_attempt(client, self._call.identity, self._call.job.get("submission_id"))
         if found is None:
             return Attempt(ids.submission_id)
         try:

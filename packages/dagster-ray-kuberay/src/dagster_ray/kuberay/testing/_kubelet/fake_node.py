@@ -167,6 +167,9 @@ def fake_answer(jobs: FakeJobs, method: str, path: str, body: Mapping[str, Any])
         return HTTPStatus.OK, known[path]
     if method == "POST" and path == "/api/jobs/":
         job_id = str(body.get("submission_id") or f"raysubmit_fake{len(jobs)}")
+        if job_id in jobs:
+            text = f"Traceback\nRuntimeError: Job with submission_id {job_id} already exists."
+            return HTTPStatus.INTERNAL_SERVER_ERROR, text
         jobs[job_id] = {"type": "SUBMISSION", "submission_id": job_id, "status": "PENDING", **body}
         return HTTPStatus.OK, {"job_id": job_id, "submission_id": job_id}
     job_id = path.removeprefix("/api/jobs/").removesuffix("/stop")
