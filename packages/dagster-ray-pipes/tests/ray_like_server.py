@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from scripted_job_server import Server
 
@@ -37,27 +37,41 @@ class RayLike:
         if self.away:
             return 503, "no"
         parts = urlsplit(path)
-        if parts.path == "/nodes":
-            socket = str(self.logs.parent / "sockets" / "raylet")
-            head = {"nodeId": NODE, "isHeadNode": True, "state": "ALIVE", "rayletSocketName": socket}
-            return 200, {"data": {"summary": [{"raylet": head}]}}
-        if parts.path.startswith("/api/packages/gcs/"):
-            name = parts.path.rpartition("/")[2]
-            if method == "PUT":
-                self.packages.add(name)
-            return (200, "") if name in self.packages else (404, f"Package {name} does not exist")
-        if parts.path.startswith("/api/v0/logs/"):
-            return self.file(parse_qs(parts.query)["filename"][0], (500, "RuntimeError: not found"))
-        if parts.path.startswith("/logs/"):
-            return self.file(parts.path.removeprefix("/logs/"), (404, "404: Not Found"))
+        for beginning, answer in (
+            ("/nodes", self._nodes),
+            ("/api/packages/gcs/", self._package),
+            ("/api/v0/logs/", self._dashboards_file),
+            ("/logs/", self._agents_file),
+            ("/api/jobs/", self._job),
+        ):
+            if parts.path.startswith(beginning):
+                return answer(method, parts, body)
+        return 404, "404: Not Found"
+
+    def _nodes(self, _method: str, _parts: SplitResult, _body: bytes) -> tuple[int, object]:
+        socket = str(self.logs.parent / "sockets" / "raylet")
+        head = {"nodeId": NODE, "isHeadNode": True, "state": "ALIVE", "rayletSocketName": socket}
+        return 200, {"data": {"summary": [{"raylet": head}]}}
+
+    def _package(self, method: str, parts: SplitResult, _body: bytes) -> tuple[int, object]:
+        name = parts.path.rpartition("/")[2]
+        if method == "PUT":
+            self.packages.add(name)
+        return (200, "") if name in self.packages else (404, f"Package {name} does not exist")
+
+    def _dashboards_file(self, _method: str, parts: SplitResult, _body: bytes) -> tuple[int, object]:
+        return self.file(parse_qs(parts.query)["filename"][0], (500, "RuntimeError: not found"))
+
+    def _agents_file(self, _method: str, parts: SplitResult, _body: bytes) -> tuple[int, object]:
+        return self.file(parts.path.removeprefix("/logs/"), (404, "404: Not Found"))
+
+    def _job(self, method: str, parts: SplitResult, body: bytes) -> tuple[int, object]:
         if (method, parts.path) == ("POST", "/api/jobs/"):
             return self.submit(json.loads(body))
         name = parts.path.removeprefix("/api/jobs/").removesuffix("/stop")
         if name not in self.jobs:
             return 404, f"Job {name} does not exist"
-        if method == "POST":
-            return 200, {"stopped": self.stop(name)}
-        return 200, self.look(name)
+        return 200, {"stopped": self.stop(name)} if method == "POST" else self.look(name)
 
     def file(self, name: str, missing: tuple[int, object]) -> tuple[int, object]:
         """Return a file of the log folder, whole."""
@@ -73,7 +87,7 @@ class RayLike:
         with (self.logs / f"job-driver-{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 body["entrypoint"],
-                shell=True,  # noqa: S602 - an entrypoint is a shell command
+                shell=True,
                 env={**os.environ, **variables},
                 stdout=log,
                 stderr=subprocess.STDOUT,
