@@ -216,6 +216,7 @@ SAMPLES: dict[str, DagsterRayError] = {
         errors.ConnectFailedError(
             "Ray at head:10001", "ray://head:10001", 3, "ConnectionError: ray client connection timeout"
         ),
+        errors.DriverInUseError("RayJob ray/etl", "10.0.0.1:6379"),
         errors.CleanupFailedError("RayCluster ray/train", "TimeoutError: no answer within 20 s"),
         *KUBERAY_SAMPLES.values(),
         *PIPES_SAMPLES.values(),

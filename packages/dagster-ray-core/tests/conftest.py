@@ -36,5 +36,6 @@ def stand_in_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("sys.path", [str(HERE / "stand_in"), *sys.path])
     monkeypatch.delenv("RAY_STAND_IN", raising=False)
     yield
-    sys.modules.pop("ray", None)  # other tests of this process want the real one
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
+        del sys.modules[name]  # other tests of this process want the real one
     sys.modules.update(real)

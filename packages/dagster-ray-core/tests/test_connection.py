@@ -14,7 +14,8 @@ from collections.abc import Callable, Generator
 import pytest
 
 from dagster_ray.core import Deadline
-from dagster_ray.core._connection import _changes, _dial, _host_and_port, _restore, connect, is_transient, require_ray
+from dagster_ray.core._connection import _dial, _host_and_port, connect, is_transient, require_ray
+from dagster_ray.core._driver import changes, restore
 from dagster_ray.core.errors import NotReadyError, RayNotInstalledError
 
 needs_grpc = pytest.mark.skipif(importlib.util.find_spec("grpc") is None, reason="Ray Client needs grpc")
@@ -181,7 +182,7 @@ def test_restore(
     monkeypatch.setenv(name, now or "")
     if now is None:
         monkeypatch.delenv(name)
-    _restore({name: (before, given)})
+    restore({name: (before, given)})
     assert os.environ.get(name) == expected
 
 
@@ -191,7 +192,7 @@ def test_changes_are_the_variables_that_differ(monkeypatch: pytest.MonkeyPatch) 
     before = dict(os.environ)
     monkeypatch.setenv("DAGSTER_RAY_TEST_OLD", "changed")
     monkeypatch.setenv("DAGSTER_RAY_TEST_NEW", "new")
-    assert _changes(before) == {
+    assert changes(before) == {
         "DAGSTER_RAY_TEST_OLD": ("old", "changed"),
         "DAGSTER_RAY_TEST_NEW": (None, "new"),
     }

@@ -57,12 +57,17 @@ EXAMPLES: list[tuple[DagsterRayError, str, str]] = [
     (
         errors.ConnectFailedError("RayJob ns/a", "ray://h:1", 1, "RuntimeError: no"),
         "ray.init('ray://h:1') for RayJob ns/a was tried once and failed: RuntimeError: no",
-        "compare the Ray and Python versions",
+        "check from where the step runs that ray://h:1 can be reached",
+    ),
+    (
+        errors.DriverInUseError("RayJob ns/a", "10.0.0.1:6379"),
+        "RayJob ns/a needs a Ray driver, but this process is already connected to the cluster at 10.0.0.1:6379",
+        "run steps that need different clusters in separate processes",
     ),
     (
         errors.ConnectFailedError("RayJob ns/a", "ray://h:1", 3, "ConnectionError: no"),
         "was tried 3 times and failed",
-        "check that the address is reachable",
+        "check from where the step runs that ray://h:1 can be reached",
     ),
     (
         errors.CleanupFailedError("RayJob ns/a", "TimeoutError: no"),

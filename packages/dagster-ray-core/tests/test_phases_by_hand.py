@@ -18,6 +18,7 @@ from typing_extensions import override
 
 from dagster_ray.core import CleanupPolicy, DagsterContext, Deadline, Lifecycle, RayResource, StepOutcome
 from dagster_ray.core._connection import connect
+from dagster_ray.core._driver import process_driver
 from dagster_ray.core.errors import ConnectFailedError, NotConnectedError, NotCreatedError, NotReadyError
 
 pytestmark = pytest.mark.usefixtures("stand_in_ray")
@@ -348,7 +349,8 @@ def test_connect_tries_again_until_ray_accepts() -> None:
     attempts: list[int] = []
     connection = connect("Probe", "auto", {"reach": refuse_first(3, attempts)}, Clock().deadline())
     assert attempts == [1, 2, 3, 4]
-    assert (connection.job_id, connection.ours) == ("0a000000", True)
+    assert (connection.job_id, connection.driver is not None) == ("0a000000", True)
+    process_driver.leave(connection)
 
 
 def test_connect_gives_up_at_the_deadline() -> None:

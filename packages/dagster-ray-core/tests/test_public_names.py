@@ -36,6 +36,7 @@ ERRORS = [
     "CleanupFailedError",
     "ConnectFailedError",
     "DagsterRayError",
+    "DriverInUseError",
     "NotARayResourceError",
     "NotConnectedError",
     "NotCreatedError",

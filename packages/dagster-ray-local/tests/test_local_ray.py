@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,39 @@ def test_a_ray_that_was_there_before_is_used_and_not_stopped() -> None:
     assert seen["address"] == present.address_info["gcs_address"]
     assert seen["cpus"] == 1
     assert ray.is_initialized()
+
+
+def test_the_first_of_two_threads_to_finish_leaves_ray_to_the_other() -> None:
+    """Two sensors, or two calls of `materialize`: before, the second one's next task started a Ray of its own."""
+    both_are_connected, first_has_left = threading.Barrier(2), threading.Event()
+    addresses: dict[str, tuple[str, str]] = {}
+
+    @ray.remote
+    def where() -> str:
+        return str(ray.get_runtime_context().gcs_address)
+
+    def asset_of(name: str) -> dg.AssetsDefinition:
+        @dg.asset(name=name)
+        def connected(ray_cluster: RayResource) -> None:
+            both_are_connected.wait(PATIENCE_SECONDS)
+            if name == "second":
+                assert first_has_left.wait(PATIENCE_SECONDS)
+            addresses[name] = (ray_cluster.address, ray.get(where.remote()))
+
+        return connected
+
+    def materialize(name: str) -> bool:
+        cluster = LocalRay(num_cpus=1, ray_init_options=CHEAP)
+        return dg.materialize([asset_of(name)], resources={"ray_cluster": cluster}, raise_on_error=False).success
+
+    with ThreadPoolExecutor(2) as threads:
+        second = threads.submit(materialize, "second")
+        assert threads.submit(materialize, "first").result()
+        assert ray.is_initialized()
+        first_has_left.set()
+        assert second.result()
+    assert len({address for pair in addresses.values() for address in pair}) == 1
+    assert not ray.is_initialized()
 
 
 @pytest.mark.parametrize(

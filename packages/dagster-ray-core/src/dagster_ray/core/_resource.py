@@ -3,21 +3,21 @@
 from abc import abstractmethod
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, cast, final
 
 import dagster as dg
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from typing_extensions import override
 
-from dagster_ray.core import _connection
+from dagster_ray.core import _connection, _driver, _driver_output
 from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, refuse_unknown_fields
 from dagster_ray.core._dagster_context import DagsterContext, log_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import Phase, StepOutcome, deletes
+from dagster_ray.core._progress import Progress
 from dagster_ray.core._run_phases import run_phases
 from dagster_ray.core._startup_event import report_startup
-from dagster_ray.core.errors import NotConnectedError, NotCreatedError
+from dagster_ray.core.errors import DriverInUseError
 
 if TYPE_CHECKING:
     from ray._private.worker import BaseContext
@@ -26,20 +26,6 @@ if TYPE_CHECKING:
 _DRAIN_SECONDS = 5.0
 _DRAIN_INTERRUPTED_SECONDS = 2.0
 _CLEANUP_SECONDS = 20.0
-
-
-@dataclass(slots=True)
-class _Progress:
-    """How far one execution of a resource has come."""
-
-    deadline: Deadline | None = None
-    create_begun: bool = False
-    created: bool = False
-    ready: bool = False
-    left: bool = False
-    deleted: bool = False
-    connection: _connection.Connection | None = None
-    seconds: dict[Phase, float] = field(default_factory=dict[Phase, float])
 
 
 class BaseRayResource(dg.ConfigurableResource[Any]):
@@ -77,7 +63,7 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
     install: ClassVar[str] = "ray[client]"
     """The requirement that brings ray for this backend, named when it is missing."""
 
-    _progress: _Progress = PrivateAttr(default_factory=_Progress)
+    _progress: Progress = PrivateAttr(default_factory=Progress)
 
     @model_validator(mode="before")
     @classmethod
@@ -136,6 +122,18 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
         """
         return False
 
+    def can_use_driver_at(self, address: str) -> bool:  # noqa: ARG002 - for those who override it
+        """Return whether a driver that this process has on the cluster at `address` can be this step's.
+
+        Asked before the cluster is: a process has one driver, so where the answer is no, `create` refuses before
+        anything costs money. The default says yes, for backends that learn their address later; then `connect`
+        decides.
+
+        Args:
+            address: `ray://host:port` of a Ray Client, else the `host:port` of the cluster's GCS.
+        """
+        return True
+
     def init_options(self) -> Mapping[str, Any]:
         """Keyword arguments of `ray.init` beside the address."""
         runtime_env = {"runtime_env": self.runtime_env} if self.runtime_env else {}
@@ -172,31 +170,34 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
         """Wait until what remote tasks printed has reached this process; return whether it did."""
         if self.ray_init_options.get("log_to_driver") is False:
             return True
-        return _connection.drain_task_output(budget_seconds)
+        return _driver_output.drain_task_output(budget_seconds)
 
     # What users read
 
     @property
     def context(self) -> "BaseContext":
         """What `ray.init` returned."""
-        return self._connected("context").context
+        return self._progress.connected(self.display_name, "context").context
 
     @property
     def job_id(self) -> str:
         """Ray's id of this step's driver, in hexadecimal digits."""
-        return self._connected("job_id").job_id
+        return self._progress.connected(self.display_name, "job_id").job_id
 
     @property
     def is_connected(self) -> bool:
-        """Whether this resource's driver is connected, so that `context` and `job_id` can be read."""
-        return self._progress.connection is not None
+        """Whether this resource's driver is connected now, so that `context` and `job_id` can be read.
+
+        False after the step's own code has called `ray.shutdown`.
+        """
+        return self._progress.live is not None
 
     @property
     def dashboard_url(self) -> str | None:
         """The dashboard's URL, or None while it is not known or if the cluster has none."""
-        if self._progress.connection is None:
+        if (connection := self._progress.live) is None:
             return None
-        location: str | None = self._progress.connection.context.dashboard_url
+        location: str | None = connection.context.dashboard_url
         if not location:
             return None
         return location if "://" in location else f"http://{location}"
@@ -228,13 +229,17 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
 
         Raises:
             RayNotInstalledError: The driver will be connected from here, and this Python has no ray.
+            DriverInUseError: The driver will be connected from here, and this process has one on another cluster.
         """
         if self._progress.created:
             return
         if self._plan.connect:
             _connection.require_ray(self.display_name, self.install)
+            present = _driver.present_driver()
+            if present is not None and not self.can_use_driver_at(present.address):
+                raise DriverInUseError(self.display_name, present.address)
         self._progress.create_begun = True
-        with self._phase(Phase.CREATE) as deadline:
+        with self._progress.phase(Phase.CREATE, self.timeout) as deadline:
             self.create_cluster(context, deadline)
         self._progress.created = True
         self.on_create(context)
@@ -249,8 +254,8 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
         """
         if self._progress.ready:
             return
-        self._require_created(Phase.WAIT)
-        with self._phase(Phase.WAIT) as deadline:
+        self._progress.require_created(self.display_name, Phase.WAIT)
+        with self._progress.phase(Phase.WAIT, self.timeout) as deadline:
             self.wait_for_cluster(context, deadline)
         self._progress.ready = True
         self.on_ready(context)
@@ -263,11 +268,13 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
             NotCreatedError: `create` was not called.
             ConnectFailedError: Ray refused, or the deadline ended the attempts.
         """
-        if self._progress.connection is not None:
+        if self._progress.live is not None:
             return
-        self._require_created(Phase.CONNECT)
+        if self._progress.connection is not None:  # the step's own code has ended that driver
+            _driver.process_driver.leave(self._progress.connection)
+        self._progress.require_created(self.display_name, Phase.CONNECT)
         _connection.require_ray(self.display_name, self.install)
-        with self._phase(Phase.CONNECT) as deadline:
+        with self._progress.phase(Phase.CONNECT, self.timeout) as deadline:
             self._progress.connection = _connection.connect(
                 self.display_name,
                 self.address,
@@ -339,13 +346,17 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
             interrupted = outcome is StepOutcome.INTERRUPTED
             budget_seconds = _DRAIN_INTERRUPTED_SECONDS if interrupted else _DRAIN_SECONDS
             # A driver that goes on loses nothing: what its tasks printed still arrives.
-            if connection.ours and not self.drain_output(budget_seconds):
+            if not _driver.is_connected(connection):
                 log_of(context).warning(
-                    "Output of remote tasks may be missing: not all came within %g s.", budget_seconds
+                    "Output of remote tasks may be missing: the driver was disconnected before the step ended."
+                )
+            elif connection.driver is not None and not self.drain_output(budget_seconds):
+                log_of(context).warning(
+                    "Output of remote tasks may be missing: not all of it arrived within %g s.", budget_seconds
                 )
         finally:
             self._progress.connection = None
-            _connection.disconnect(connection)
+            _driver.process_driver.leave(connection)
 
     def _before_disconnect(self, context: DagsterContext, outcome: StepOutcome) -> None:
         """A backend's last word must not keep the driver connected or the cluster alive."""
@@ -353,32 +364,3 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
             self.before_disconnect(context, outcome, Deadline(_CLEANUP_SECONDS))
         except Exception:  # noqa: BLE001 - whatever a backend raises, the driver ends and the cluster is cleaned up
             log_of(context).warning("%s: what precedes the disconnect failed.", self.display_name, exc_info=True)
-
-    @contextmanager
-    def _phase(self, phase: Phase) -> Generator[Deadline]:
-        """Let the one deadline run during a phase, and note how long the phase took."""
-        if self._progress.deadline is None:
-            self._progress.deadline = Deadline(self.timeout)
-        deadline = self._progress.deadline
-        deadline.resume()
-        before = deadline.spent_seconds()
-        try:
-            yield deadline
-        finally:
-            deadline.pause()
-            self._progress.seconds[phase] = deadline.spent_seconds() - before
-
-    def _require_created(self, phase: Phase) -> None:
-        if not self._progress.created:
-            raise NotCreatedError(self.display_name, phase.value)
-
-    def _connected(self, member: str) -> _connection.Connection:
-        if self._progress.connection is None:
-            if not self._progress.create_begun:
-                why = "its phases did not run; Dagster runs them for a step unless the lifecycle switches them off"
-            elif not self._progress.ready:
-                why = "the cluster was asked for but nothing waited for it"
-            else:
-                why = "the cluster is ready but `connect` did not run, or the resource was cleaned up already"
-            raise NotConnectedError(self.display_name, member, why)
-        return self._progress.connection

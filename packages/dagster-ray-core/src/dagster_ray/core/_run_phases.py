@@ -1,16 +1,45 @@
 """Run the phases of any `RayResource` around a block of work."""
 
-from collections.abc import Generator
+import threading
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
-from dagster_ray.core._dagster_context import log_of, run_is_over
+from dagster_ray.core._dagster_context import log_of, run_is_over, run_of
 from dagster_ray.core._outcome import is_being_interrupted, last_event_id, step_outcome
 from dagster_ray.core._phases import StepOutcome, phases_of_setup
 from dagster_ray.core._protocol import RayResource, require_ray_resource
 from dagster_ray.core._signals import interrupts_deferred
 from dagster_ray.core.errors import CleanupFailedError, DagsterRayError
+
+
+@dataclass(slots=True)
+class _InUse:
+    """A resource that is set up for a run in this process."""
+
+    resource: RayResource
+    wanted: "_Wanted"
+    after: int
+    """The run's last event before its set-up."""
+    users: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What makes two requests of a process ask for one cluster."""
+
+    run_id: str
+    kind: type
+    configuration: Mapping[str, Any]
+
+
+# Dagster sets a resource up once for each place that it is bound to: the step's parameter, and each resource or IO
+# manager that depends on it. A process has one driver, so they are one use of one cluster.
+_in_use: list[_InUse] = []
+_in_use_lock = threading.Lock()
 
 
 @contextmanager
@@ -25,6 +54,9 @@ def run_phases(resource: RayResource, context: dg.InitResourceContext) -> Genera
             with run_phases(MyCluster(), context) as cluster:
                 yield cluster
 
+    A configurable resource with all phases on that is set up in this process for the same run already, with the same
+    configuration, is yielded again instead: the last block to be left cleans it up.
+
     SIGINT and SIGTERM wait while cleanup runs. Nothing is created when the run has ended already: Dagster
     initialises resources once more after some runs.
 
@@ -38,13 +70,19 @@ def run_phases(resource: RayResource, context: dg.InitResourceContext) -> Genera
         log_of(context).info("The run has ended, so %s is not created again.", resource.display_name)
         yield resource
         return
-    after = last_event_id(context)
+    wanted = _wanted(resource, context)
+    found = _joined(wanted)
+    use = found or _InUse(resource, wanted or _Wanted("", object, {}), last_event_id(context))
     error: BaseException | None = None
-    set_up = False
+    set_up = found is not None
     try:
-        _set_up(resource, context)
-        set_up = True
-        yield resource
+        if not set_up:
+            _set_up(resource, context)
+            set_up = True
+            if wanted is not None:
+                with _in_use_lock:
+                    _in_use.append(use)
+        yield use.resource
     except BaseException as raised:
         error = raised
         raise
@@ -52,9 +90,39 @@ def run_phases(resource: RayResource, context: dg.InitResourceContext) -> Genera
         interrupted = is_being_interrupted(error)
         # Reading the outcome is deferred as well: an interrupt there would end us before the delete call.
         with interrupts_deferred(redeliver=not interrupted):
-            setup_failed = not set_up and not interrupted
-            outcome = StepOutcome.SETUP_FAILED if setup_failed else step_outcome(context, error, after)
-            _clean_up(resource, context, outcome)
+            if _is_last(use):
+                setup_failed = not set_up and not interrupted
+                outcome = StepOutcome.SETUP_FAILED if setup_failed else step_outcome(context, error, use.after)
+                _clean_up(use.resource, context, outcome)
+
+
+def _wanted(resource: RayResource, context: dg.InitResourceContext) -> _Wanted | None:
+    """Return by what a second request for the same cluster is recognized; None if each request gets its own."""
+    run, on = run_of(context), resource.lifecycle
+    if run is None or not (on.create and on.wait and on.connect) or not isinstance(resource, dg.ConfigurableResource):
+        return None
+    kind: type[dg.ConfigurableResource[Any]] = type(resource)  # pyright: ignore[reportUnknownVariableType]
+    fields = {name: getattr(resource, name) for name in kind.model_fields}
+    return _Wanted(run.run_id, kind, fields)
+
+
+def _joined(wanted: _Wanted | None) -> _InUse | None:
+    if wanted is None:
+        return None
+    with _in_use_lock:
+        for use in _in_use:
+            if use.wanted == wanted:
+                use.users += 1
+                return use
+    return None
+
+
+def _is_last(use: _InUse) -> bool:
+    with _in_use_lock:
+        use.users -= 1
+        if use.users == 0 and use in _in_use:
+            _in_use.remove(use)
+        return use.users == 0
 
 
 def _set_up(resource: RayResource, context: dg.InitResourceContext) -> None:

@@ -10,6 +10,7 @@
       NotConnectedError         `context` was read before `connect`
       NotReadyError             the deadline passed before the cluster accepted drivers
       ConnectFailedError        ray.init gave up
+      DriverInUseError          this process has a driver on another cluster already
       CleanupFailedError        what the resource made could not be deleted
 
 Each error carries its fields, says what is wrong (`problem`) and what to do (`remedy`), and has a
@@ -21,12 +22,15 @@ from abc import abstractmethod
 
 from typing_extensions import override
 
+from dagster_ray.core._connect_causes import advice
+
 __all__ = [
     "BackendBrokenError",
     "BackendNotFoundError",
     "CleanupFailedError",
     "ConnectFailedError",
     "DagsterRayError",
+    "DriverInUseError",
     "NotARayResourceError",
     "NotConnectedError",
     "NotCreatedError",
@@ -273,9 +277,33 @@ class ConnectFailedError(DagsterRayError):
     @property
     @override
     def remedy(self) -> str:
+        return f"{advice(self.reason, self.address)}."
+
+
+class DriverInUseError(DagsterRayError):
+    """This process has a Ray driver on another cluster, and a process has only one."""
+
+    code = "driver-in-use"
+
+    def __init__(self, target: str, present: str) -> None:
+        """Take the resource's display name and the address of the cluster that the process is connected to."""
+        super().__init__(target, present)
+        self.target, self.present = target, present
+
+    @property
+    @override
+    def problem(self) -> str:
         return (
-            "compare the Ray and Python versions of the step and the cluster, and check that the address is "
-            "reachable from the step."
+            f"{self.target} needs a Ray driver, but this process is already connected to the cluster at "
+            f"{self.present}, and a process has only one driver."
+        )
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return (
+            "use one resource for all parts of the step, run steps that need different clusters in separate processes "
+            "(the multiprocess executor does), or set Lifecycle(connect=False) on the one that needs no driver."
         )
 
 

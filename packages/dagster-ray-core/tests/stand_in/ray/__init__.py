@@ -9,22 +9,32 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from itertools import count
 from types import SimpleNamespace
 
 _connected = False
+_address = ""
+_drivers = count(1)
+_driver = 0
 
 
 def init(
-    address: str, *, reach: Callable[[], None] = lambda: None, before_shutdown: Callable[[], None] = lambda: None
+    address: str,
+    *,
+    reach: Callable[[], None] = lambda: None,
+    before_shutdown: Callable[[], None] = lambda: None,
+    ignore_reinit_error: bool = False,
 ) -> SimpleNamespace:
     """Connect; `reach` runs in the middle of it, `before_shutdown` at the start of the next `shutdown`."""
-    global _before_shutdown, _connected  # noqa: PLW0603 - a process has one driver
+    global _address, _before_shutdown, _connected, _driver  # noqa: PLW0603 - a process has one driver
+    if _connected and ignore_reinit_error:
+        return SimpleNamespace(dashboard_url="127.0.0.1:8265")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda signum, _frame: sys.exit(signum))
     os.environ["RAY_STAND_IN"] = address
     _before_shutdown = before_shutdown
     reach()
-    _connected = True
+    _address, _connected, _driver = address, True, next(_drivers)
     return SimpleNamespace(dashboard_url="127.0.0.1:8265")
 
 
@@ -47,4 +57,6 @@ def is_initialized() -> bool:
 
 
 def get_runtime_context() -> SimpleNamespace:
-    return SimpleNamespace(get_job_id=lambda: "0a000000")
+    return SimpleNamespace(
+        get_job_id=lambda: "0a000000", get_node_id=lambda: f"node of driver {_driver}", gcs_address=_address
+    )

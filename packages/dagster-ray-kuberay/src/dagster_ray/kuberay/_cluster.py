@@ -77,6 +77,12 @@ class KubeRayCluster(KubeRayResource):
     # The phases
 
     @override
+    def can_use_driver_at(self, address: str) -> bool:
+        """Return whether it may be this cluster's: a client's driver may be, on a cluster that others have made."""
+        may_exist = self._sharing is not None or "name" in self._config.metadata
+        return may_exist and address.startswith("ray://")
+
+    @override
     def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Create the RayCluster, take a shared one, or adopt the one that is named."""
         from dagster_ray.kuberay._steps import cluster_steps as steps

@@ -64,6 +64,11 @@ class KubeRayInteractiveJob(KubeRayResource):
     # The phases
 
     @override
+    def can_use_driver_at(self, address: str) -> bool:
+        """Return False: each step gets a new cluster, so no driver that exists can be on it."""
+        return False
+
+    @override
     def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Create the RayJob."""
         from dagster_ray.kuberay._steps import cluster_steps as steps

@@ -83,6 +83,11 @@ class LocalRay(BaseRayResource):
         return not self.share
 
     @override
+    def can_use_driver_at(self, address: str) -> bool:
+        """Return whether it is a driver on this machine's Ray, which is used as it is; a Ray Client's is not."""
+        return not address.startswith("ray://")
+
+    @override
     def init_options(self) -> Mapping[str, Any]:
         """Keyword arguments of `ray.init`: everything without `share`, with it only what is the driver's."""
         options = self._all_options()
