@@ -163,7 +163,10 @@ def test_a_step_that_fails_ends_the_cluster_of_both_once(journal: str) -> None:
 
 def test_what_cannot_fit_is_refused_before_it_is_asked_for(journal: str) -> None:
     the_ray().init("10.0.0.1:6379")
-    with dg.build_init_resource_context() as context, pytest.raises(DriverInUseError, match="second needs a Ray driver"):
+    with (
+        dg.build_init_resource_context() as context,
+        pytest.raises(DriverInUseError, match="second needs a Ray driver"),
+    ):
         ElsewhereCluster(journal=journal, label="second").create(context)
     assert journal_lines(journal) == []
     the_ray().shutdown()
