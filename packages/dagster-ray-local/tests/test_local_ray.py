@@ -102,7 +102,8 @@ def test_the_first_of_two_threads_to_finish_leaves_ray_to_the_other() -> None:
 
     @ray.remote
     def where() -> str:
-        return str(ray.get_runtime_context().gcs_address)
+        runtime: Any = ray.get_runtime_context()
+        return str(runtime.gcs_address)
 
     def asset_of(name: str) -> dg.AssetsDefinition:
         @dg.asset(name=name)
