@@ -49,6 +49,9 @@ KUBERAY_SAMPLES: dict[str, DagsterRayError] = {
         errors.KubeconfigError("the kubeconfig (default)", "Invalid kube-config file. No configuration found."),
         errors.ServerTimeUnknownError("https://api.example:6443"),
         errors.KubernetesError("create", "rayjobs.ray.io", "ray", "nightly", 413, "Request entity too large"),
+        errors.KubernetesAnswerError(
+            "list", "rayclusters.ray.io", "ray", None, 200, "200 Sign in to Example with your company account"
+        ),
         errors.UnauthorizedError("create", "rayjobs.ray.io", "ray", "nightly", 401, "Unauthorized"),
         errors.ForbiddenError(
             "create",

@@ -26,8 +26,8 @@ class Seen:
 
 
 def answer(status: int, body: object = None, **headers: str) -> Reply:
-    """Return a reply with a JSON object or a text."""
-    data = body.encode() if isinstance(body, str) else json.dumps(body or {}).encode()
+    """Return a reply with a JSON object or a text; a Status like Kubernetes' where nothing else is given."""
+    data = body.encode() if isinstance(body, str) else json.dumps(body or {"kind": "Status"}).encode()
 
     def reply(handler: "Handler") -> None:
         handler.send_response(status)

@@ -1,16 +1,19 @@
 """What is checked before a cluster is asked for: images, rights, and on demand the whole object and the operator."""
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_world import left, resource, run_step, simulated
+import yaml
+from fault_world import Outcome, left, resource, run_step, simulated
 
 from dagster_ray.kuberay._preflight.images import ImageVersions, is_image_name, versions_of
 from dagster_ray.kuberay._preflight.rights import Right
 from dagster_ray.kuberay._preflight.rights_review import missing_rights
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Simulator
+from dagster_ray.kuberay.testing._api.access import Account, Rule
 
 
 @pytest.mark.parametrize(
@@ -131,6 +134,22 @@ def test_rights_are_asked_for_once_a_process(simulator: Simulator) -> None:
     for _ in range(2):
         assert run_step(resource(simulator)).success
     assert asked(simulator) == ["selfsubjectrulesreviews", "rayjobs", "rayjobs"]
+
+
+def test_each_account_is_judged_by_its_own_rights(simulator: Simulator, tmp_path: Path) -> None:
+    def step_as(name: str) -> Outcome:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(simulator.account(name)), encoding="utf-8")
+        return run_step(resource(simulator, kubeconfig_file=str(path)))
+
+    forward = Rule([""], ["pods/portforward"], ["*"])
+    simulator.access.accounts["clusters"] = Account(
+        "clusters", (Rule(["ray.io"], ["rayclusters"], ["*"]), Rule(["ray.io"], ["rayjobs"], ["get"]), forward)
+    )
+    simulator.access.accounts["jobs"] = Account("jobs", (Rule(["ray.io"], ["*"], ["*"]), forward))
+    assert "[dagster-ray: rights-missing]" in step_as("clusters").log
+    assert step_as("jobs").success
+    assert "[dagster-ray: rights-missing]" in step_as("clusters").log
 
 
 def test_an_image_name_that_none_can_have_makes_nothing(simulator: Simulator) -> None:

@@ -13,6 +13,7 @@ from dagster_ray.kuberay._kubernetes.answers import error_of, is_transient, mess
 from dagster_ray.kuberay._kubernetes.connection import CONNECT_SECONDS, Call, KubernetesConnection
 from dagster_ray.kuberay._kubernetes.errors import NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
+from dagster_ray.kuberay._kubernetes.foreign_answers import foreign_answer
 from dagster_ray.kuberay._kubernetes.kinds import ACCESS_REVIEWS, PODS, RULES_REVIEWS, Kind
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class KubernetesApi:
         self.namespace = connection.namespace
         self.in_cluster = connection.in_cluster
         self.server = connection.server
+        self.account = connection.account
+        """What tells this account from others of this process: what is remembered of it belongs to it alone."""
 
     @classmethod
     def load(cls, kubeconfig_file: str | None = None, context: str | None = None) -> "KubernetesApi":
@@ -305,8 +308,9 @@ class KubernetesApi:
             return response
         body = response.read(65536)
         response.close()
-        if is_transient(response.status):
-            said = f"{response.status} {message_of(body)}"
+        page = foreign_answer(response.status, body, location=response.headers.get("Location"))
+        if page is not None or is_transient(response.status):
+            said = page or f"{response.status} {message_of(body)}"
             raise WatchUnavailableError(said, response.headers.get("Retry-After"))
         raise error_of("watch", kind, namespace, None, status=response.status, body=body)
 

@@ -22,8 +22,14 @@ from urllib.parse import urlencode, urlsplit
 
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._kubernetes.answers import error_of, is_transient, message_of, retry_seconds
-from dagster_ray.kuberay._kubernetes.errors import KubeconfigError, ServerTimeUnknownError, UnavailableError
+from dagster_ray.kuberay._kubernetes.errors import (
+    KubeconfigError,
+    KubernetesAnswerError,
+    ServerTimeUnknownError,
+    UnavailableError,
+)
 from dagster_ray.kuberay._kubernetes.fields import at
+from dagster_ray.kuberay._kubernetes.foreign_answers import foreign_answer
 from dagster_ray.kuberay._kubernetes.kinds import PODS, Kind
 from dagster_ray.kuberay._kubernetes.server_clock import ServerClock
 
@@ -32,6 +38,8 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 5.0
 _READ_SECONDS = 10.0
+# A proxy that restarts shows a page once; one that wants a login always does.
+_MOST_PAGES = 3
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _USER_AGENT = f"dagster-ray-kuberay/{version('dagster-ray-kuberay')}"
 _PORT_FORWARD_PROTOCOL = "v4.channel.k8s.io"
@@ -56,6 +64,13 @@ class Call:
     """The path of its URL, where it is no object's."""
 
     @property
+    def form(self) -> str:
+        """What the body of a success holds: `object`, `json` or `text`."""
+        if self.subresource == "log":
+            return "text"
+        return "object" if self.whole_path is None else "json"
+
+    @property
     def path(self) -> str:
         """The path of its URL, with the query."""
         if self.whole_path is not None:
@@ -67,8 +82,8 @@ class Call:
 class KubernetesConnection:
     """One Kubernetes cluster, with one account: credentials, connections, and the server's clock."""
 
-    def __init__(self, client: Any, namespace: str, *, in_cluster: bool) -> None:
-        """Take an ApiClient of the official library, which nobody else uses, and the account's namespace."""
+    def __init__(self, client: Any, namespace: str, *, in_cluster: bool, account: tuple[str, ...] = ()) -> None:
+        """Take an ApiClient of the official library, which nobody else uses, and the account and its namespace."""
         self._client = client
         self._configuration = client.configuration
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
@@ -76,6 +91,8 @@ class KubernetesConnection:
         self.namespace = namespace
         self.in_cluster = in_cluster
         self.server: str = self._configuration.host.rstrip("/")
+        self.account = (self.server, *account)
+        """What tells this account from others of this process: what is remembered of it belongs to it alone."""
         self.requests = 0
         """How many HTTP requests were sent."""
         self.unanswered_writes = 0
@@ -101,17 +118,17 @@ class KubernetesConnection:
         try:
             if in_cluster:
                 config.load_incluster_config(client_configuration=configuration)
-                namespace = _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+                namespace, account = _NAMESPACE_FILE.read_text(encoding="utf-8").strip(), ()
             else:
                 config.load_kube_config(
                     kubeconfig_file, context, client_configuration=configuration, persist_config=False
                 )
-                namespace = _namespace_of(config, kubeconfig_file, context)
+                namespace, account = _place_of(config, kubeconfig_file, context)
         except Exception as error:  # noqa: BLE001 - the loader raises whatever YAML, base64 and plug-ins raise
             # Texts of the loader may quote the file, which has credentials.
             reason = str(error) if isinstance(error, config.ConfigException) else type(error).__name__
             raise KubeconfigError(source, reason.splitlines()[0][:200] if reason else "unreadable") from None
-        return cls(client.ApiClient(configuration), namespace, in_cluster=in_cluster)
+        return cls(client.ApiClient(configuration), namespace, in_cluster=in_cluster, account=account)
 
     def request(self, call: Call, deadline: Deadline, name: str | None = None) -> bytes:
         """Send a call until it is answered for good; return the body of a success.
@@ -123,15 +140,18 @@ class KubernetesConnection:
 
         Raises:
             UnavailableError: There was no other answer before the deadline.
+            KubernetesAnswerError: Something else answered in the API server's place, three times.
             KubernetesError: The server refused.
         """
         import urllib3
 
-        attempt, status, last, retry_after = 0, 0, "", None
+        name = call.name or name
+        attempt, pages, retry_after = 0, 0, None
         while True:
             attempt += 1
-            seconds = max(0.5, min(_READ_SECONDS, deadline.remaining_seconds()))
+            seconds = max(0.1, min(_READ_SECONDS, deadline.remaining_seconds()))
             timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
+            page = None
             try:
                 response = self.send(call, timeout, preload=True)
             except (urllib3.exceptions.HTTPError, OSError) as error:
@@ -139,19 +159,21 @@ class KubernetesConnection:
                     raise KubeconfigError(self.server, "its TLS certificate is not accepted") from None
                 status, last, retry_after = 0, type(error).__name__, None
             else:
-                if 200 <= response.status < 300:
+                status, page = response.status, _page_of(response, call.form)
+                if page is None and 200 <= status < 300:
                     return response.data
-                if not is_transient(response.status):
-                    name = call.name or name
-                    raise error_of(
-                        call.verb, call.kind, call.namespace, name, status=response.status, body=response.data
-                    )
-                status, retry_after = response.status, response.headers.get("Retry-After")
-                last = f"{status} {message_of(response.data)}"
+                if page is None and not is_transient(status):
+                    raise error_of(call.verb, call.kind, call.namespace, name, status=status, body=response.data)
+                retry_after = response.headers.get("Retry-After")
+                last = page or f"{status} {message_of(response.data)}"
             self.unanswered_writes += call.method != "GET"
+            is_foreign = page is not None and not is_transient(status)
+            pages += is_foreign
+            failed = (call.verb, call.kind.resource, call.namespace, name, status, last)
+            if pages >= _MOST_PAGES:
+                raise KubernetesAnswerError(*failed)
             if not deadline.sleep(retry_seconds(attempt, retry_after, self._rng)):
-                resource = call.kind.resource
-                raise UnavailableError(call.verb, resource, call.namespace, call.name or name, status, last, attempt)
+                raise KubernetesAnswerError(*failed) if is_foreign else UnavailableError(*failed, attempt)
 
     def send(self, call: Call, timeout: Any, *, preload: bool) -> Any:
         """Send a call once; return the response of urllib3, whatever its status."""
@@ -190,27 +212,32 @@ class KubernetesConnection:
         url = f"{'wss' if base.scheme == 'https' else 'ws'}://{base.netloc}{base.path}{call.path}"
         socket = WebSocket(sslopt=self._tls_options(base.scheme), skip_utf8_validation=True)
         self.requests += 1
+        redirect: tuple[int, str] | None = None
         try:
             socket.connect(
                 url,
                 header={**self._auth_headers(), "User-Agent": _USER_AGENT},
                 subprotocols=[_PORT_FORWARD_PROTOCOL],
                 timeout=timeout_seconds,
+                redirect_limit=0,  # the credentials would go along
                 **self._proxy_options(),
             )
+            redirect = _redirect_of(socket)  # some versions of the library take it for a stream
         except WebSocketBadStatusException as error:
             socket.close()
-            status = int(error.status_code or 0)
-            if is_transient(status):
-                raise OSError(f"{status} from the API server") from None
             body = error.resp_body if isinstance(error.resp_body, bytes) else b""
-            raise error_of("create", _PORT_FORWARD, namespace, pod, status=status, body=body) from None
+            raise _stream_error(namespace, pod, int(error.status_code or 0), body) from None
         except WebSocketException as error:
             socket.close()
-            raise OSError(type(error).__name__) from None
+            redirect = _redirect_of(socket)
+            if redirect is None:
+                raise OSError(type(error).__name__) from None
         except BaseException:
             socket.close()
             raise
+        if redirect is not None:
+            socket.close()
+            raise KubernetesAnswerError("create", _PORT_FORWARD.resource, namespace, pod, *redirect)
         socket.settimeout(None)
         return socket
 
@@ -253,8 +280,39 @@ class KubernetesConnection:
         return {"http_proxy_host": proxy.hostname, "http_proxy_port": proxy.port, "proxy_type": proxy.scheme}
 
 
-def _namespace_of(config: Any, kubeconfig_file: str | None, context: str | None) -> str:
-    """Return the namespace of the kubeconfig's context."""
+def _page_of(response: Any, form: str) -> str | None:
+    """Return what has answered in the place of the API server; None if it may be the server itself."""
+    return foreign_answer(
+        response.status,
+        response.data,
+        content_type=response.headers.get("Content-Type") or "",
+        location=response.headers.get("Location"),
+        form=form,
+    )
+
+
+def _stream_error(namespace: str, pod: str, status: int, body: bytes) -> Exception:
+    """Return the error for an answer that is no stream."""
+    if is_transient(status):
+        return OSError(f"{status} from the API server")
+    page = foreign_answer(status, body)
+    if page is not None:
+        return KubernetesAnswerError("create", _PORT_FORWARD.resource, namespace, pod, status, page)
+    return error_of("create", _PORT_FORWARD, namespace, pod, status=status, body=body)
+
+
+def _redirect_of(socket: "WebSocket") -> tuple[int, str] | None:
+    """Return status and description of the redirect that answered a websocket's greeting; None if nothing did."""
+    answer = socket.handshake_response
+    if answer is None or not 300 <= answer.status < 400:
+        return None
+    page = foreign_answer(answer.status, b"", location=answer.headers.get("location"))
+    return None if page is None else (answer.status, page)
+
+
+def _place_of(config: Any, kubeconfig_file: str | None, context: str | None) -> tuple[str, tuple[str, ...]]:
+    """Return the namespace of the kubeconfig's context, and what tells its account from others."""
     contexts, current = config.list_kube_config_contexts(config_file=kubeconfig_file)
     chosen = current if context is None else next((item for item in contexts if item["name"] == context), current)
-    return str(at(chosen, "context", "namespace") or "default")
+    names = (kubeconfig_file or os.environ.get("KUBECONFIG") or "", at(chosen, "name"), at(chosen, "context", "user"))
+    return str(at(chosen, "context", "namespace") or "default"), tuple(str(name) for name in names)

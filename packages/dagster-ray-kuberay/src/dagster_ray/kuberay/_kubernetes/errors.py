@@ -11,6 +11,7 @@ DagsterRayError
     ConflictError            409: the name is taken, or the object has changed
     GoneError                410: a list's continuation has expired
     InvalidObjectError       400, 422: the object is refused
+    KubernetesAnswerError    something else answered: a login page, a redirect, a proxy
     UnavailableError         nothing but transient answers until the deadline
 """
 
@@ -190,6 +191,22 @@ class InvalidObjectError(KubernetesError):
     def remedy(self) -> str:
         fields = ", ".join(f"`{field}`" for field, _ in self.causes) or ", ".join(self.unknown_fields)
         return f"correct {fields or 'the spec as the message says'}."
+
+
+class KubernetesAnswerError(KubernetesError):
+    """Something other than the Kubernetes API answered: a login page, a redirect, a proxy."""
+
+    code = "kubernetes-answer"
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"Kubernetes was asked to {self.what}, and something else answered: {self.message.rstrip('.')}."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return "check the kubeconfig's `server` and the proxies between the step and it, or sign in to what answered."
 
 
 class UnavailableError(KubernetesError):

@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 Preflight: TypeAlias = Literal["quick", "full", "off"]
 
 _REVIEW_SECONDS = 5.0
-# What the server says of an account's rules, by server and namespace: asked once a process.
-_rules: dict[tuple[str, str], Mapping[str, Any]] = {}
-_dry_runs: set[tuple[str, str]] = set()
+# What the server says of an account's rules, by account and namespace: asked once a process.
+_rules: dict[tuple[tuple[str, ...], str], Mapping[str, Any]] = {}
+# Admission may refuse to one account what another may create.
+_dry_runs: set[tuple[tuple[str, ...], str]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def check(api: "KubernetesApi", flight: Flight, level: Preflight, deadline: Dead
         return
     target = created(flight.wish.kind, flight.wish.namespace, flight.manifest)
     check_images(target.cluster_spec, target.target, is_driver=flight.is_driver)
-    _check_rights(api, flight, log)
+    _check_rights(api, flight, deadline, log)
     if level == "full":
         _try(api, flight, deadline, log)
         _find_operator(api, target, deadline, log)
@@ -97,12 +98,13 @@ def check_images(cluster_spec: Manifest, target: str, *, is_driver: bool) -> Non
         raise VersionMismatchError(target, *differs)
 
 
-def _check_rights(api: "KubernetesApi", flight: Flight, log: logging.Logger) -> None:
+def _check_rights(api: "KubernetesApi", flight: Flight, deadline: Deadline, log: logging.Logger) -> None:
     namespace = flight.wish.namespace
-    key = (api.server, namespace)
+    key = (api.account, namespace)
     if key not in _rules:
         try:
-            _rules[key] = api.review_rules(namespace, Deadline(_REVIEW_SECONDS))
+            seconds = min(_REVIEW_SECONDS, deadline.remaining_seconds())
+            _rules[key] = api.review_rules(namespace, Deadline(seconds, deadline.clock, deadline.sleeper))
         except DagsterRayError as error:
             log.debug("%s: the account's rights are not known: %s", RULES_REVIEWS.resource, error)
             return
@@ -119,7 +121,7 @@ def _resource(right: Right) -> str:
 
 def _try(api: "KubernetesApi", flight: Flight, deadline: Deadline, log: logging.Logger) -> None:
     """Let the API server, and whatever admits objects behind it, look at the object without keeping it."""
-    key = (api.server, json.dumps(without_metadata(flight.manifest.get("spec")), sort_keys=True))
+    key = (api.account, json.dumps(without_metadata(flight.manifest.get("spec")), sort_keys=True))
     if key in _dry_runs:
         return
     try:
