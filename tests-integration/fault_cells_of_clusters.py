@@ -155,13 +155,13 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
     Cell(
         HEAD,
         {JOB: (CONNECT,)},
-        "[not-ready](errors/not-ready.md) or [connect-failed](errors/connect-failed.md) at the deadline, unless the "
-        "head's Service leads to the next head before; a port-forward does not.",
+        "While it connects, the step takes the next head, also through a port-forward. Without a next head: "
+        "[not-ready](errors/not-ready.md) or [connect-failed](errors/connect-failed.md) at the deadline.",
         BY_STEP,
         (
             f"{KUBERAY_TESTS}/test_faults_connect.py::"
             "test_a_head_that_dies_while_the_driver_connects_ends_the_step_at_its_deadline",
-            f"{STEP_TESTS}::test_a_driver_that_connects_to_a_rayjob_by_a_port_forward_ends_at_its_deadline",
+            f"{STEP_TESTS}::test_a_driver_that_connects_to_a_rayjob_by_a_port_forward_takes_the_next_head",
         ),
     ),
     Cell(

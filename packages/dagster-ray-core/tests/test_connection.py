@@ -102,6 +102,17 @@ def test_dial_returns_when_the_port_opens(closed: socket.socket) -> None:
     accepted.close()
 
 
+def test_dial_asks_after_each_failure_what_became_of_the_cluster(closed: socket.socket) -> None:
+    def check() -> None:
+        if clock.sleeps == 2:
+            raise NotReadyError("Plain cluster", 1000, "it was deleted")
+
+    clock = Clock(lambda _sleeps: None)
+    with pytest.raises(NotReadyError, match="it was deleted"):
+        _dial("Plain cluster", place_of(closed), Deadline(1000, clock, clock.sleep), check)
+    assert clock.sleeps == 2
+
+
 def test_dial_gives_up_at_the_deadline_and_says_what_it_saw(closed: socket.socket) -> None:
     clock = Clock(lambda _sleeps: None)
     deadline = Deadline(4, clock, clock.sleep)

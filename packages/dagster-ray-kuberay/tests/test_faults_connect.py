@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import logging
 import platform
 import threading
 from collections.abc import Callable, Generator
@@ -9,14 +10,14 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from fault_world import FAST, Outcome, fields, left, resource, run_step, simulated
+from fault_world import FAST, Outcome, eventually, fields, left, resource, run_step, simulated
 from scripted_server import ScriptedServer, answer
 from typing_extensions import override
 
 from dagster_ray.core import DagsterContext, Deadline, StepOutcome
 from dagster_ray.kuberay import KubeRayInteractiveJob
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-from dagster_ray.kuberay._kubernetes.errors import ForbiddenError
+from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, NotFoundError
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._status.created import Created, created
 from dagster_ray.kuberay._status.errors import (
@@ -27,6 +28,7 @@ from dagster_ray.kuberay._status.errors import (
 )
 from dagster_ray.kuberay._steps.cluster_steps import check, greet
 from dagster_ray.kuberay._steps.interactive_steps import record_outcome, register
+from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Fault, KubeletOptions, Simulator
 from dagster_ray.kuberay.testing._kubelet.fake_node import FakeRayNode
@@ -43,6 +45,7 @@ class DashboardRoute:
     """A way to a dashboard alone."""
 
     address = place = ""
+    missing_pod = None
 
     def __init__(self, url: str) -> None:
         self.dashboard_url = url
@@ -282,6 +285,31 @@ def test_a_head_that_dies_while_the_driver_connects_ends_the_step_at_its_deadlin
     assert not outcome.success
     assert "[dagster-ray: not-ready]" in outcome.log
     assert left(simulator) == []
+
+
+def test_a_driver_that_connects_learns_the_next_head_from_the_raycluster(
+    simulator: Simulator, api: KubernetesApi
+) -> None:
+    """The RayJob's copy of the status goes on showing the pod that was killed; the API server answers 404 for it."""
+    job = made(simulator)
+    plan = WaitPlan(direct=False, head_host=None, wait_for="head", queue_timeout=60)
+    waiting = ClusterWait(api, job, plan, logging.getLogger("test"))
+    waiting.run(Deadline(30)).close()
+    old = waiting.head_pod
+    kill_heads(simulator)
+    eventually(lambda: head_of(simulator) not in {old, ""})
+    with pytest.raises(NotFoundError, match=f'pods "{old}" not found'):
+        api.open_stream("default", str(old), 10001, 5)
+    assert simulator.store.list("rayjobs")[0]["status"]["rayClusterStatus"]["head"]["podName"] == old
+    check(api, job, waiting, dg.build_init_resource_context())
+    assert waiting.head_pod == head_of(simulator)
+    waiting.take(simulator.store.list("rayjobs")[0])
+    assert waiting.head_pod == head_of(simulator), "the older copy does not bring the old pod back"
+
+
+def head_of(simulator: Simulator) -> str:
+    (raycluster,) = simulator.store.list("rayclusters")
+    return str(raycluster["status"].get("head", {}).get("podName") or "")
 
 
 def test_a_rayjob_that_is_deleted_while_the_driver_connects_ends_the_step_long_before(simulator: Simulator) -> None:

@@ -15,11 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from typing_extensions import override
 from websocket import WebSocket
 
 from dagster_ray.kuberay._head import port_forward
 from dagster_ray.kuberay._head.port_forward import PortForward
-from dagster_ray.kuberay._kubernetes.errors import ForbiddenError
+from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, NotFoundError
 
 pytestmark = pytest.mark.many_processes  # make test runs them
 
@@ -306,6 +307,45 @@ def test_a_stream_that_cannot_be_opened_closes_that_connection_alone(error: Exce
         with dial(opened) as local:
             local.sendall(b"x")
             assert local.recv(1) == b"x"
+
+
+GONE = NotFoundError("create", "pods/portforward", "ns", "head", 404, 'pods "head" not found')
+OF_A_PROXY = NotFoundError("create", "pods/portforward", "ns", "head", 404, "no such route")
+
+
+@pytest.mark.parametrize(
+    ("error", "missing"),
+    [
+        pytest.param(GONE, "head", id="the API server does not have the pod"),
+        pytest.param(OF_A_PROXY, None, id="something between answers 404"),
+        pytest.param(FORBIDDEN, None, id="the API server refuses"),
+    ],
+)
+def test_a_pod_that_is_gone_is_known_until_a_connection_finds_another(error: Exception, missing: str | None) -> None:
+    class PodsThatGo(Pods):
+        @override
+        def open_stream(self, namespace: str, pod: str, port: int, timeout_seconds: float) -> WebSocket:
+            if pod == "head":
+                raise error
+            return super().open_stream(namespace, pod, port, timeout_seconds)
+
+    names, pods = ["head"], PodsThatGo(echo)
+    with PortForward(pods, "ns", lambda: names[-1], (PORT,)) as opened:
+        with dial(opened) as refused:
+            assert read_all(refused) == b""
+        assert opened.missing_pod == missing
+        names.append("next-head")
+        with dial(opened) as local:
+            local.sendall(b"x")
+            assert local.recv(1) == b"x"
+        assert opened.missing_pod is None
+    pods.end()
+
+
+def test_a_head_without_a_name_is_not_asked_for() -> None:
+    with forward(echo, lambda: "") as (opened, pods), dial(opened) as refused:
+        assert read_all(refused) == b""
+        assert pods.asked == []
 
 
 def test_a_client_that_ends_its_half_still_gets_the_answer() -> None:

@@ -115,7 +115,7 @@ def connect(
         if (joined := process_driver.join(target, address)) is not None:
             return joined
         if (place := _host_and_port(address)) is not None:
-            _dial(target, place, deadline)
+            _dial(target, place, deadline, check_cluster)
             if address.startswith(CLIENT_SCHEME):
                 _ping(wanted, place, deadline)
         return _init_until(wanted, deadline)
@@ -129,7 +129,9 @@ def _host_and_port(address: str) -> tuple[str, int] | None:
     return (host.strip("[]"), int(port)) if host and port.isdecimal() else None
 
 
-def _dial(target: str, place: tuple[str, int], deadline: Deadline) -> None:
+def _dial(
+    target: str, place: tuple[str, int], deadline: Deadline, check_cluster: Callable[[], None] | None = None
+) -> None:
     for delay in jittered_delays():
         seconds = max(0.1, min(_DIAL_SECONDS, deadline.remaining_seconds()))
         try:
@@ -137,6 +139,8 @@ def _dial(target: str, place: tuple[str, int], deadline: Deadline) -> None:
         except OSError as error:
             if not deadline.sleep(delay):
                 raise NotReadyError(target, deadline.budget_seconds, f"{place[0]}:{place[1]}: {error}") from error
+            if check_cluster is not None:
+                check_cluster()
         else:
             return
 

@@ -32,6 +32,11 @@ class DirectDashboard:
         """What is dialled."""
         return f"the dashboard at {self.host}:{self.port}"
 
+    @property
+    def missing_pod(self) -> str | None:
+        """The head pod that a connection has found gone; None if there is none, or nobody can tell."""
+        return None
+
     def accepts(self, timeout_seconds: float) -> bool:
         """Return whether the dashboard answers now, also by refusing who asks."""
         return not isinstance(ask(self.address, None, timeout_seconds), Silent)
@@ -71,6 +76,11 @@ class ForwardedDashboard:
     def place(self) -> str:
         """What is dialled."""
         return f"the dashboard at port {self._port} of pod {self._pod()} (by port-forward)"
+
+    @property
+    def missing_pod(self) -> str | None:
+        """The head pod that a connection has found gone; None if there is none, or nobody can tell."""
+        return self._forward.missing_pod
 
     def accepts(self, timeout_seconds: float) -> bool:
         """Return whether the dashboard answers now, also by refusing who asks."""

@@ -20,7 +20,7 @@ from typing_extensions import Protocol
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.dial import FRAME_HEADER_BYTES, PREFACE, looks_like_http2
-from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, UnauthorizedError
+from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, NotFoundError, UnauthorizedError
 
 if TYPE_CHECKING:
     from websocket import WebSocket
@@ -157,6 +157,7 @@ class PortForward:
             ports: Ports of the pod.
         """
         self._opener, self._namespace, self._find_pod = opener, namespace, find_pod
+        self._missing_pod: str | None = None
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._open: set[socket.socket | PodStream] = set()
@@ -178,6 +179,11 @@ class PortForward:
     def local_port(self, port: int) -> int:
         """Return the port of this machine that leads to a port of the pod."""
         return self._local_ports[port]
+
+    @property
+    def missing_pod(self) -> str | None:
+        """The pod that the API server does not have any more, by the last connection; None if it has it."""
+        return self._missing_pod
 
     def accepts(self, port: int, timeout_seconds: float) -> bool:
         """Return whether a gRPC server answers on a port of the pod.
@@ -260,13 +266,20 @@ class PortForward:
     def _open_stream(
         self, port: int, timeout_seconds: float, tell: tuple[type[DagsterRayError], ...] = ()
     ) -> PodStream | None:
+        pod = ""
         try:
-            return PodStream(self._opener.open_stream(self._namespace, self._find_pod(), port, timeout_seconds))
+            if not (pod := self._find_pod()):
+                return None  # the head that was there is gone, and no other one has a name yet
+            stream = PodStream(self._opener.open_stream(self._namespace, pod, port, timeout_seconds))
         except tell:
             raise
         except (DagsterRayError, OSError) as error:
+            if isinstance(error, NotFoundError) and f'"{pod}"' in error.message:  # a proxy's 404 names no pod
+                self._missing_pod = pod
             _log.debug("A port-forward could not be opened: %s", error)
             return None
+        self._missing_pod = None
+        return stream
 
     def _accept(self, listener: socket.socket, port: int) -> None:
         while not self._closed.is_set():

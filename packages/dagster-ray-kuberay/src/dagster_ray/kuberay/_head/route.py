@@ -39,6 +39,11 @@ class Route(Protocol):
         """What is dialled, for people."""
         ...
 
+    @property
+    def missing_pod(self) -> str | None:
+        """The head pod that a connection has found gone; None if there is none, or nobody can tell."""
+        ...
+
     def accepts(self, timeout_seconds: float) -> bool:
         """Return whether what the route is for answers now: the client port, or the dashboard."""
         ...
@@ -112,6 +117,11 @@ class DirectRoute:
         """What is dialled."""
         return f"{self.host}:{self.client_port}"
 
+    @property
+    def missing_pod(self) -> str | None:
+        """The head pod that a connection has found gone; None if there is none, or nobody can tell."""
+        return None
+
     def accepts(self, timeout_seconds: float) -> bool:
         """Return whether the client port accepts drivers now."""
         if not uses_tls():
@@ -160,6 +170,11 @@ class ForwardRoute:
     def place(self) -> str:
         """What is dialled."""
         return f"port {self._ports[0]} of pod {self._pod()} (by port-forward)"
+
+    @property
+    def missing_pod(self) -> str | None:
+        """The head pod that a connection has found gone; None if there is none, or nobody can tell."""
+        return self._forward.missing_pod
 
     def accepts(self, timeout_seconds: float) -> bool:
         """Return whether the client port accepts drivers now."""

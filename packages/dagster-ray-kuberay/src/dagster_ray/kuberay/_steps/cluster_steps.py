@@ -14,7 +14,7 @@ from dagster_ray.kuberay._head.route import Access, Route, goes_direct
 from dagster_ray.kuberay._head.token import read_token, secret_name
 from dagster_ray.kuberay._kubernetes.errors import ConflictError, NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at
-from dagster_ray.kuberay._kubernetes.kinds import propagation_of
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, propagation_of
 from dagster_ray.kuberay._status.cluster_state import Ended
 from dagster_ray.kuberay._status.created import Created, created
 from dagster_ray.kuberay._status.errors import (
@@ -106,7 +106,7 @@ def greet(own: Created, route: Route, token: str | None, context: DagsterContext
 
 
 def check(api: "KubernetesApi", own: Created, waiting: ClusterWait | None, context: DagsterContext) -> None:
-    """Raise if the RayJob has ended, or it or the RayCluster is gone.
+    """Raise if the RayJob has ended, or it or the RayCluster is gone; take note of a new head pod.
 
     An API server that cannot be asked is no reason: the cluster may be well.
     """
@@ -124,6 +124,24 @@ def check(api: "KubernetesApi", own: Created, waiting: ClusterWait | None, conte
         raise RayJobEndedError(own.target, state.status, state.reason, state.message)
     if waiting is not None:
         waiting.take(found)
+        take_raycluster(api, own, waiting, log_of(context))
+
+
+def take_raycluster(api: "KubernetesApi", own: Created, waiting: ClusterWait, log: logging.Logger) -> None:
+    """Take note of the head pod that a RayJob's RayCluster has now.
+
+    The RayJob's own copy of that status stands still once the operator has seen all pods ready.
+    """
+    if own.kind is not RAYJOBS or waiting.cluster is None:
+        return
+    try:  # by a list, which the wait itself needs too; `get` is a right of its own
+        selector = f"metadata.name={waiting.cluster}"
+        found = api.list(RAYCLUSTERS, own.namespace, Deadline(_CHECK_SECONDS), field_selector=selector).items
+    except DagsterRayError as error:
+        log.debug("The RayCluster of %s could not be read: %s", own.target, error)
+        return
+    for raycluster in found:
+        waiting.take_cluster(raycluster)
 
 
 def delete(api: "KubernetesApi", wish: Wish, own: Created | None, context: DagsterContext, deadline: Deadline) -> None:

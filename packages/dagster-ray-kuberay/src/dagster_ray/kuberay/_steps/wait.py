@@ -83,6 +83,7 @@ class ClusterWait:
         self._route_pod: str | None = None
         self._tried_at: float | None = None
         self._cluster_watch: WatchStream | None = None
+        self._cluster_was_read = False
         self._named_at: float | None = None
         self.queued_seconds = 0.0
         self._evidence = Evidence(api, awaited, log)
@@ -173,7 +174,7 @@ class ClusterWait:
         head, state = self._head, self._state
         if self._awaited.kind is RAYCLUSTERS or self._cluster_watch is not None:
             return
-        if self._named_at is None or head is None or head.is_placed:
+        if self._named_at is None or head is None or (head.is_placed and not self._is_left(head, deadline)):
             return
         ready = isinstance(state, Starting) and state.operator_ready
         if not ready and (head.service is not None or deadline.spent_seconds() - self._named_at < _MIRROR_SECONDS):
@@ -183,16 +184,39 @@ class ClusterWait:
             self._api.watch(RAYCLUSTERS, self._awaited.namespace, name=head.cluster)
         )
 
+    def _is_left(self, head: Head, deadline: Deadline) -> bool:
+        """Return whether the head may be another one than the RayJob's copy tells: it is gone, or does not answer."""
+        if self._route is not None and self._route.missing_pod == head.pod:
+            return True
+        is_copy_final = isinstance(self._state, Starting) and self._state.operator_ready
+        tried_at = self._tried_at
+        return is_copy_final and tried_at is not None and deadline.spent_seconds() - tried_at >= _MIRROR_SECONDS
+
     @property
     def cluster(self) -> str | None:
         """The RayCluster's name; None while it is not known."""
         return self._head.cluster if self._head is not None else None
 
     def take(self, manifest: Mapping[str, Any]) -> None:
-        """Take in the object as it was read after the wait, so that the route finds a new head pod."""
+        """Take in the object as it was read after the wait, so that the route finds a new head pod.
+
+        A RayJob's copy of the cluster's status counts only until the cluster itself was read.
+        """
         head = self._awaited.head_of(manifest)
-        if head is not None:
+        if head is not None and not (self._cluster_was_read and head.cluster == self.cluster):
             self._see_head(head)
+
+    def take_cluster(self, raycluster: Mapping[str, Any]) -> None:
+        """Take in the RayCluster as it was read after the wait, so that the route finds a new head pod."""
+        before, self._cluster_was_read = self._pod_name(), True
+        self._see_head(head_of_raycluster(raycluster))
+        if before and (now := self._pod_name()) != before:
+            self._log.info("%s: the head pod %s is replaced by %s.", self._awaited.target, before, now or "another one")
+
+    @property
+    def head_pod(self) -> str | None:
+        """The head's pod, as far as is known."""
+        return self._head.pod if self._head is not None else None
 
     # What follows from it
 
