@@ -36,8 +36,8 @@ SIGKILL = Fault(
     "SIGKILL",
     "The step's process ends at once: out of memory, a node that dies, a grace period that is over. Nothing of ours "
     "runs any more; Dagster finds the step dead by its executor or its run monitoring. A `KubeRayCluster` of one step "
-    "goes with the step's pod; where the pod does not own it, the sensor deletes it two minutes and a tick after the "
-    "end of the run, or an hour after its creation in a run that goes on.",
+    "goes with the step's pod. If the pod does not own it, the sensor deletes it when the run has ended and the step "
+    "has been silent for 15 minutes, or an hour after its creation in a run that goes on.",
 )
 BURST = Fault(
     "Bursts of 429, 500 and 503",
@@ -73,9 +73,15 @@ DISK = Fault(
     "No byte of output can be written: on the step's side, or on the head's, where the dashboard then answers 500 for "
     "log files.",
 )
+COPY = Fault(
+    "A copy of Dagster's database",
+    "A dump of the database is restored for a second Dagster instance, whose cleanup sensor sees the same namespace. "
+    "Both have one storage id; runs that began after the dump are unknown to the copy, and its run monitoring fails "
+    "those that were in progress. A `KubeRayCluster` of one step is kept because its step renews an annotation.",
+)
 FAULTS = (
     SIGTERM, SIGKILL, BURST, RESETS, DROPPED, EXPIRED, LOST, REFUSED, FROZEN, RESTARTED, HEAD, DASHBOARD,
-    SERVER, SKEW, DISK,
+    SERVER, SKEW, DISK, COPY,
 )  # fmt: skip
 
 

@@ -295,7 +295,10 @@ def test_the_table_of_the_cleanup_sensor_has_every_argument_and_variable() -> No
     assert sorted(named) == sorted(inspect.signature(build_cleanup_sensor).parameters)
     for argument, variable, _ in rows:
         word = code_words(argument)[0].removeprefix("minimum_")
-        assert code_words(variable)[:1] in ([f"DAGSTER_RAY_CLEANUP_{word.upper()}"], []), argument
+        prefix = (
+            "DAGSTER_RAY_" if word == "instance_id" else "DAGSTER_RAY_CLEANUP_"
+        )  # steps read the instance's id as well
+        assert code_words(variable)[:1] in ([f"{prefix}{word.upper()}"], []), argument
 
 
 def test_the_page_on_migrating_sends_every_name_to_one_that_exists() -> None:

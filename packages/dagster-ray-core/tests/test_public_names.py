@@ -18,6 +18,7 @@ NAMES = [
     "StepOutcome",
     "StrictConfig",
     "check_ray_resources",
+    "configured_instance_id",
     "identity_of",
     "image_candidates",
     "installed_backends",

@@ -21,7 +21,8 @@ from dagster_ray.kuberay._collector.plan import Plan, plan
 from dagster_ray.kuberay._collector.report import Report
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-from dagster_ray.kuberay._sharing.locks import Lock, time_text
+from dagster_ray.kuberay._kubernetes.times import time_text
+from dagster_ray.kuberay._sharing.locks import Lock
 from dagster_ray.kuberay.testing import Simulator
 
 PATIENCE_SECONDS = 60
@@ -102,6 +103,8 @@ class World:
     instance: dg.DagsterInstance
     rules: Rules = field(default_factory=lambda: Rules(run_grace_seconds=0, pipes_grace_seconds=0))
     reports: list[Report] = field(default_factory=list[Report])
+    later: timedelta = timedelta()
+    """How far Dagster's clock is ahead of this machine's."""
 
     def collect(
         self,
@@ -114,6 +117,7 @@ class World:
         instance: Any = None,
         page: int = 250,
         pins_version: bool = True,
+        query_seconds: float = 10.0,
     ) -> Cursor:
         """Run one collection; `meanwhile` is called after each page was listed, before anything of it is deleted."""
 
@@ -126,7 +130,9 @@ class World:
         try:
             collector = Collector(
                 api,
-                RunReader(instance or self.instance),
+                RunReader(
+                    instance or self.instance, lambda: datetime.now(UTC) + self.later, query_seconds=query_seconds
+                ),
                 Work(planned, pins_version=pins_version, page=page, call_seconds=0.5),
                 deadline or Deadline(PATIENCE_SECONDS),
                 logging.getLogger("collector"),
@@ -145,6 +151,10 @@ class World:
         """Create RayClusters."""
         for cluster in clusters:
             self.simulator.store.create("rayclusters", cluster)
+
+    def wait_for_silence(self) -> None:
+        """Let two hours pass for the API server, so that nothing that is there shows life."""
+        self.simulator.faults.clock_offset_seconds += 7200
 
     def create_job_on(self, cluster: str) -> None:
         """Create somebody's RayJob that runs on a RayCluster which exists."""

@@ -22,7 +22,7 @@ from fault_world import eventually, left, run_step
 from fault_world import fields as job_fields
 from pipes_world import PipesWorld, run_job
 
-from dagster_ray.core import Deadline, Lifecycle, instance_id_of
+from dagster_ray.core import Deadline, Lifecycle
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay import ClusterSharing, KubeRayCluster, KubeRayInteractiveJob, RayClusterConfig
 from dagster_ray.kuberay._collector.collector import CHANGED, Collector, Work
@@ -304,7 +304,9 @@ def _collected(world: RightsWorld, kubeconfig: str, make: Callable[[Simulator, d
         work = Work(lambda candidates, facts, now: plan(candidates, facts, now, rules))
         deadline = Deadline(20)
         while True:  # what the operator changes between list and delete is left to the next tick
-            collector = Collector(api, RunReader(instance), work, deadline, logging.getLogger("rights"))
+            collector = Collector(
+                api, RunReader(instance, instance_id="rights"), work, deadline, logging.getLogger("rights")
+            )
             collector.run(targets_of([], api.namespace), Cursor())
             if not collector.report.kept[CHANGED] or deadline.is_over():
                 break
@@ -326,7 +328,7 @@ def a_forgotten_rayjob_ends(world: RightsWorld, kubeconfig: str) -> Seen:
     """The sensor's collector deletes a RayJob whose run is gone."""
 
     def make(simulator: Simulator, instance: dg.DagsterInstance) -> None:
-        marked = labels(instance=instance_id_of(instance), policy="always")
+        marked = labels(instance="rights", policy="always")
         simulator.store.create("rayjobs", rayjob("forgotten", marked))
 
     return _collected(world, kubeconfig, make)

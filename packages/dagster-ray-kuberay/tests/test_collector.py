@@ -106,6 +106,7 @@ def test_runs_of_this_instance_decide_and_those_of_others_do_not(world: World) -
         raycluster("of-others", {**ours(failed, policy="always"), "dagster/instance-id": "other"}),
         raycluster("run-scoped", {**ours(failed), "dagster/cluster-sharing": "true", "dagster/sharing-scope": "run"}),
     )
+    world.wait_for_silence()
     world.collect()
     assert world.left() == ["never", "of-others", "succeeded"]
 
@@ -115,6 +116,7 @@ def test_a_run_that_was_deleted_takes_its_objects_with_it_but_not_those_of_anoth
     world.instance.delete_run(run_id)
     world.simulator.store.create("rayjobs", rayjob("ours", world.instance_labels(run_id, policy="always")))
     world.simulator.store.create("rayjobs", rayjob("others", labels(run=run_id, instance="other", policy="always")))
+    world.wait_for_silence()
     world.collect()
     assert world.left("rayjobs") == ["others"]
 
@@ -330,5 +332,6 @@ def test_a_step_without_events_is_no_reason_to_keep_what_a_failed_run_has_left(w
     run_id = world.run(fails=True)
     for step in (STEP, "never-began"):
         world.create(raycluster(step, world.instance_labels(run_id, step=step, policy="on_exception")))
+    world.wait_for_silence()
     world.collect()
     assert world.left() == []

@@ -3,11 +3,11 @@
 import math
 
 import pytest
-from collector_world import labels, obj
+from collector_world import STEP, labels, obj
 
 from dagster_ray.kuberay._collector.candidate import candidate_of
 from dagster_ray.kuberay._collector.cursor import Cursor, Target, cursor_of, targets_of
-from dagster_ray.kuberay._collector.facts import Rules
+from dagster_ray.kuberay._collector.facts import Rules, StepRef
 from dagster_ray.kuberay._collector.report import Report
 from dagster_ray.kuberay._collector.settings import Given, Settings, interval_seconds
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
@@ -17,7 +17,7 @@ TARGETS = targets_of(["a", "b"], "own")
 
 
 def test_a_cursor_reads_back_as_it_was_written() -> None:
-    cursor = Cursor({"rayjobs/a": "token", "rayclusters/b": ""}, frozenset({"rayjobs/a"}))
+    cursor = Cursor({"rayjobs/a": "token", "rayclusters/b": ""}, frozenset({"rayjobs/a"}), "run-7", ("old", "new"))
     assert cursor_of(cursor.text()) == cursor
 
 
@@ -28,6 +28,38 @@ def test_a_cursor_reads_back_as_it_was_written() -> None:
 )
 def test_a_cursor_that_cannot_be_read_begins_anew(text: str | None) -> None:
     assert cursor_of(text) == Cursor()
+
+
+def marks(count: int) -> tuple[str, ...]:
+    return tuple(StepRef(str(number), STEP).mark for number in range(count))
+
+
+def test_a_cursor_remembers_the_newest_answers() -> None:
+    found = cursor_of(Cursor(succeeded=marks(5000)).text())
+    assert 500 < len(found.succeeded) <= 1000
+    assert found.succeeded == marks(5000)[-len(found.succeeded) :]
+
+
+@pytest.mark.parametrize("lists", [1, 30, 300, 3000])
+def test_a_cursor_stays_under_32_kib_and_is_never_lost_as_a_whole(lists: int) -> None:
+    places = {f"rayclusters/team-{number}": "t" * 900 for number in range(lists)}
+    cursor = Cursor(places, frozenset(places), "r" * 100_000, marks(5000))
+    text = cursor.text()
+    assert len(text) < 32 * 1024
+    found = cursor_of(text)
+    assert found.asked == "r" * 64
+    assert len(found.places) >= min(lists, 30)
+    assert set(found.places.items()) <= set(places.items())
+    assert found.places[f"rayclusters/team-{lists - 1}"]
+    if lists == 1:
+        assert (found.places, found.failed) == (places, frozenset(places))
+        assert found.succeeded[-1] == marks(5000)[-1]
+
+
+def test_runs_take_turns() -> None:
+    runs = ["a", "b", "c", "d"]
+    assert sorted(runs, key=Cursor(asked="b").turn) == ["c", "d", "a", "b"]
+    assert sorted(runs, key=Cursor().turn) == runs
 
 
 def test_unfinished_lists_come_first_and_failed_ones_last() -> None:
@@ -63,18 +95,24 @@ ENVIRON = {
     f"{PREFIX}RUN_GRACE_SECONDS": "32",
     f"{PREFIX}PIPES_GRACE_SECONDS": "33.5",
     f"{PREFIX}WAITING_SECONDS": "34",
+    "DAGSTER_RAY_INSTANCE_ID": " ours ",
 }
 
 
 def test_everything_can_come_from_the_environment() -> None:
-    expected = Settings(("a", "b"), "/kube", "other", Rules(30, 31, 32, 33.5, 34))
+    expected = Settings(("a", "b"), "/kube", "other", Rules(30, 31, 32, 33.5, 34), "ours")
     assert Given().settings(ENVIRON) == expected
     assert Given().settings({}) == Settings()
 
 
 def test_an_argument_wins() -> None:
-    given = Given(["c"], "/mine", "mine", {"grace_seconds": 0.0, "waiting_seconds": None})
-    assert given.settings(ENVIRON) == Settings(("c",), "/mine", "mine", Rules(0, 31, 32, 33.5, 34))
+    given = Given(["c"], "/mine", "mine", {"grace_seconds": 0.0, "waiting_seconds": None}, "mine")
+    assert given.settings(ENVIRON) == Settings(("c",), "/mine", "mine", Rules(0, 31, 32, 33.5, 34), "mine")
+
+
+def test_an_id_that_is_blank_is_refused() -> None:
+    with pytest.raises(InvalidSpecError, match="instance_id"):
+        Given(instance_id=" ").check()
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])

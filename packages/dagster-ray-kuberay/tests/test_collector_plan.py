@@ -1,5 +1,6 @@
 """What the collector may delete, and why it keeps the rest: every rule as a row."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +13,11 @@ from dagster_ray.kuberay._collector.facts import Ask, Facts, Keep, Remove, Rules
 from dagster_ray.kuberay._collector.manual_rules import plan_by_hand
 from dagster_ray.kuberay._collector.plan import judge, plan, run_ids
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
-from dagster_ray.kuberay._sharing.locks import time_text
+from dagster_ray.kuberay._kubernetes.times import time_text
 
 RULES = Rules()
 STEP_REF = StepRef(RUN, STEP)
+CANCELED = Facts(INSTANCE, {RUN: RunFacts(is_finished=True, seconds_since_end=7200, was_canceled=True)})
 IN_PROGRESS = Facts(INSTANCE, {RUN: RunFacts(is_finished=False)})
 FAILED = Facts(INSTANCE, {RUN: RunFacts(is_finished=True, seconds_since_end=7200)})
 SUCCEEDED = Facts(INSTANCE, {RUN: RunFacts(is_finished=True, succeeded=True, seconds_since_end=7200)})
@@ -26,7 +28,17 @@ NOT_ASKED = Facts(INSTANCE)
 
 
 def with_step(facts: Facts, state: StepState | None) -> Facts:
-    return Facts(facts.instance_id, facts.runs, {STEP_REF: state})
+    return replace(facts, steps={STEP_REF: state})
+
+
+def with_own_id(facts: Facts) -> Facts:
+    return replace(facts, has_own_id=True)
+
+
+ALIVE_UNKNOWN, ALIVE_FINISHED = (
+    f"keep: its run is {state} here, but it shows life: another Dagster instance may have a copy of this database"
+    for state in ("not known", "finished")
+)
 
 
 def verdict(kind: Any, found: dict[str, Any], facts: Facts, rules: Rules = RULES) -> str:
@@ -141,7 +153,22 @@ RUN_SCOPED: dict[str, tuple[dict[str, Any], Facts, str]] = {
         IN_PROGRESS,
         "keep: its run is in progress",
     ),
-    "the run is finished": (obj(labels=FOR_RUN, age=1), SUCCEEDED, "delete: its run is finished, and no lock is live"),
+    "the run is finished": (obj(labels=FOR_RUN), SUCCEEDED, "delete: its run is finished, and no lock is live"),
+    "the run is finished, and a lock of a step that was killed has ended since": (
+        obj(labels=FOR_RUN, annotations=lock(-9, ttl=7200)),
+        SUCCEEDED,
+        "delete: its run is finished, and no lock is live",
+    ),
+    "the run is finished here, and a lock was renewed after that": (
+        obj(labels=FOR_RUN, annotations=lock(-9)),
+        SUCCEEDED,
+        ALIVE_FINISHED,
+    ),
+    "the run is not known here, and a lock was renewed within an hour": (
+        obj(labels=FOR_RUN, annotations=lock(-9)),
+        GONE,
+        ALIVE_UNKNOWN,
+    ),
     "the run has just ended, which needs no grace: no step is left": (
         obj(labels=FOR_RUN),
         JUST_FAILED,
@@ -297,11 +324,11 @@ def test_the_raycluster_of_one_step_while_its_run_goes_on(found: dict[str, Any],
 
 def test_a_lock_keeps_a_cluster_that_is_not_shared_too() -> None:
     assert verdict(RAYCLUSTERS, obj(labels=ALWAYS, annotations=lock(1)), GONE) == "keep: a step holds a lock"
-    assert verdict(RAYCLUSTERS, obj(labels=ALWAYS, annotations=lock(-1)), GONE).startswith("delete")
+    assert verdict(RAYCLUSTERS, obj(labels=ALWAYS, annotations=lock(-1)), with_own_id(GONE)).startswith("delete")
 
 
 def test_a_new_object_of_a_run_that_is_gone_stays_for_a_while() -> None:
-    assert verdict(RAYCLUSTERS, obj(labels=ALWAYS, age=119), GONE) == "keep: its run has just ended"
+    assert verdict(RAYCLUSTERS, obj(labels=ALWAYS, age=119), with_own_id(GONE)) == "keep: its run has just ended"
 
 
 PIPES = {**ALWAYS, "dagster/pipes-call": "k"}
@@ -333,7 +360,11 @@ RAYJOBS_TABLE: dict[str, tuple[dict[str, Any], Facts, str]] = {
         FAILED,
         "delete: its run is finished",
     ),
-    "Running although the run is over": (job("Running", ALWAYS, job_id="1"), FAILED, "delete: its run is finished"),
+    "Running although the run has succeeded": (
+        job("Running", ALWAYS, job_id="1"),
+        SUCCEEDED,
+        "delete: its run is finished",
+    ),
     "Running in a run": (job("Running", ALWAYS, job_id="1"), with_step(IN_PROGRESS, "FAILURE"), PROGRESS),
     "Waiting in a run, not for long": (job("Waiting", ALWAYS, waited=3600), IN_PROGRESS, PROGRESS),
     "Waiting in a run for long: it depends on the step": (job("Waiting", ALWAYS), IN_PROGRESS, "ask"),
@@ -360,7 +391,7 @@ RAYJOBS_TABLE: dict[str, tuple[dict[str, Any], Facts, str]] = {
     ),
     "Waiting with a job id": (job("Waiting", ALWAYS, job_id="1"), with_step(IN_PROGRESS, "FAILURE"), PROGRESS),
     "queued in a run": (job("Suspended", ALWAYS, suspend=True), with_step(IN_PROGRESS, "FAILURE"), PROGRESS),
-    "queued after the run": (job("Suspended", ALWAYS, suspend=True), FAILED, "delete: its run is finished"),
+    "queued after the run": (job("Suspended", ALWAYS, suspend=True), CANCELED, "delete: its run is finished"),
     "seen by no operator in a run": (job("", ALWAYS), with_step(IN_PROGRESS, "FAILURE"), PROGRESS),
     "Waiting after a run that has succeeded, for long": (
         job("Waiting", ON_EXCEPTION),
@@ -374,17 +405,17 @@ RAYJOBS_TABLE: dict[str, tuple[dict[str, Any], Facts, str]] = {
     ),
     "Waiting after a run, and the operator will end it": (
         job("Waiting", ON_EXCEPTION, waited=659, operator_seconds=660),
-        FAILED,
+        with_own_id(FAILED),
         "keep: the operator ends it by its own deadline",
     ),
     "Waiting after a run, and the operator should have ended it": (
         job("Waiting", ON_EXCEPTION, waited=660, operator_seconds=660),
-        with_step(FAILED, "FAILURE"),
+        with_step(with_own_id(FAILED), "FAILURE"),
         "delete: its run is finished, and its step did not succeed",
     ),
     "Waiting after a run, and always wins over the operator's deadline": (
         job("Waiting", ALWAYS, waited=300, operator_seconds=660),
-        FAILED,
+        with_own_id(FAILED),
         "delete: its run is finished",
     ),
     "of Pipes, and a re-execution may follow it": (
@@ -395,7 +426,7 @@ RAYJOBS_TABLE: dict[str, tuple[dict[str, Any], Facts, str]] = {
     "of Pipes, and an hour has passed": (job("Running", PIPES, job_id="1"), FAILED, "delete: its run is finished"),
     "of Pipes, and its run is gone, so that nothing can follow it": (
         job("Running", PIPES, job_id="1", waited=130),
-        GONE,
+        with_own_id(GONE),
         "delete: its run was deleted from Dagster",
     ),
 }
@@ -427,8 +458,9 @@ def test_a_plan_has_every_object_once_and_names_what_it_deletes() -> None:
         ("shared", "Foreground"),
         ("old", "Foreground"),
     ]
-    assert {one.what.name for one in made.keeps} == {"held", "asked"}
+    assert ({one.what.name for one in made.keeps}, {one.what.name for one in made.undecided}) == ({"held"}, {"asked"})
     assert made.asks == {STEP_REF}
+    assert made.with_undecided_kept().keeps[-1].because == "run storage could not be asked for its step"
     spared = made.sparing({("default", "old"), ("elsewhere", "shared")}, "it is used")
     assert [one.what.name for one in spared.deletes] == ["shared"]
     assert [(one.what.name, one.because) for one in spared.keeps][-1] == ("old", "it is used")

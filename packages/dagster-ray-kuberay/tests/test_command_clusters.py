@@ -170,11 +170,17 @@ def test_gc_knows_runs_where_dagster_is_configured(simulator: Simulator, tmp_pat
     from dagster_ray.core import instance_id_of
 
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        own = labels(instance=instance_id_of(instance), policy="always")
-    simulator.store.create("rayclusters", raycluster("of-a-deleted-run", own))
-    environ: dict[str, str | None] = {"DAGSTER_HOME": str(tmp_path), "DAGSTER_RAY_CLEANUP_RUN_GRACE_SECONDS": "0"}
+        shared_id = labels(instance=instance_id_of(instance), policy="always")
+    simulator.store.create("rayclusters", raycluster("of-a-deleted-run", labels(instance="ours", policy="always")))
+    simulator.store.create("rayclusters", raycluster("of-a-copy", shared_id))
+    environ: dict[str, str | None] = {
+        "DAGSTER_HOME": str(tmp_path),
+        "DAGSTER_RAY_CLEANUP_RUN_GRACE_SECONDS": "0",
+        "DAGSTER_RAY_INSTANCE_ID": "ours",
+    }
     printed = verb(simulator, "gc", "--yes", environ=environ)
     assert "deleted  RayCluster default/of-a-deleted-run: its run was deleted from Dagster" in printed.out
+    assert "kept  RayCluster default/of-a-copy: has the id of this instance's run storage" in printed.out
 
 
 def test_both_flags_are_wrong_usage(simulator: Simulator) -> None:

@@ -13,11 +13,11 @@ from dagster_ray.kuberay._kubernetes.answers import error_of, parsed
 from dagster_ray.kuberay._kubernetes.errors import InvalidObjectError
 from dagster_ray.kuberay._kubernetes.fields import port_number
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
+from dagster_ray.kuberay._kubernetes.times import time_of
 from dagster_ray.kuberay._kubernetes.watch import WatchState
 from dagster_ray.kuberay._operator_rules.runtime_env_yaml import runtime_env_fault
 from dagster_ray.kuberay._pipes.attempts import ATTEMPT_ANNOTATION, CALL_LABEL, Choice, choose_rayjob
 from dagster_ray.kuberay._pipes.job import read_call
-from dagster_ray.kuberay._sharing.locks import time_of
 from dagster_ray.kuberay._spec.file import parse_spec
 from dagster_ray.kuberay._spec.pod_templates import with_head_ports
 from dagster_ray.kuberay._status.cluster_state import Head, head_of_status, ports_of_service, service_differs_from_pod

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._sharing.locks import Lock, UnreadableLock, ends_at, live_locks, locks_of, read_lock, time_of
+from dagster_ray.kuberay._kubernetes.times import time_of
+from dagster_ray.kuberay._sharing.locks import Lock, UnreadableLock, ends_at, live_locks, locks_of, read_lock
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LOCK = Lock("a1", "run", "step", NOON, NOON, 600)

@@ -18,7 +18,13 @@ from dagster_ray.core._outcome import is_interrupt
 from dagster_ray.core._phases import CleanupPolicy, StepOutcome
 from dagster_ray.core._protocol import RayResource, require_ray_resource
 from dagster_ray.core._resource import BaseRayResource
-from dagster_ray.core._run_identity import ImageCandidates, identity_of, image_candidates, instance_id_of
+from dagster_ray.core._run_identity import (
+    ImageCandidates,
+    configured_instance_id,
+    identity_of,
+    image_candidates,
+    instance_id_of,
+)
 from dagster_ray.core._run_phases import run_phases
 from dagster_ray.core._signals import interrupts_deferred, lost_interrupts_raised
 from dagster_ray.core._startup_event import startup_metadata
@@ -43,6 +49,7 @@ __all__ = [
     "StepOutcome",
     "StrictConfig",
     "check_ray_resources",
+    "configured_instance_id",
     "identity_of",
     "image_candidates",
     "installed_backends",

@@ -54,7 +54,8 @@ class Identity:
         code_location: The code location of the run's job. None for runs that the command line started.
         git_sha: The commit of the code location, where the deployment tells it.
         deployment: The Dagster deployment.
-        instance_id: The id of the Dagster instance's run storage. None where the storage does not tell it.
+        instance_id: The id of the Dagster instance: its own, if it was given one, otherwise that of its run storage.
+            None if neither is known.
         job: The run's job.
         asset_keys: The assets of the step, as text with `/` between the parts.
         partition_key: The run's partition.

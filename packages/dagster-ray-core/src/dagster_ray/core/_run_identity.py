@@ -10,6 +10,7 @@ import dagster as dg
 from dagster_ray.core._dagster_context import DagsterContext, log_of, run_of, step_key_of
 from dagster_ray.core._identity import Identity
 
+INSTANCE_ID_VARIABLE = "DAGSTER_RAY_INSTANCE_ID"
 _RETRIES = {dg.DagsterEventType.STEP_RESTARTED, dg.DagsterEventType.STEP_UP_FOR_RETRY}
 
 
@@ -52,12 +53,30 @@ def _attempt(context: DagsterContext, run_id: str, step_key: str | None) -> int:
     return max(types.count(kind) for kind in _RETRIES)
 
 
-def instance_id_of(instance: dg.DagsterInstance | None) -> str | None:
-    """Return the id of an instance's run storage, by which its runs are told from those of another instance.
+def configured_instance_id(environ: Mapping[str, str] | None = None) -> str | None:
+    """Return the id that `DAGSTER_RAY_INSTANCE_ID` gives the Dagster instance; None if it is unset or blank.
 
-    A storage that Dagster+ or a third party provides need not have one (dagster/_core/storage/runs/sql_run_storage.py
-    has).
+    Args:
+        environ: The environment. None: that of this process.
     """
+    environment = os.environ if environ is None else environ
+    return environment.get(INSTANCE_ID_VARIABLE, "").strip() or None
+
+
+def instance_id_of(instance: dg.DagsterInstance | None, environ: Mapping[str, str] | None = None) -> str | None:
+    """Return the id that distinguishes the runs of a Dagster instance from those of other instances.
+
+    This is `DAGSTER_RAY_INSTANCE_ID` if it is set, otherwise the id of the run storage. A copy of a database has the
+    storage id of its original, so only the variable distinguishes the two. A storage of Dagster+ or of a third party
+    may have no id (dagster/_core/storage/runs/sql_run_storage.py has one).
+
+    Args:
+        instance: The instance. None: only the environment is read.
+        environ: The environment. None: that of this process.
+    """
+    configured = configured_instance_id(environ)
+    if configured is not None:
+        return configured
     read = getattr(getattr(instance, "run_storage", None), "get_run_storage_id", None)
     if read is None:
         return None
@@ -111,7 +130,7 @@ def identity_of(
         code_location=info.get("dagster/code-location") or run.tags.get("dagster/code_location"),
         git_sha=git_sha,
         deployment=deployment,
-        instance_id=instance_id_of(context.instance),
+        instance_id=instance_id_of(context.instance, environment),
         job=run.job_name,
         asset_keys=_asset_keys(context, run, step_key),
         partition_key=info.get("dagster/partition"),

@@ -13,7 +13,12 @@ RUN_LABEL = "dagster/run-id"
 STEP_LABEL = "dagster/step-key"
 RESOURCE_LABEL = "dagster/resource-key"
 INSTANCE_LABEL = "dagster/instance-id"
-"""The id of the Dagster instance's run storage: whether a run that is not found there was deleted, or is another's."""
+"""The id of the Dagster instance: its own if it was given one, otherwise that of its run storage."""
+
+ALIVE_ANNOTATION = "dagster/alive-at"
+"""When a step that has the object for itself last showed that it lives, by the API server's clock."""
+ALIVE_SECONDS = 600.0
+"""How often a step renews that annotation on a RayCluster. On a RayJob it is written once, with the driver's job id."""
 
 CLEANUP_LABEL = "dagster/cleanup"
 """The lifecycle's cleanup policy of an object that one step has for itself: always, on_exception or never."""

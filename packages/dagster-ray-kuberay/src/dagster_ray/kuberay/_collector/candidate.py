@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 from dagster_ray.core import Identity
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, text
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS, Kind
+from dagster_ray.kuberay._kubernetes.times import time_of
 from dagster_ray.kuberay._labels import (
+    ALIVE_ANNOTATION,
     CLEANUP_LABEL,
     INSTANCE_LABEL,
     MANAGED_BY,
@@ -19,7 +21,7 @@ from dagster_ray.kuberay._labels import (
     STEP_LABEL,
 )
 from dagster_ray.kuberay._pipes.attempts import CALL_LABEL
-from dagster_ray.kuberay._sharing.locks import AnyLock, locks_of, time_of
+from dagster_ray.kuberay._sharing.locks import AnyLock, locks_of
 from dagster_ray.kuberay._spec.manifests import CLUSTER_KEY
 
 ORIGIN_LABEL = "ray.io/originated-from-crd"
@@ -29,6 +31,8 @@ SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY},{ORIGIN_LABEL}!={RAYJOBS.kind}"
 
 _OVER = {"Complete", "Failed"}
 _WAITING = {"Initializing", "Waiting"}
+_QUEUED = {"Suspended", "Suspending"}
+_REFUSED = "ValidationFailed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,18 @@ class JobFacts:
         waits: Whether its cluster is there or comes, and no job id was written.
         waits_since: When the wait began: `status.startTime`, else when it was created.
         operator_ends_at: When the operator gives the wait up by itself (KubeRay 1.6 and later); None if never.
+        has_driver: Whether it has a job id and, as far as the operator has seen, its driver still runs.
+        is_queued: Whether it is suspended, so that it has no pods.
+        is_refused: Whether the operator refuses its spec and never touches it again.
     """
 
     is_over: bool
     waits: bool
     waits_since: datetime | None
     operator_ends_at: datetime | None
+    has_driver: bool = False
+    is_queued: bool = False
+    is_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,7 @@ class Candidate:
         locks: All locks on it.
         created_at: When it was created, by the API server's clock.
         job: What only a RayJob has.
+        alive_at: When its step last showed that it lives, by the API server's clock; None if it never did.
     """
 
     kind: Kind
@@ -92,6 +103,7 @@ class Candidate:
     locks: tuple[AnyLock, ...]
     created_at: datetime | None
     job: JobFacts | None
+    alive_at: datetime | None = None
 
     @property
     def label(self) -> str:
@@ -128,12 +140,13 @@ def candidate_of(kind: Kind, obj: Manifest) -> Candidate:
         locks=locks_of(obj),
         created_at=created_at,
         job=_job_facts(obj, created_at) if kind == RAYJOBS else None,
+        alive_at=time_of(at(metadata, "annotations", ALIVE_ANNOTATION)),
     )
 
 
 def selected_cluster(rayjob: Manifest) -> str | None:
     """Return the name of the RayCluster that a RayJob runs on without having made it, while the RayJob is not over."""
-    if text(rayjob, "status", "jobDeploymentStatus") in {*_OVER, "ValidationFailed"}:
+    if text(rayjob, "status", "jobDeploymentStatus") in {*_OVER, _REFUSED}:
         return None
     name = at(rayjob, "spec", "clusterSelector", CLUSTER_KEY)
     return name if isinstance(name, str) and name else None
@@ -168,6 +181,9 @@ def _job_facts(obj: Manifest, created_at: datetime | None) -> JobFacts:
         waits=word in _WAITING and not spec.get("jobId"),
         waits_since=started_at or created_at,
         operator_ends_at=ends_at,
+        has_driver=word not in {*_OVER, _REFUSED} and bool(spec.get("jobId") or status.get("jobId")),
+        is_queued=word in _QUEUED or spec.get("suspend") is True,
+        is_refused=word == _REFUSED,
     )
 
 

@@ -1,12 +1,17 @@
 """Goes through lists of RayClusters and RayJobs and deletes what a plan says. Thin: decisions are in the plan.
 
-Never more than one page of objects is held. Every delete names uid and resourceVersion, so that an object which has
-changed since it was listed, for example by a lock, stays.
+What is cheap comes first: of each page the objects that locks decide about, then those that runs decide about, which
+Dagster's storage tells by the hundred. Steps are asked for after all lists, since the storage tells them for one run at
+a time; who had no turn has the first one in the next tick.
+
+Never more than one page of objects is held, and the few facts of objects that wait for their step. Every delete names
+uid and resourceVersion, so that an object which has changed since it was listed, for example by a lock, stays.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,10 +19,10 @@ from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._collector.candidate import SELECTOR, Candidate, candidate_of, selected_cluster
 from dagster_ray.kuberay._collector.cursor import Cursor, Target
-from dagster_ray.kuberay._collector.facts import Facts
-from dagster_ray.kuberay._collector.plan import Delete, Plan, run_ids
+from dagster_ray.kuberay._collector.facts import Facts, RunFacts
+from dagster_ray.kuberay._collector.plan import NO_TURN, Delete, Plan, Undecided, run_ids
 from dagster_ray.kuberay._collector.report import Report
-from dagster_ray.kuberay._collector.runs import RunReader
+from dagster_ray.kuberay._collector.runs import RunReader, StorageSilentError
 from dagster_ray.kuberay._kubernetes.errors import (
     ConflictError,
     ForbiddenError,
@@ -39,6 +44,12 @@ _CALL_SECONDS = 10.0
 # Once the API server has failed to answer, every other call would wait as long as the first.
 _SHORTER_AFTER_FAILURE = 5
 _MOST_FAILED_DELETES = 5
+_MOST_FAILED_QUERIES = 5
+_MOST_WAITING = 5000
+# With less time left a query is not begun: that it was cut off would say nothing about the storage.
+_LEAST_QUERY_SECONDS = 1.0
+# What is left of a tick for steps when the lists alone would take all of it.
+_SHARE_OF_STEPS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +90,12 @@ class Collector:
         self._call_seconds = work.call_seconds
         self._failed: set[str] = set()
         self._error: DagsterRayError | None = None
+        self._cursor = Cursor()
+        self._nothing = reader.nothing
+        self._failed_queries = 0
+        self._failed_deletes: Counter[str] = Counter()
+        self._waiting: list[tuple[Target, Undecided]] = []
+        self._runs: dict[str, RunFacts | None] = {}
         self.report = Report(is_trial=work.dry_run)
 
     def run(self, targets: Sequence[Target], cursor: Cursor) -> Cursor:
@@ -87,22 +104,29 @@ class Collector:
         Raises:
             DagsterRayError: No list could be read at all; the first reason.
         """
+        self._cursor = cursor
+        self._nothing = replace(self._reader.nothing, succeeded=frozenset(cursor.succeeded))
         places: dict[str, str] = {}
         for target in cursor.order(targets):
             place: str | None = cursor.places.get(target.key, "")
-            if not self._deadline.is_over():
+            if not self._lists_are_over():
                 place = self._collect(target, place or "")
             if place is not None:
                 places[target.key] = place
                 self.report.unfinished.append(target.label)
         if self._error is not None and not self._listed:
             raise self._error
-        return Cursor(places, frozenset(self._failed))
+        asked, succeeded = self._decide_by_steps()
+        return Cursor(places, frozenset(self._failed), asked, (*cursor.succeeded, *succeeded))
+
+    def _lists_are_over(self) -> bool:
+        kept_back = self._deadline.budget_seconds * _SHARE_OF_STEPS if self._waiting else 0.0
+        return self._deadline.remaining_seconds() <= kept_back
 
     def _collect(self, target: Target, place: str) -> str | None:
         """Go through one list; return the page to go on with, None if there is none."""
         began_again = False
-        while not self._deadline.is_over():
+        while not self._lists_are_over():
             try:
                 more = self._page(target, place)
             except GoneError as error:
@@ -153,21 +177,87 @@ class Collector:
         del listing  # the objects themselves are not needed any more
         names = self._work.names
         chosen = [one for one in candidates if names is None or one.name in names]
-        plan = self._planned(target, chosen, now)
-        if not self._carry_out(target, plan):
-            return place
+        return more if self._settle(target, chosen, now) else place
+
+    def _settle(self, target: Target, candidates: Sequence[Candidate], now: datetime) -> bool:
+        """Deal with the objects of a page; return whether nothing of it is left but what waits for steps."""
+        by_run = [one for one in candidates if run_ids([one])]
+        first = self._sparing(
+            target, self._work.plan([one for one in candidates if not run_ids([one])], self._nothing, now)
+        )
+        if not self._carry_out(target, first):
+            return False
+        second = Plan((), ())
+        if by_run:
+            facts = self._facts(lambda: self._reader.runs(run_ids(by_run), self._deadline), self._nothing)
+            second = self._sparing(
+                target, self._work.plan(by_run, replace(facts, succeeded=self._nothing.succeeded), now)
+            )
+            if not self._carry_out(target, second):
+                return False
+            self._runs |= {one.what.run_id or "": facts.runs.get(one.what.run_id or "") for one in second.undecided}
+        self._note_kept(first)
+        self._note_kept(second)
+        self._wait_for_steps(target, second.undecided)
+        return True
+
+    def _note_kept(self, plan: Plan) -> None:
         for kept in plan.keeps:
             self.report.note_kept(kept.what, kept.because)
-        return more
+
+    # What steps decide
+
+    def _wait_for_steps(self, target: Target, undecided: Sequence[Undecided]) -> None:
+        """Remember what waits for its step. Of too many those stay whose turn comes first."""
+        self._waiting += [(target, one) for one in undecided]
+        if len(self._waiting) > _MOST_WAITING:
+            self._waiting.sort(key=lambda one: self._cursor.turn(one[1].step.run_id))
+            for _, one in self._waiting[_MOST_WAITING:]:
+                self.report.note_kept(one.what, NO_TURN)
+            del self._waiting[_MOST_WAITING:]
+
+    def _decide_by_steps(self) -> tuple[str, list[str]]:
+        """Ask for steps as long as there is time, run by run; delete what that decides.
+
+        Returns:
+            The run that was the last to be asked for, if others had no turn; and marks of steps that have succeeded.
+        """
+        by_run: dict[str, list[tuple[Target, Undecided]]] = {}
+        for target, one in self._waiting:
+            by_run.setdefault(one.step.run_id, []).append((target, one))
+        asked, succeeded, turns = "", list[str](), sorted(by_run, key=self._cursor.turn)
+        for place, run_id in enumerate(turns):
+            if not self._may_ask():
+                for later in turns[place:]:
+                    for _, one in by_run[later]:
+                        self.report.note_kept(one.what, NO_TURN)
+                self.report.unfinished.append(f"the steps of {len(turns) - place} runs")
+                return asked or self._cursor.asked, succeeded
+            succeeded += self._decide_run(by_run[run_id])
+            asked = run_id
+        return "", succeeded
+
+    def _decide_run(self, waiting: Sequence[tuple[Target, Undecided]]) -> list[str]:
+        """Ask for the steps of one run, and carry out what follows; return marks of steps that have succeeded."""
+        asks = [one.step for _, one in waiting]
+        known = replace(self._nothing, runs={step.run_id: self._runs.get(step.run_id) for step in asks})
+        facts = self._facts(lambda: self._reader.steps(known, asks, self._deadline), known)
+        for target, one in waiting:
+            plan = self._work.plan([one.what], facts, self._api.server_time()).with_undecided_kept()
+            plan = self._sparing(target, plan)
+            if not self._carry_out(target, plan):
+                self.report.note_kept(one.what, "was left when the time was over")
+            self._note_kept(plan)
+        return sorted({step.mark for step in asks if facts.steps.get(step) == "SUCCESS"} - self._nothing.succeeded)
+
+    def _may_ask(self) -> bool:
+        least = min(_LEAST_QUERY_SECONDS, self._deadline.budget_seconds / 20)
+        return self._deadline.remaining_seconds() > least and self._failed_queries < _MOST_FAILED_QUERIES
 
     # What the plan is made of
 
-    def _planned(self, target: Target, candidates: Sequence[Candidate], now: datetime) -> Plan:
-        facts = self._facts(lambda: self._reader.runs(run_ids(candidates)), self._reader.nothing)
-        plan = self._work.plan(candidates, facts, now)
-        if plan.asks:
-            facts = self._facts(lambda: self._reader.steps(facts, plan.asks), facts)
-            plan = self._work.plan(candidates, facts, now)
+    def _sparing(self, target: Target, plan: Plan) -> Plan:
+        """Return the plan without deletes of RayClusters that a RayJob runs on without having made them."""
         if not (self._work.spares_selected and any(one.what.kind == RAYCLUSTERS for one in plan.deletes)):
             return plan
         if target.namespace not in self._selected:
@@ -179,12 +269,16 @@ class Collector:
         return plan.sparing(everything, "it could not be asked whether a RayJob runs on it")
 
     def _facts(self, ask: Callable[[], Facts], otherwise: Facts) -> Facts:
-        """Ask run storage; what it does not tell keeps objects."""
+        """Ask run storage; what it does not tell keeps objects. One that is silent is not asked again in this tick."""
+        if not self._may_ask():
+            return otherwise
         try:
             return ask()
         except Exception as error:  # noqa: BLE001 - any storage can sit behind it, and locks decide without it
+            self._failed_queries += _MOST_FAILED_QUERIES if isinstance(error, StorageSilentError) else 1
             self._log.warning("Dagster's storage could not be asked.", exc_info=True)
-            self.report.note_failure(f"Dagster's storage could not be asked: {type(error).__name__}")
+            why = str(error) if isinstance(error, StorageSilentError) else type(error).__name__
+            self.report.note_failure(f"Dagster's storage could not be asked: {why}")
             return otherwise
 
     def _selected_clusters(self, namespace: str | None) -> frozenset[tuple[str, str]] | None:
@@ -215,14 +309,13 @@ class Collector:
 
     def _carry_out(self, target: Target, plan: Plan) -> bool:
         """Delete what the plan says; return whether the page is done with."""
-        failed = 0
         for delete in plan.deletes:
             if self._deadline.is_over():
                 return False
-            if failed >= _MOST_FAILED_DELETES:
+            if self._failed_deletes[target.key] >= _MOST_FAILED_DELETES:
                 self.report.note_kept(delete.what, "was left when other deletes had failed")
             elif not self._delete(delete):
-                failed += 1
+                self._failed_deletes[target.key] += 1
                 self._failed.add(target.key)
         return True
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from dagster_ray.kuberay._kubernetes.fields import json_of, mapping
@@ -10,7 +10,10 @@ from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, Kind
 
 EVERYWHERE = "*"
 _VERSION = 1
-_LIMIT = 65536
+_LIMIT_BYTES = 32 * 1024
+_READ_LIMIT = 2 * _LIMIT_BYTES
+_MOST_REMEMBERED = 1000
+_ASKED_CHARACTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +57,20 @@ class Cursor:
         places: Lists that were not finished, by the key of their target: the token of the page to go on with; "" is
             the first one.
         failed: Keys of lists that errors have ended.
+        asked: The run whose steps were asked for last, if the tick had no time for the rest: the next one goes on after
+            it. Empty: from the first.
+        succeeded: Marks of steps that have succeeded, which is final, the oldest first.
     """
 
     places: Mapping[str, str] = field(default_factory=dict[str, str])
     failed: frozenset[str] = frozenset()
+    asked: str = ""
+    succeeded: tuple[str, ...] = ()
+
+    def turn(self, run_id: str) -> tuple[bool, str]:
+        """Return a key that sorts runs by their turn: those after the one that was asked last come first."""
+        short = run_id[:_ASKED_CHARACTERS]
+        return short <= self.asked, short
 
     def order(self, targets: Sequence[Target]) -> list[Target]:
         """Return the lists in their order for a tick.
@@ -68,18 +81,49 @@ class Cursor:
         return sorted(targets, key=lambda one: (one.key in self.failed, one.key not in self.places))
 
     def text(self) -> str:
-        """Return it as Dagster keeps it."""
-        value = {"version": _VERSION, "places": dict(self.places), "failed": sorted(self.failed)}
-        return json.dumps(value, sort_keys=True)
+        """Return it as Dagster keeps it, in less than 32 KiB.
+
+        What does not fit is dropped, the oldest first: remembered answers, then what failed, then places. All of these
+        only save work.
+        """
+        cursor = self
+        while len(text := cursor._json()) >= _LIMIT_BYTES:
+            cursor = cursor._smaller()
+        return text
+
+    def _json(self) -> str:
+        value: dict[str, object] = {"version": _VERSION, "places": dict(self.places), "failed": sorted(self.failed)}
+        if self.asked:
+            value["asked"] = self.asked[:_ASKED_CHARACTERS]
+        if self.succeeded:
+            value["succeeded"] = list(self.succeeded[-_MOST_REMEMBERED:])
+        return json.dumps(value)
+
+    def _smaller(self) -> "Cursor":
+        if self.succeeded:
+            known = self.succeeded[-_MOST_REMEMBERED:]
+            return replace(self, succeeded=known[1 + len(known) // 8 :])
+        if self.failed:
+            return replace(self, failed=frozenset())
+        if self.places:
+            return replace(self, places=dict(list(self.places.items())[1:]))
+        return replace(self, asked="")
 
 
 def cursor_of(text: str | None) -> Cursor:
     """Return the cursor that a text describes; a new one where it cannot be read, as after an upgrade."""
-    value = mapping(json_of(text) if text and len(text) <= _LIMIT else None)
+    value = mapping(json_of(text) if text and len(text) <= _READ_LIMIT else None)
     if value.get("version") != _VERSION:
         return Cursor()
-    places, failed = mapping(value.get("places")), value.get("failed")
+    asked = value.get("asked")
     return Cursor(
-        {str(key): token for key, token in places.items() if isinstance(token, str)},
-        frozenset(str(key) for key in cast("list[object]", failed)) if isinstance(failed, list) else frozenset(),
+        {str(key): token for key, token in mapping(value.get("places")).items() if isinstance(token, str)},
+        frozenset(_texts(value.get("failed"))),
+        asked if isinstance(asked, str) else "",
+        _texts(value.get("succeeded")),
     )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """Return the texts of a list."""
+    return tuple(str(one) for one in cast("list[object]", value)) if isinstance(value, list) else ()

@@ -1,13 +1,13 @@
 """What the collector knows beside the objects: rules, runs, and steps. Pure."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Literal, TypeAlias
 
-from dagster_ray.kuberay._collector.candidate import Candidate
-
 StepState: TypeAlias = Literal["SUCCESS", "FAILURE", "SKIPPED", "IN_PROGRESS"]
+
+_MARK_CHARACTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,16 @@ class RunFacts:
     """What run storage says of a run.
 
     Attributes:
-        is_finished: Whether it has succeeded, failed, or was cancelled.
+        is_finished: Whether it has succeeded, failed, or was canceled.
         succeeded: Whether it has succeeded.
         seconds_since_end: By Dagster's clock. None while it is in progress, and where the storage does not tell.
+        was_canceled: Whether it was canceled.
     """
 
     is_finished: bool
     succeeded: bool = False
     seconds_since_end: float | None = None
+    was_canceled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,52 +59,33 @@ class StepRef:
     run_id: str
     step_key: str
 
+    @property
+    def mark(self) -> str:
+        """A short text that stands for the step in the cursor."""
+        text = f"{len(self.run_id)}:{self.run_id}{self.step_key}"
+        return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:_MARK_CHARACTERS]
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What this Dagster instance knows. What is missing in a mapping was not asked, or could not be.
 
     Attributes:
-        instance_id: The instance's own id; None where its storage has none.
+        instance_id: The id of the instance; None if nothing tells one.
         runs: Runs by id; None for one that the storage does not know.
         steps: How steps stand; None for one that the storage has nothing of.
+        has_own_id: Whether `instance_id` was given to this instance alone. The id of a run storage is not: a copy of
+            the database has it too.
+        storage_id: The id of the run storage, where that is not `instance_id`.
+        succeeded: Marks of steps that had succeeded in an earlier tick.
     """
 
     instance_id: str | None
     runs: Mapping[str, RunFacts | None] = field(default_factory=dict[str, RunFacts | None])
     steps: Mapping[StepRef, StepState | None] = field(default_factory=dict[StepRef, StepState | None])
-
-
-class Unjudged(Enum):
-    """Why a run decides nothing. The values are reasons to keep."""
-
-    NO_RUN = "was made outside of a run"
-    OTHER_INSTANCE = "belongs to a run of another Dagster instance"
-    NOT_ASKED = "run storage could not be asked for its run"
-    UNKNOWN = "its run is not known here, and no label says whose it is"
-
-
-class Gone(Enum):
-    """The run was one of this instance's and does not exist any more."""
-
-    GONE = "its run was deleted from Dagster"
-
-
-RunState: TypeAlias = RunFacts | Gone | Unjudged
-
-
-def run_state(candidate: Candidate, facts: Facts) -> RunState:
-    """Return what is known of an object's run; only a run of this instance can be said to be gone."""
-    if candidate.run_id is None:
-        return Unjudged.NO_RUN
-    if candidate.instance_id is not None and candidate.instance_id != facts.instance_id:
-        return Unjudged.OTHER_INSTANCE
-    if candidate.run_id not in facts.runs:
-        return Unjudged.NOT_ASKED
-    run = facts.runs[candidate.run_id]
-    if run is not None:
-        return run
-    return Unjudged.UNKNOWN if candidate.instance_id is None else Gone.GONE
+    has_own_id: bool = False
+    storage_id: str | None = None
+    succeeded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

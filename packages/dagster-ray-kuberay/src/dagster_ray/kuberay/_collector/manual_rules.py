@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from dagster_ray.kuberay._collector.candidate import Candidate
-from dagster_ray.kuberay._collector.facts import Facts, Gone, Keep, Remove, Unjudged, run_state
+from dagster_ray.kuberay._collector.facts import Facts, Keep, Remove
 from dagster_ray.kuberay._collector.plan import Delete, Kept, Plan, untouchable
+from dagster_ray.kuberay._collector.run_state import Gone, Unjudged, run_state
 from dagster_ray.kuberay._collector.shared_rules import IN_PROGRESS, held
 
 
@@ -30,17 +31,17 @@ def plan_by_hand(candidates: Sequence[Candidate], facts: Facts, now: datetime, *
 
 
 def _judge(candidate: Candidate, facts: Facts, now: datetime, *, even_if_locked: bool) -> Keep | Remove:
-    use = held(candidate, now) or _use_by_run(candidate, facts)
+    use = held(candidate, now) or _use_by_run(candidate, facts, now)
     if use is None:
         return Remove("nobody uses it")
     return Remove(f"it was asked for, although: {use.because}") if even_if_locked else use
 
 
-def _use_by_run(candidate: Candidate, facts: Facts) -> Keep | None:
+def _use_by_run(candidate: Candidate, facts: Facts, now: datetime) -> Keep | None:
     """Return why a run may use a cluster; only locks count for one that outlives runs."""
     if candidate.is_shared and not candidate.is_run_scoped:
         return None
-    run = run_state(candidate, facts)
+    run = run_state(candidate, facts, now)
     if isinstance(run, Unjudged):
         return None if candidate.is_shared and run is Unjudged.NO_RUN else Keep(run.value)
     return None if isinstance(run, Gone) or run.is_finished else Keep(IN_PROGRESS)

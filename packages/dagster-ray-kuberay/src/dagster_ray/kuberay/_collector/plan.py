@@ -13,6 +13,9 @@ from dagster_ray.kuberay._collector.run_rules import judge_unshared
 from dagster_ray.kuberay._collector.shared_rules import held, judge_shared
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, propagation_of
 
+NOT_ASKED = "run storage could not be asked for its step"
+NO_TURN = "there was no time to ask for its step"
+
 
 @dataclass(frozen=True, slots=True)
 class Delete:
@@ -36,18 +39,40 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Undecided:
+    """One object that stays unless the state of a step says otherwise."""
+
+    what: Candidate
+    step: StepRef
+
+    @property
+    def kept(self) -> Kept:
+        """What becomes of it as long as nobody can say how the step stands."""
+        return Kept(self.what, NOT_ASKED)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What becomes of some objects.
+    """What becomes of some objects; each is in one of the parts.
 
     Attributes:
         deletes: What goes.
         keeps: What stays.
-        asks: Steps that decide about some of `keeps`; with their state in the facts, the plan is another.
+        undecided: What depends on a step; with its state in the facts, the plan is another.
     """
 
     deletes: tuple[Delete, ...]
     keeps: tuple[Kept, ...]
-    asks: frozenset[StepRef] = frozenset()
+    undecided: tuple[Undecided, ...] = ()
+
+    @property
+    def asks(self) -> frozenset[StepRef]:
+        """The steps that decide about the rest."""
+        return frozenset(one.step for one in self.undecided)
+
+    def with_undecided_kept(self) -> "Plan":
+        """Return the plan for when nobody can be asked any more."""
+        return Plan(self.deletes, (*self.keeps, *(one.kept for one in self.undecided)))
 
     def sparing(self, clusters: Iterable[tuple[str, str]], because: str) -> "Plan":
         """Return the plan without deletes of some RayClusters, given by namespace and name."""
@@ -59,7 +84,7 @@ class Plan:
                 spared.append(Kept(one.what, because))
             else:
                 deletes.append(one)
-        return Plan(tuple(deletes), (*self.keeps, *spared), self.asks)
+        return Plan(tuple(deletes), (*self.keeps, *spared), self.undecided)
 
 
 def run_ids(candidates: Iterable[Candidate]) -> frozenset[str]:
@@ -102,7 +127,7 @@ def plan(candidates: Iterable[Candidate], facts: Facts, now: datetime, rules: Ru
     """Return what becomes of objects; see `judge`."""
     deletes: list[Delete] = []
     keeps: list[Kept] = []
-    asks: set[StepRef] = set()
+    undecided: list[Undecided] = []
     for candidate in candidates:
         verdict = judge(candidate, facts, now, rules)
         match verdict:
@@ -111,6 +136,5 @@ def plan(candidates: Iterable[Candidate], facts: Facts, now: datetime, rules: Ru
             case Keep(because):
                 keeps.append(Kept(candidate, because))
             case Ask(step):
-                asks.add(step)
-                keeps.append(Kept(candidate, "run storage could not be asked for its step"))
-    return Plan(tuple(deletes), tuple(keeps), frozenset(asks))
+                undecided.append(Undecided(candidate, step))
+    return Plan(tuple(deletes), tuple(keeps), tuple(undecided))

@@ -6,16 +6,14 @@ from dagster_ray.kuberay._collector.candidate import Candidate, JobFacts
 from dagster_ray.kuberay._collector.facts import (
     Ask,
     Facts,
-    Gone,
     Keep,
     Remove,
     Rules,
     RunFacts,
     StepRef,
-    Unjudged,
     Verdict,
-    run_state,
 )
+from dagster_ray.kuberay._collector.run_state import Gone, Unjudged, is_certain, is_overdue, run_state
 from dagster_ray.kuberay._collector.shared_rules import IN_PROGRESS
 
 _SUCCEEDED = "its step has succeeded, and its lifecycle keeps it then"
@@ -25,7 +23,7 @@ def judge_unshared(candidate: Candidate, facts: Facts, now: datetime, rules: Rul
     """Return what becomes of an object that one step has for itself."""
     if (kept := _kept_by_itself(candidate)) is not None:
         return kept
-    run = run_state(candidate, facts)
+    run = run_state(candidate, facts, now)
     if isinstance(run, Unjudged):
         return Keep(run.value)
     if isinstance(run, RunFacts) and not run.is_finished:
@@ -65,19 +63,31 @@ def _in_progress(candidate: Candidate, facts: Facts, now: datetime, rules: Rules
     """A step that was killed leaves what only its process would have deleted, while its run goes on.
 
     That is a RayJob that no driver has come to, or a RayCluster. The cleanup of a step is over within seconds, so
-    steps are asked for only about what is old; the storage answers for one run at a time.
+    steps are asked for only about what is old and shows no life; the storage answers for one run at a time.
     """
+    if _shows_life(candidate, facts, now):
+        return Keep(IN_PROGRESS)
     is_left = _left_in_progress(candidate, now, rules)
     if is_left is None or candidate.run_id is None or candidate.step_key is None:
         return Keep(IN_PROGRESS)
     step = StepRef(candidate.run_id, candidate.step_key)
     if step not in facts.steps:
-        return Ask(step)
+        # What was remembered only keeps; before a delete the storage is asked again.
+        return Keep(IN_PROGRESS) if candidate.policy != "always" and step.mark in facts.succeeded else Ask(step)
     state = facts.steps[step]
     # After a success its cluster may be meant for steps to come, unless the lifecycle wants it gone in any case.
     if state in {"FAILURE", "SKIPPED"} or (state == "SUCCESS" and candidate.policy == "always"):
         return Remove(f"{is_left}, and its step is over")
     return Keep(IN_PROGRESS)
+
+
+def _shows_life(candidate: Candidate, facts: Facts, now: datetime) -> bool:
+    """Return whether an object's step, or an attempt of it that only a copy of this database knows, may still live."""
+    job = candidate.job
+    if job is None:
+        return not is_overdue(candidate, now)
+    waits_for_operator = job.operator_ends_at is not None and now < job.operator_ends_at
+    return waits_for_operator and not is_certain(candidate, facts)
 
 
 def _left_in_progress(candidate: Candidate, now: datetime, rules: Rules) -> str | None:
@@ -121,5 +131,5 @@ def _on_exception(candidate: Candidate, run: RunFacts | Gone, because: str, fact
         return Remove(f"{because} without success")
     step = StepRef(candidate.run_id, candidate.step_key)
     if step not in facts.steps:
-        return Ask(step)
+        return Keep(_SUCCEEDED) if step.mark in facts.succeeded else Ask(step)
     return Keep(_SUCCEEDED) if facts.steps[step] == "SUCCESS" else Remove(f"{because}, and its step did not succeed")

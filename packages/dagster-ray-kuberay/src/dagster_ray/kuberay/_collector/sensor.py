@@ -39,6 +39,7 @@ def build_cleanup_sensor(
     run_grace_seconds: float | None = None,
     pipes_grace_seconds: float | None = None,
     waiting_seconds: float | None = None,
+    instance_id: str | None = None,
     minimum_interval_seconds: int = DEFAULT_INTERVAL_SECONDS,
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
     description: str = _DESCRIPTION,
@@ -68,13 +69,16 @@ def build_cleanup_sensor(
             follow. By default 3600.
         waiting_seconds: How long an interactive RayJob may wait for a driver when its step is over, and how old the
             RayCluster of one step must be, to go while its run still goes on. By default 3600.
+        instance_id: An id that only this Dagster instance has, the same as `DAGSTER_RAY_INSTANCE_ID` in its runs. None:
+            that variable, and if it is unset the id of the run storage, which a copy of the database shares. With an id
+            of its own the sensor also deletes what a canceled step still uses, and never what a copy's runs use.
         minimum_interval_seconds: Least seconds between two ticks.
         default_status: Whether it runs without being switched on in Dagster's UI.
         description: What Dagster's UI says of it.
         tags: The sensor's tags.
 
     Raises:
-        InvalidSpecError: A number of seconds is below zero.
+        InvalidSpecError: A number of seconds is below zero, or `instance_id` is blank.
     """
     seconds = {
         "grace_seconds": grace_seconds,
@@ -83,7 +87,7 @@ def build_cleanup_sensor(
         "pipes_grace_seconds": pipes_grace_seconds,
         "waiting_seconds": waiting_seconds,
     }
-    given = Given(namespaces, kubeconfig_file, kube_context, seconds)
+    given = Given(namespaces, kubeconfig_file, kube_context, seconds, instance_id)
     given.check()
 
     def evaluate(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -119,7 +123,8 @@ def _look(
     context: dg.SensorEvaluationContext, settings: Settings, api: "KubernetesApi", deadline: Deadline
 ) -> dg.SensorResult:
     work = Work(functools.partial(plan, rules=settings.rules))
-    collector = Collector(api, RunReader(context.instance), work, deadline, context.log)
+    reader = RunReader(context.instance, instance_id=settings.instance_id)
+    collector = Collector(api, reader, work, deadline, context.log)
     cursor = collector.run(targets_of(settings.namespaces, api.namespace), cursor_of(context.cursor))
     text = collector.report.text()
     context.log.info("%s", text)

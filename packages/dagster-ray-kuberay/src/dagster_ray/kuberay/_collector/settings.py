@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
+from dagster_ray.core import configured_instance_id
 from dagster_ray.kuberay._collector.facts import Rules
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 
@@ -20,12 +21,14 @@ class Settings:
         kubeconfig_file: The kubeconfig. None: the pod's service account, or kubectl's default.
         kube_context: The kubeconfig's context.
         rules: How long what is kept.
+        instance_id: An id that only this Dagster instance has. None: there is none.
     """
 
     namespaces: tuple[str, ...] = ()
     kubeconfig_file: str | None = None
     kube_context: str | None = None
     rules: Rules = field(default_factory=Rules)
+    instance_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Given:
     kube_context: str | None = None
     seconds: Mapping[str, float | None] | None = None
     """By the names of the fields of `Rules`."""
+    instance_id: str | None = None
 
     def settings(self, environ: Mapping[str, str]) -> Settings:
         """Return the settings that hold in an environment.
@@ -59,14 +63,19 @@ class Given:
             self.kubeconfig_file or environ.get(f"{PREFIX}KUBECONFIG_FILE") or None,
             self.kube_context or environ.get(f"{PREFIX}KUBE_CONTEXT") or None,
             Rules(**rules),
+            self.instance_id or configured_instance_id(environ),
         )
 
     def check(self) -> None:
         """Refuse arguments that cannot be meant.
 
         Raises:
-            InvalidSpecError: A number is below zero or none.
+            InvalidSpecError: A number is below zero or none, or the instance's id is blank.
         """
+        if self.instance_id is not None and not self.instance_id.strip():
+            raise InvalidSpecError(
+                "instance_id", "is blank", "give it a text that no other Dagster instance has, or None"
+            )
         for name, value in (self.seconds or {}).items():
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise InvalidSpecError(name, f"is {value}", "give 0 or more seconds")

@@ -5,15 +5,13 @@ from datetime import datetime
 from dagster_ray.kuberay._collector.candidate import Candidate
 from dagster_ray.kuberay._collector.facts import (
     Facts,
-    Gone,
     Keep,
     Remove,
     Rules,
     RunFacts,
-    Unjudged,
     Verdict,
-    run_state,
 )
+from dagster_ray.kuberay._collector.run_state import Gone, Unjudged, run_state
 from dagster_ray.kuberay._sharing.locks import UnreadableLock, ends_at
 
 IN_PROGRESS = "its run is in progress"
@@ -30,7 +28,7 @@ def held(candidate: Candidate, now: datetime) -> Keep | None:
 def judge_shared(candidate: Candidate, facts: Facts, now: datetime, rules: Rules) -> Verdict:
     """Return what becomes of a shared cluster that no live lock keeps."""
     if candidate.is_run_scoped and candidate.run_id is not None:
-        return _by_run(candidate, facts)
+        return _by_run(candidate, facts, now)
     end = ends_at(candidate.locks)
     if end is not None:
         idle = (now - end).total_seconds()
@@ -45,9 +43,9 @@ def judge_shared(candidate: Candidate, facts: Facts, now: datetime, rules: Rules
     return Keep("has no lock and is new")
 
 
-def _by_run(candidate: Candidate, facts: Facts) -> Verdict:
+def _by_run(candidate: Candidate, facts: Facts, now: datetime) -> Verdict:
     """The locks are over already, so that no step of the run is left whose cleanup could come first."""
-    run = run_state(candidate, facts)
+    run = run_state(candidate, facts, now)
     if isinstance(run, Unjudged):
         return Keep(run.value)
     if isinstance(run, RunFacts) and not run.is_finished:

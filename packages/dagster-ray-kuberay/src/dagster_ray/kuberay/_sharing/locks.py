@@ -12,25 +12,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, json_of, mapping
+from dagster_ray.kuberay._kubernetes.times import time_of, time_text
 from dagster_ray.kuberay._labels import LOCK_PREFIX
 
 _TEXT_LIMIT = 4096
-
-
-def time_text(time: datetime) -> str:
-    """Return a time as Kubernetes writes it: UTC, whole seconds."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def time_of(text: object) -> datetime | None:
-    """Return the time that a text of Kubernetes or of a lock says; None if it says none, or none with a zone."""
-    if not isinstance(text, str):
-        return None
-    try:
-        time = datetime.fromisoformat(text)
-        return None if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):  # the first and the last day of the calendar have no time in all zones
-        return None
 
 
 @dataclass(frozen=True, slots=True)

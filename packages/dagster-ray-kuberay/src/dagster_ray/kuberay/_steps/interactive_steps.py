@@ -14,6 +14,7 @@ from dagster_ray.kuberay._spec.portable import portable_spec
 from dagster_ray.kuberay._status.created import Created
 from dagster_ray.kuberay._status.errors import ClusterGoneError, SpecRefusedError
 from dagster_ray.kuberay._status.rayjob_state import GATE_TEXT
+from dagster_ray.kuberay._steps.alive import alive_annotations
 from dagster_ray.kuberay._steps.cluster_steps import log_of
 from dagster_ray.kuberay._steps.creation import Wish, create, refuse_strategy
 from dagster_ray.kuberay._steps.ending import ending_of
@@ -64,11 +65,11 @@ def wait(
 
 
 def register(api: "KubernetesApi", job: Created, job_id: str, deadline: Deadline) -> None:
-    """Write the driver's job id into the RayJob.
+    """Write the driver's job id into the RayJob, and when that was.
 
     The operator takes it when all pods are ready, and follows the driver from then on (run with 1.4.2 and 1.7.0).
     """
-    patch = {"metadata": {"uid": job.uid}, "spec": {"jobId": job_id}}
+    patch = {"metadata": {"uid": job.uid, "annotations": alive_annotations(api)}, "spec": {"jobId": job_id}}
     try:
         api.patch(RAYJOBS, job.namespace, job.name, patch, deadline)
     except (NotFoundError, ConflictError, InvalidObjectError) as error:

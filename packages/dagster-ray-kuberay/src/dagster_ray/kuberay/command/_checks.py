@@ -11,10 +11,10 @@ from typing import Any, Literal, TypeAlias
 
 from dagster_ray.kuberay._diagnosis.facts import is_true
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mappings, name_of, text
+from dagster_ray.kuberay._kubernetes.times import time_of
 from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
 from dagster_ray.kuberay._operator_rules.crd_release import OLDEST, crd_release
 from dagster_ray.kuberay._preflight.rights import Feature, Right
-from dagster_ray.kuberay._sharing.locks import time_of
 
 State: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
 _RECENT = timedelta(minutes=10)

@@ -23,6 +23,8 @@ from dagster_ray.kuberay.command._terminal import CALL_SECONDS, FINE, Place, clu
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
+_STORAGE_SECONDS = 30.0
+
 
 @click.command()
 @cluster_options
@@ -56,12 +58,17 @@ def _listed(place: Place, api: "KubernetesApi", namespace: str | None) -> int:
 
 def _plan(candidates: Sequence[Candidate], now: datetime) -> Plan:
     """Return what the collector would do; its own rules, and what Dagster knows of runs."""
-    rules = Given().settings(os.environ).rules
+    rules, deadline = Given().settings(os.environ).rules, Deadline(_STORAGE_SECONDS)
     with dagster_instance() as instance:
         reader = RunReader(instance)
-        facts = reader.runs(run_ids(candidates))
-        found = plan(candidates, facts, now, rules)
-        return plan(candidates, reader.steps(facts, found.asks), now, rules) if found.asks else found
+        facts = reader.nothing
+        try:
+            facts = reader.runs(run_ids(candidates), deadline)
+            for step in plan(candidates, facts, now, rules).asks:
+                facts = reader.steps(facts, [step], deadline)
+        except Exception as error:  # noqa: BLE001 - any storage can sit behind it, and locks are shown without it
+            note(f"Run storage could not be asked about everything: {type(error).__name__}: {error}")
+        return plan(candidates, facts, now, rules).with_undecided_kept()
 
 
 def _pods(api: "KubernetesApi", namespace: str | None) -> list[dict[str, Any]] | None:

@@ -1,0 +1,82 @@
+"""Cells of the fault matrix: what goes wrong with Dagster's own database."""
+
+from fault_evidence import KUBERAY_TESTS, with_ids
+from fault_terms import (
+    CLEANUP,
+    CONNECT,
+    COPY,
+    CREATE,
+    JOB,
+    KUBE_PIPES,
+    NO_KUBERNETES,
+    NOTICES_NOTHING,
+    PHASES,
+    PIPES,
+    RUN,
+    SENSOR,
+    SHARED,
+    SUBMIT,
+    TICK,
+    UNCHANGED,
+    WAIT,
+    Cell,
+)
+
+_COPIES = f"{KUBERAY_TESTS}/test_collector_copies.py"
+_SIGNS = f"{_COPIES}::test_life_outweighs_a_storage_that_may_be_a_copy"
+_BY_LOCKS = f"{KUBERAY_TESTS}/test_collector_plan.py::test_a_shared_cluster_goes_by_its_locks_whatever_its_run_does"
+_OUTLIVES = f"{_COPIES}::test_what_production_uses_outlives_every_tick_of_its_copy"
+
+DAGSTER_CELLS = (
+    Cell(
+        COPY,
+        {JOB: (CREATE, WAIT, CONNECT), KUBE_PIPES: (CREATE, WAIT, SUBMIT)},
+        NOTICES_NOTHING,
+        f"{UNCHANGED} A `RayJob` is kept for an hour, while it is queued, and until its operator ends its wait.",
+        with_ids(
+            _SIGNS,
+            "unknown run, RayJob without a driver for less",
+            "unknown run, RayJob that the operator will end",
+            "unknown run, RayJob in a queue",
+            "failed run, RayJob in a queue",
+        ),
+    ),
+    Cell(
+        COPY,
+        {JOB: (RUN, CLEANUP), KUBE_PIPES: (RUN, CLEANUP)},
+        NOTICES_NOTHING,
+        f"{UNCHANGED} If somebody cancels in the copy what was in progress at the dump, its `RayJob` is deleted, "
+        "unless the copy has [an id of its own](kuberay-restored-database.md). The same happens to a job of Pipes if "
+        "the monitoring of the copy has failed its run.",
+        (
+            _OUTLIVES,
+            f"{_COPIES}::test_a_copy_with_an_id_of_its_own_leaves_everything_of_its_original",
+            *with_ids(
+                _SIGNS,
+                "unknown run, RayJob of Pipes with a job",
+                "canceled run, RayJob with a driver that came before the end",
+                "finished run, RayJob of Pipes whose step was last heard of before the end",
+            ),
+        ),
+    ),
+    Cell(
+        COPY,
+        {SHARED: PHASES[SHARED]},
+        NOTICES_NOTHING,
+        f"{UNCHANGED} Locks are the same for both instances.",
+        with_ids(_BY_LOCKS, "gone-a live lock", "failed-a live lock"),
+    ),
+    Cell(
+        COPY,
+        {SENSOR: (TICK,)},
+        "The tick names what it keeps because it shows life although its run is unknown or has failed here.",
+        "What the original has left is deleted by either of them. With an id of its own the sensor deletes only what "
+        "belongs to its own runs, a step that was never told that its run is canceled included.",
+        (
+            _OUTLIVES,
+            f"{_COPIES}::test_what_production_has_left_goes_all_the_same",
+            f"{_COPIES}::test_a_canceled_run_whose_step_was_never_told_goes_by_the_instances_own_id",
+        ),
+    ),
+    Cell(COPY, {PIPES: PHASES[PIPES]}, NOTICES_NOTHING, UNCHANGED, reason=NO_KUBERNETES),
+)
