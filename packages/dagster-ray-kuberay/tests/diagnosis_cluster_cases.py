@@ -287,8 +287,10 @@ REACH: dict[str, Case] = {
         ("train-head-svc.ray.svc:10001",),
         remedy="ray[client]",
     ),
-    "ports without names": Case(
-        "port-not-named", {"services": [service("metrics", "http")]}, ("no port named client and none named dashboard",)
+    "ports of neither the number nor the name": Case(
+        "port-not-named",
+        {"services": [service("metrics", "http")]},
+        ("no port 10001 (client) and no port 8265 (dashboard)",),
     ),
     "no pod behind the Service": Case(
         "no-endpoints",

@@ -19,7 +19,7 @@ from dagster_ray.kuberay._operator_rules.runtime_env_yaml import runtime_env_fau
 from dagster_ray.kuberay._pipes.attempts import ATTEMPT_ANNOTATION, CALL_LABEL, Choice, choose_rayjob
 from dagster_ray.kuberay._pipes.job import read_call
 from dagster_ray.kuberay._spec.file import parse_spec
-from dagster_ray.kuberay._spec.pod_templates import with_head_ports
+from dagster_ray.kuberay._spec.head_ports import CLIENT, DASHBOARD, GCS, completed_ports
 from dagster_ray.kuberay._status.cluster_state import Head, head_of_status, ports_of_service, service_differs_from_pod
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 from dagster_ray.kuberay.errors import InvalidSpecError, SpecFileError
@@ -102,7 +102,9 @@ READ: dict[str, tuple[Callable[[], object], object]] = {
         [{"name": {"a": 1}, "value": "b"}],
     ),
     "a declared port whose name is a list, and start parameters that are no numbers": (
-        lambda: with_head_ports({"ports": [{"name": []}]}, {"port": "\u00b2", "dashboard-port": MANY_DIGITS})["ports"],
+        lambda: completed_ports(
+            [{"name": []}], {"port": "\u00b2", "dashboard-port": MANY_DIGITS}, (CLIENT, DASHBOARD, GCS)
+        ),
         [{"name": []}, {"name": "client", "containerPort": 10001}],
     ),
     "a runtime environment that is nested deeper than the C loader's stack": (

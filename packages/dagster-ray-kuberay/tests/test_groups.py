@@ -18,7 +18,8 @@ def test_a_head_group_says_of_tasks_only_what_it_is_told() -> None:
     assert head_group(cpus=2, memory="8Gi") == {
         "rayStartParams": {},
         "template": {
-            "spec": {"containers": [{"name": "ray-head", "resources": {"requests": resources, "limits": resources}}]}
+            "metadata": {"annotations": {"dagster/completion": "all"}},
+            "spec": {"containers": [{"name": "ray-head", "resources": {"requests": resources, "limits": resources}}]},
         },
     }
     assert head_group(num_cpus=2)["rayStartParams"] == {"num-cpus": "2"}
@@ -73,7 +74,7 @@ def test_everything_else_of_the_pod_has_kubernetes_names() -> None:
     spec = group["template"]["spec"]
     assert group["replicas"] == 3
     assert "maxReplicas" not in group
-    assert group["template"]["metadata"] == {"labels": {"team": "ml"}}
+    assert group["template"]["metadata"]["labels"] == {"team": "ml"}
     assert spec["serviceAccountName"] == "ray"
     assert spec["containers"][1] == sidecar
     assert (spec["containers"][0]["workingDir"], spec["containers"][0]["image"]) == ("/w", "i")

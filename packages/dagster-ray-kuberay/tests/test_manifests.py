@@ -186,7 +186,8 @@ def test_the_users_environment_wins() -> None:
     ]
     cluster = rendered_cluster(head_with(name="h", env=own), env_vars={"A": "ours", "B": "2"})
     assert head_container(cluster)["env"] == [*own, {"name": "B", "value": "2"}]
-    worker = cluster["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]
+    (group,) = rendered_cluster(env_vars={"A": "ours", "B": "2"})["workerGroupSpecs"]
+    worker = group["template"]["spec"]["containers"][0]
     assert worker["env"] == [{"name": "A", "value": "ours"}, {"name": "B", "value": "2"}]
 
 
@@ -306,18 +307,6 @@ def test_a_suspended_group_turns_autoscaling_off() -> None:
 )
 def test_start_parameters_of_the_head(cluster: dict[str, Any], params: dict[str, str]) -> None:
     assert rendered_cluster(cluster)["headGroupSpec"]["rayStartParams"] == params
-
-
-def test_ports_that_drivers_need_are_declared_beside_the_users() -> None:
-    own = [{"name": "debug", "containerPort": 5678}, {"name": "dashboard", "containerPort": 8266}]
-    cluster = {**head_with(name="h", ports=own)}
-    cluster["headGroupSpec"]["rayStartParams"] = {"ray-client-server-port": "10002"}
-    assert head_container(rendered_cluster(cluster))["ports"] == [
-        *own,
-        {"name": "client", "containerPort": 10002},
-        {"name": "gcs-server", "containerPort": 6379},
-    ]
-    assert "ports" not in head_container(rendered_cluster({}))
 
 
 def test_a_queue_and_a_priority_are_labels_of_the_object_only() -> None:

@@ -124,7 +124,7 @@ SNAKE = "{head_group_spec: {rayStartParams: {}}, worker_group_specs: [{groupName
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param(f"kind: RayCluster\nspec: {PART}", id="a RayCluster"),
+        pytest.param(f"metadata: {{}}\nspec: {PART}", id="a RayCluster without its kind"),
         pytest.param(PART, id="the spec of a RayCluster"),
         pytest.param(f"rayClusterSpec: {PART}", id="the spec of a RayJob"),
         pytest.param(f"---\nspec: {{rayClusterSpec: {PART}}}\n---\n", id="a RayJob without its kind"),

@@ -1,7 +1,7 @@
 """Configuration of RayJobs and RayClusters.
 
 Field names of Kubernetes are snake_case in Python, camelCase in run config and YAML, and both are accepted. Pod
-templates and worker groups are dictionaries as in a manifest; what they leave out is completed. Fields that this
+templates and worker groups are dictionaries as in a manifest; what builders leave out is completed. Fields that this
 version does not know pass through to the API server, which refuses those that it does not know either.
 
 In dictionaries, `{"env": "NAME"}` and `dagster.EnvVar("NAME")` take a value from the environment of the step; in
@@ -20,6 +20,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from dagster_ray.core import StrictConfig
 from dagster_ray.kuberay._sharing.config import ClusterSharing, MatchDagsterLabels
+from dagster_ray.kuberay._spec.completion import as_manifest
 from dagster_ray.kuberay._spec.config_fields import KubernetesConfig
 from dagster_ray.kuberay._spec.errors import InvalidSpecError, MissingVariableError, SpecFileError
 from dagster_ray.kuberay._spec.file import FileSpec, read_spec
@@ -43,7 +44,7 @@ ConfigT = TypeVar("ConfigT", "InteractiveRayJobConfig", "RayClusterConfig")
 _SPEC_FILE = (
     "Path of a YAML file whose content is put under what is set here: a RayJob, a RayCluster, or the spec of one. "
     "Worker groups are merged by groupName, containers and their env by name, other lists are replaced. "
-    "metadata.name of the file is not used."
+    "metadata.name of the file is not used. A file with a kind means what it means for kubectl apply."
 )
 _METADATA = (
     "Metadata as in a manifest: name, namespace, labels, annotations. Without a name each step has one of its own."
@@ -51,31 +52,38 @@ _METADATA = (
 
 
 class RayClusterSpec(KubernetesConfig):
-    """The spec of a RayCluster. Unset: a head without CPU tasks and 0 to 10 autoscaled workers of 1 CPU and 4 GiB."""
+    """The spec of a RayCluster. Unset: a head without CPU tasks and 0 to 10 autoscaled workers of 1 CPU and 4 GiB.
+
+    A spec whose head has a container is a whole manifest, and means what it means for `kubectl apply`; what
+    `head_group()` and `worker_group()` return is completed.
+    """
 
     ray_version: str | None = Field(
-        default=None, description="Version of Ray in the images. Unset: that of the Dagster step."
+        default=None,
+        description="Version of Ray in the images. Unset: that of the Dagster step, except in a whole manifest.",
     )
     head_group_spec: dict[str, Any] | None = Field(
         default=None,
         description=(
-            "The head group as in a manifest. Completed: a container, its image, 1 CPU and 4Gi, the parameter num-cpus "
-            "0 (no tasks that need a CPU run on the head of a cluster with workers)."
+            "The head group as in a manifest. With a container that head_group() did not make, the whole spec means "
+            "what it means for kubectl apply. Otherwise it is completed: a container, its image, 1 CPU and 4Gi, the "
+            "parameter num-cpus 0 (no tasks that need a CPU run on the head of a cluster with workers)."
         ),
     )
     worker_group_specs: list[dict[str, Any]] | None = Field(
         default=None,
         description=(
-            "Worker groups as in a manifest; groupName is required. Completed: a container, its image, 1 CPU and 4Gi, "
-            "rayStartParams; a group with only replicas keeps that size, one without maxReplicas may have 10. "
-            "Unset: one group named workers. Empty: the head alone, which then runs tasks."
+            "Worker groups as in a manifest; groupName is required. Completed, unless the head makes the spec a whole "
+            "manifest: a container, its image, 1 CPU and 4Gi, rayStartParams; a group with only replicas keeps that "
+            "size, one without maxReplicas may have 10. Unset: one group named workers. Empty: the head alone, which "
+            "then runs tasks."
         ),
     )
     enable_in_tree_autoscaling: bool | None = Field(
         default=None,
         description=(
-            "Run Ray's autoscaler beside the head. Unset: on if a group can grow, off in a Kueue queue, with the "
-            "deletion policy DeleteWorkers and with a suspended group."
+            "Run Ray's autoscaler beside the head. Unset: off in a whole manifest; else on if a group can grow, off in "
+            "a Kueue queue, with the deletion policy DeleteWorkers and with a suspended group."
         ),
     )
     autoscaler_options: dict[str, Any] | None = Field(
@@ -235,7 +243,16 @@ def _plain(
         under = of_file(found)
     except ValidationError as error:
         raise _file_error(file, error) from error
-    return merged({"metadata": _file_metadata(file, found.metadata, kind), "spec": under.plain()}, written)
+    plain: Json = merged({"metadata": _file_metadata(file, found.metadata, kind), "spec": under.plain()}, written)
+    if found.is_manifest and found.cluster:
+        plain["spec"] = _with_whole_cluster(plain["spec"], kind)
+    return plain
+
+
+def _with_whole_cluster(spec: Json, kind: str) -> Json:
+    if kind == "RayCluster":
+        return as_manifest(spec)
+    return {**spec, "rayClusterSpec": as_manifest(spec["rayClusterSpec"])}
 
 
 def _written_out(config: ConfigT, spec: type[KubernetesConfig]) -> ConfigT:

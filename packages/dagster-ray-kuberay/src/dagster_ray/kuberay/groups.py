@@ -1,11 +1,13 @@
 """Short forms of the head group and of worker groups.
 
-Both return plain dictionaries as in a manifest, to be changed at will before they go into a `RayClusterSpec`.
+Both return plain dictionaries as in a manifest, to be changed at will before they go into a `RayClusterSpec`. An
+annotation of the pod template, `dagster/completion`, marks them as completed by dagster-ray's defaults; it is not sent.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
+from dagster_ray.kuberay._spec.completion import with_defaults
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.merge import merged
 from dagster_ray.kuberay._spec.plain_json import Json, plain_json, refuse_snake_case
@@ -47,8 +49,8 @@ def _template(
     refuse_snake_case(given, "template.spec")
     if gpus and "tolerations" in given:
         given["tolerations"] = [*given["tolerations"], *spec["tolerations"]]
-    template: Json = {"spec": merged(spec, given)}
-    return {"metadata": {"labels": dict(labels)}, **template} if labels else template
+    metadata: Json = {"labels": dict(labels)} if labels else {}
+    return with_defaults({"metadata": metadata, "spec": merged(spec, given)})
 
 
 def _container(

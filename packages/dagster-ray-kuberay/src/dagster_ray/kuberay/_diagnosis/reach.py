@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 from dagster_ray.kuberay._diagnosis.facts import Facts, is_head, is_true
 from dagster_ray.kuberay._diagnosis.situations import Finding, finding
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text
-
-_PORTS = ("client", "dashboard")
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, port_number, text
+from dagster_ray.kuberay._spec.head_ports import CLIENT, DASHBOARD, start_params_of
 
 
 def reach_findings(facts: Facts) -> Iterator[Finding]:
@@ -34,10 +33,12 @@ def _services(facts: Facts) -> Iterator[Finding]:
     """Yield what is wrong with the head's Service (KubeRay: controllers/ray/common/service.go)."""
     head = next((service for service in facts.services or () if _is_heads(service, facts)), None)
     if head is None:
-        yield from _ports(mapping(mapping((facts.raycluster or {}).get("status")).get("endpoints")), "the cluster")
+        yield from _ports(mapping(at(facts.raycluster, "status", "endpoints")), facts, "the cluster")
         return
-    names = {text(port, "name"): True for port in mappings(at(head, "spec", "ports"))}
-    yield from _ports(names, f"Service {name_of(head)}")
+    behind = {
+        text(port, "name"): port.get("targetPort") or port.get("port") for port in mappings(at(head, "spec", "ports"))
+    }
+    yield from _ports(behind, facts, f"Service {name_of(head)}")
     if facts.endpoint_slices is not None and any(is_head(pod) and at(pod, "status", "podIP") for pod in facts.pods):
         slices = [s for s in facts.endpoint_slices if _slice_service(s) == name_of(head)]
         if not any(at(endpoint, "addresses") for s in slices for endpoint in mappings(s.get("endpoints"))):
@@ -57,8 +58,11 @@ def _slice_service(endpoint_slice: Manifest) -> str:
     return text(endpoint_slice, "metadata", "labels", "kubernetes.io/service-name")
 
 
-def _ports(names: Manifest, whose: str) -> Iterator[Finding]:
-    missing = [name for name in _PORTS if name not in names]
-    if names and missing:
-        sentence = f"{whose} has no port named {' and none named '.join(missing)}; there are {', '.join(sorted(names))}"
-        yield finding("port-not-named", "NoPort", sentence)
+def _ports(ports: Manifest, facts: Facts, whose: str) -> Iterator[Finding]:
+    """Yield the ports that are there neither by their number nor by their name."""
+    params = start_params_of(mapping(at(facts.raycluster, "spec")))
+    numbers = {port_number(number) for number in ports.values()}
+    missing = [port for port in (CLIENT, DASHBOARD) if port.name not in ports and port.number(params) not in numbers]
+    if ports and missing:
+        lacks = " and ".join(f"no port {port.number(params) or port.default} ({port.name})" for port in missing)
+        yield finding("port-not-named", "NoPort", f"{whose} has {lacks}; there are {', '.join(sorted(ports))}")

@@ -153,7 +153,8 @@ REMEDIES: Mapping[Code, str] = {
     "queue-deactivated": "Set `spec.active` of the Workload to true after its cause is cured.",
     "client-port-closed": "Check that the image has `ray[client]` and that no NetworkPolicy closes the port; "
     "`access='port_forward'` goes another way.",
-    "port-not-named": "Name the ports of the head container `client`, `dashboard` and `gcs-server`, or declare none.",
+    "port-not-named": "Declare the ports 10001 (`client`) and 8265 (`dashboard`) of the head container, or no port "
+    "at all.",
     "no-endpoints": "Make the Service's selector match the head pod's labels.",
     "version-mismatch": "Use an image with the step's versions of Ray and Python, or run the step with those of the "
     "cluster.",

@@ -10,6 +10,7 @@ from typing_extensions import Protocol
 
 from dagster_ray.kuberay._head.dial import speaks_http2
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
+from dagster_ray.kuberay._spec.head_ports import CLIENT, DASHBOARD
 from dagster_ray.kuberay._status.cluster_state import Head
 
 if TYPE_CHECKING:
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 
 Access: TypeAlias = Literal["auto", "direct", "port_forward"]
 
-CLIENT_PORT = "client"
-DASHBOARD_PORT = "dashboard"
+CLIENT_PORT, DASHBOARD_PORT = CLIENT.name, DASHBOARD.name
 
 
 class Route(Protocol):

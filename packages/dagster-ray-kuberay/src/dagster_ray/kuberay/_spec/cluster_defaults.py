@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
+from dagster_ray.kuberay._spec.completion import is_built, is_manifest
+from dagster_ray.kuberay._spec.head_ports import CLIENT, DASHBOARD, GCS, completed_ports
 from dagster_ray.kuberay._spec.plain_json import Json
-from dagster_ray.kuberay._spec.pod_templates import completed_template, with_head_ports
+from dagster_ray.kuberay._spec.pod_templates import completed_template
 from dagster_ray.kuberay._spec.rendering import RenderInput
 
 DEFAULT_GROUP = "workers"
@@ -67,8 +69,14 @@ def completed_group(group: Mapping[str, Any], wish: RenderInput, *, autoscaling:
         "minReplicas": least,
         "maxReplicas": most,
         "rayStartParams": _start_params(group),
-        "template": completed_template(mapping(group.get("template")), wish, head=False),
+        "template": completed_template(mapping(group.get("template")), wish, head=False, completed=True),
     }
+
+
+def _given_group(group: Mapping[str, Any], wish: RenderInput) -> Json:
+    """Return a worker group of a manifest, whose size is the user's or KubeRay's."""
+    template = completed_template(mapping(group.get("template")), wish, head=False, completed=False)
+    return {**group, "rayStartParams": _start_params(group), "template": template}
 
 
 def _start_params(group: Mapping[str, Any]) -> Json:
@@ -77,8 +85,8 @@ def _start_params(group: Mapping[str, Any]) -> Json:
     return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in given.items()}
 
 
-def completed_head(head: Mapping[str, Any], wish: RenderInput, *, has_workers: bool) -> Json:
-    """Return a head group with all that KubeRay 1.3 to 1.7 want.
+def _head_params(head: Mapping[str, Any], *, has_workers: bool) -> Json:
+    """Return the `rayStartParams` of a head that is completed.
 
     The head of a cluster with workers takes no tasks that need a CPU, unless its `rayStartParams` or `resources`
     say otherwise: a task that exhausts its memory would end the whole cluster.
@@ -86,10 +94,17 @@ def completed_head(head: Mapping[str, Any], wish: RenderInput, *, has_workers: b
     params = _start_params(head)
     if has_workers and not head.get("resources"):
         params.setdefault("num-cpus", "0")
-    template = completed_template(mapping(head.get("template")), wish, head=True)
+    return params
+
+
+def _head(head: Mapping[str, Any], params: Json, wish: RenderInput, *, completed: bool) -> Json:
+    """Return a head group with all that KubeRay 1.3 to 1.7 and drivers want."""
+    template = completed_template(mapping(head.get("template")), wish, head=True, completed=completed)
     containers = template["spec"]["containers"]
-    if containers:
-        containers[0] = with_head_ports(containers[0], params)
+    # A Service that is not headless carries the workers to the GCS only if the port is declared.
+    wanted = (CLIENT, DASHBOARD, GCS) if completed else (CLIENT, DASHBOARD)
+    if containers and (ports := completed_ports(mappings(containers[0].get("ports")), params, wanted)):
+        containers[0]["ports"] = ports
     return {**head, "rayStartParams": params, "template": template}
 
 
@@ -98,22 +113,43 @@ def completed_cluster(
 ) -> Json:
     """Return the spec of a RayCluster with what the user left out.
 
+    A whole manifest gets only what a step needs of it: its identity, an image where there is none, the ports that
+    drivers need and the environment of Ray Client.
+
     Args:
         cluster: What the user wrote, with references to the environment resolved.
         wish: The facts of the step.
         strategy: `deletionStrategy` of the RayJob; empty for a RayCluster.
         queued: Whether a queue decides when it starts.
     """
+    if is_manifest(cluster):
+        return _given_cluster(cluster, wish)
     chosen = cluster.get("enableInTreeAutoscaling")
     autoscaling = autoscales(cluster, strategy, queued=queued) if chosen is None else bool(chosen)
     groups = mappings(cluster.get("workerGroupSpecs", [{"groupName": DEFAULT_GROUP}]))
-    has_workers = any(replica_bounds(group)[1] > 0 for group in groups)
+    head = mapping(cluster.get("headGroupSpec"))
+    params = _head_params(head, has_workers=any(replica_bounds(group)[1] > 0 for group in groups))
     completed: Json = {
         **cluster,
         "enableInTreeAutoscaling": autoscaling,
-        "headGroupSpec": completed_head(mapping(cluster.get("headGroupSpec")), wish, has_workers=has_workers),
+        "headGroupSpec": _head(head, params, wish, completed=True),
         "workerGroupSpecs": [completed_group(group, wish, autoscaling=autoscaling) for group in groups],
     }
     if wish.ray_version is not None:
         completed.setdefault("rayVersion", wish.ray_version)
     return completed
+
+
+def _given_cluster(cluster: Mapping[str, Any], wish: RenderInput) -> Json:
+    """Return the cluster of a whole manifest; worker groups that a builder made are completed there as well."""
+    head, groups = mapping(cluster.get("headGroupSpec")), mappings(cluster.get("workerGroupSpecs"))
+    built = is_built(head)
+    params = _head_params(head, has_workers=bool(groups)) if built else _start_params(head)
+    given: Json = {**cluster, "headGroupSpec": _head(head, params, wish, completed=built)}
+    if "workerGroupSpecs" in cluster:
+        autoscaling = cluster.get("enableInTreeAutoscaling") is True
+        given["workerGroupSpecs"] = [
+            completed_group(group, wish, autoscaling=autoscaling) if is_built(group) else _given_group(group, wish)
+            for group in groups
+        ]
+    return given

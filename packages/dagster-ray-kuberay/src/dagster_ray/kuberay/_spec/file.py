@@ -17,11 +17,19 @@ LIMIT_VALUES = 50_000
 
 
 class FileSpec(NamedTuple):
-    """What a file says: the object's metadata, the part of the RayJob around the cluster, and the cluster."""
+    """What a file says.
+
+    Attributes:
+        metadata: The object's metadata.
+        rayjob: The part of the RayJob around the cluster.
+        cluster: The cluster.
+        is_manifest: Whether the file has a `kind`, and so means what it means for `kubectl apply`.
+    """
 
     metadata: Json
     rayjob: Json
     cluster: Json
+    is_manifest: bool
 
 
 def _copied(value: object, file: str, path: str, seen: list[int]) -> Any:
@@ -61,12 +69,12 @@ def _recognised(file: str, document: Json) -> FileSpec:
     metadata, spec = (_part(file, document, "metadata"), _part(file, document, "spec")) if whole else ({}, document)
     is_cluster = bool({"headGroupSpec", "workerGroupSpecs", "head_group_spec", "worker_group_specs"} & spec.keys())
     if kind == "RayCluster" or (kind is None and is_cluster):
-        return FileSpec(metadata, {}, spec)
+        return FileSpec(metadata, {}, spec, kind is not None)
     cluster_key = "ray_cluster_spec" if "ray_cluster_spec" in spec else "rayClusterSpec"
     if kind is None and cluster_key not in spec:
         raise SpecFileError(file, "", "it has neither `kind` nor `rayClusterSpec`, `headGroupSpec` or others of them")
     rayjob = {key: value for key, value in spec.items() if key != cluster_key}
-    return FileSpec(metadata, rayjob, _part(file, spec, cluster_key))
+    return FileSpec(metadata, rayjob, _part(file, spec, cluster_key), kind is not None)
 
 
 def parse_spec(file: str, text: str) -> FileSpec:

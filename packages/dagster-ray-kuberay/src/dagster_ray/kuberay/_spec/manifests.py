@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dagster_ray.kuberay._kubernetes.fields import at, mapping
 from dagster_ray.kuberay._spec.cluster_defaults import completed_cluster
 from dagster_ray.kuberay._spec.errors import MissingVariableError
+from dagster_ray.kuberay._spec.head_ports import check_dashboard_name
 from dagster_ray.kuberay._spec.plain_json import Json, reference_name, resolved
 from dagster_ray.kuberay._spec.pod_templates import annotation_values, label_values
 from dagster_ray.kuberay._spec.rendering import RenderInput
@@ -107,6 +108,7 @@ def render_rayjob(config: "InteractiveRayJobConfig", wish: RenderInput) -> Json:
         deadline = {}
     rendered = {**_ending(spec), **deadline, **spec, "submissionMode": "InteractiveMode", "rayClusterSpec": cluster}
     check_rayjob(metadata, rendered)
+    check_dashboard_name(cluster, "spec.rayClusterSpec")
     return {"apiVersion": API_VERSION, "kind": "RayJob", "metadata": metadata, "spec": rendered}
 
 

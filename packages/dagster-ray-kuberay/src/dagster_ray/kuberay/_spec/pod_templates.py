@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagster_ray.core import Identity
-from dagster_ray.kuberay._kubernetes.fields import mapping, mappings, port_number
+from dagster_ray.kuberay._kubernetes.fields import mapping, mappings
+from dagster_ray.kuberay._spec.completion import without_mark
 from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._spec.rendering import RenderInput
 
@@ -13,13 +14,6 @@ from dagster_ray.kuberay._spec.rendering import RenderInput
 DEFAULT_RESOURCES: Mapping[str, str] = {"cpu": "1", "memory": "4Gi"}
 # With fork support, gRPC hangs in some of the processes that Ray Client's server starts on the head.
 HEAD_ENV: Mapping[str, str] = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
-# Name of the port, the parameter of `ray start` that moves it, and where it is otherwise. The operator declares these
-# itself, but only if no port is declared at all (KubeRay controllers/ray/common/service.go).
-HEAD_PORTS = (
-    ("client", "ray-client-server-port", 10001),
-    ("dashboard", "dashboard-port", 8265),
-    ("gcs-server", "port", 6379),
-)
 
 
 def default_resources() -> Json:
@@ -49,31 +43,26 @@ def _env(container: Mapping[str, Any], ours: Mapping[str, str]) -> list[Json]:
     return given + [{"name": name, "value": value} for name, value in ours.items() if name not in names]
 
 
-def _ray_container(container: Mapping[str, Any], name: str, env_vars: Mapping[str, str]) -> Json:
+def _ray_container(container: Mapping[str, Any], name: str, env_vars: Mapping[str, str], *, completed: bool) -> Json:
     """Complete the first container, which is the one that the operator runs Ray in."""
-    completed: Json = {"name": name, **container}
-    if not completed.get("resources"):
-        completed["resources"] = default_resources()
+    ray: Json = {"name": name, **container}
+    if completed and not ray.get("resources"):
+        ray["resources"] = default_resources()
     if env := _env(container, env_vars):
-        completed["env"] = env
-    return completed
+        ray["env"] = env
+    return ray
 
 
-def with_head_ports(container: Mapping[str, Any], start_params: Mapping[str, Any]) -> Json:
-    """Declare the ports that the operator and drivers look for by name, where some others are declared."""
-    declared = mappings(container.get("ports"))
-    names = [port.get("name") for port in declared]
-    missing = [
-        {"name": name, "containerPort": number}
-        for name, parameter, port in HEAD_PORTS
-        if name not in names and (number := port_number(start_params.get(parameter, port))) is not None
-    ]
-    return {**container, "ports": [*map(dict, declared), *missing]} if declared and missing else dict(container)
+def completed_template(template: Mapping[str, Any], wish: RenderInput, *, head: bool, completed: bool) -> Json:
+    """Return a pod template with images, environment, and the labels of the identity.
 
-
-def completed_template(template: Mapping[str, Any], wish: RenderInput, *, head: bool) -> Json:
-    """Return a pod template with a Ray container, images, environment, and the labels of the identity."""
-    metadata, spec = dict(mapping(template.get("metadata"))), dict(mapping(template.get("spec")))
+    Args:
+        template: The user's.
+        wish: The facts of the step.
+        head: Whether it is that of the head.
+        completed: Whether a Ray container without resources gets some. One that is missing is added in any case.
+    """
+    metadata, spec = without_mark(mapping(template.get("metadata"))), dict(mapping(template.get("spec")))
     metadata["labels"] = label_values({**mapping(metadata.get("labels")), **wish.labels})
     annotations = annotation_values({**mapping(metadata.get("annotations")), **wish.annotations})
     if annotations or "annotations" in metadata:
@@ -81,7 +70,7 @@ def completed_template(template: Mapping[str, Any], wish: RenderInput, *, head: 
     name, env = ("ray-head", {**HEAD_ENV, **wish.env_vars}) if head else ("ray-worker", wish.env_vars)
     containers: list[Any] = mappings(spec.get("containers", [{}]))
     if containers:
-        containers[0] = _ray_container(containers[0], name, env)
+        containers[0] = _ray_container(containers[0], name, env, completed=completed or "containers" not in spec)
     spec["containers"] = [_with_image(container, wish.image) for container in containers]
     if "initContainers" in spec:
         spec["initContainers"] = [_with_image(each, wish.image) for each in mappings(spec["initContainers"])]

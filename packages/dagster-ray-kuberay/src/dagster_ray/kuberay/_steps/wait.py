@@ -22,6 +22,7 @@ from dagster_ray.kuberay._head.route import (
 )
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, SERVICES
+from dagster_ray.kuberay._spec.head_ports import ports_by_role
 from dagster_ray.kuberay._status.cluster_state import (
     ClusterState,
     Ended,
@@ -321,12 +322,18 @@ class ClusterWait:
         return (self._head.pod if self._head is not None else None) or ""
 
     def _ports(self, head: Head, deadline: Deadline) -> tuple[Mapping[str, int], Mapping[str, int]]:
-        """Return the ports of the head's Service and of its pod, by name."""
-        if head.service is None or not service_differs_from_pod(self._awaited.cluster_spec):
-            return head.ports, head.ports
+        """Return the ports for drivers and of the dashboard, those of the head's Service and those of its pod."""
+        spec = self._awaited.cluster_spec
+        if head.service is None or not service_differs_from_pod(spec):
+            ports = ports_by_role(spec, head.ports, head.ports, undeclared=True)
+            return ports, ports
         if self._service_ports is None:
             service = self._api.get(SERVICES, self._awaited.namespace, head.service, deadline)
-            self._service_ports = ports_of_service(service, of_pod=False), ports_of_service(service, of_pod=True)
+            own, behind = ports_of_service(service, of_pod=False), ports_of_service(service, of_pod=True)
+            self._service_ports = (
+                ports_by_role(spec, own, behind, undeclared=False),
+                ports_by_role(spec, behind, behind, undeclared=True),
+            )
         return self._service_ports
 
     def _close_route(self) -> None:
