@@ -86,6 +86,7 @@ def test_nodes_of_any_shape_have_the_types_that_they_promise(listed: list[object
 @example([PREFIX + b': 1, "method": "log", "params": {"a": ' + b"9" * 5000 + b"}}"])
 def test_a_line_of_any_bytes_is_messages_and_text(pieces: list[bytes]) -> None:
     line = b"".join(pieces)
+    read_line(line, dedicated=True)
     found = read_line(line)
     assert not found.messages or has_message(line)
     delivered = Delivered(shown for message in found.messages if (shown := log_line(message)) is not None)

@@ -35,6 +35,62 @@ def test_a_line_is_read(line: str, methods: int, rest: str | None) -> None:
     assert (len(found.messages), found.rest) == (methods, rest)
 
 
+MATERIALIZED = '"method": "report_asset_materialization", "params": {"asset_key": "a"}'
+FOREIGN: dict[str, tuple[str, int, int]] = {
+    # The line, its messages in a log, and in a file that is for messages.
+    "Dagster's guide for JavaScript": ('{"method":"log","params":{"message":"x","level":"INFO"}}', 1, 1),
+    "a space after the brace": ('{ "__dagster_pipes_version": "0.1", "method": "closed", "params": null }', 1, 1),
+    "the version last": (f'{{{MATERIALIZED}, "__dagster_pipes_version": "0.1"}}', 1, 1),
+    "the params first": ('{"params": {"message": "x"}, "method": "log"}', 1, 1),
+    "a field of another name first": (f'{{"sent": 1, {MATERIALIZED}, "__dagster_pipes_version": "0.1"}}', 1, 1),
+    "a byte order mark and a carriage return": (f"\ufeff{{{MATERIALIZED}}}\r", 1, 1),
+    "text around it": (f"2026-01-01 INFO {{{MATERIALIZED}}} done", 1, 1),
+    "a check without what has a default": (
+        '{"method": "report_asset_check", "params": {"asset_key": "a", "check_name": "c", "passed": true}}',
+        1,
+        1,
+    ),
+    "JSON-RPC with a method of its own": ('{"jsonrpc": "2.0", "method": "eth_call", "params": {}}', 0, 1),
+    "JSON-RPC whose method is one of ours": ('{"jsonrpc": "2.0", "method": "log", "params": {"message": "x"}}', 0, 1),
+    "JSON-RPC with a list": ('{"method": "log", "params": ["x"]}', 0, 0),
+    "a method of ours with another field": ('{"method": "log", "params": {"text": "x"}}', 0, 1),
+    "a method of ours without its field": ('{"method": "report_custom_message", "params": {}}', 0, 1),
+    "a method of ours with one field more": ('{"method": "log", "params": {"message": "x", "id": 1}}', 0, 1),
+    "a method of ours and nothing else": ('{"method": "closed"}', 0, 1),
+    "a message inside another object": (f'{{"log": {{{MATERIALIZED}}}, "stream": "stdout"}}', 0, 0),
+    "an object without a method": ('{"params": {"message": "x"}}', 0, 0),
+    "a method that is no text": ('{"method": 1, "params": {"message": "x"}}', 0, 0),
+    "no object": ('["log"]', 0, 0),
+}
+
+
+@pytest.mark.parametrize(("line", "in_log", "in_file"), FOREIGN.values(), ids=FOREIGN)
+def test_a_writer_in_another_language_is_read_and_other_json_stays_text(line: str, in_log: int, in_file: int) -> None:
+    for dedicated, count in ((False, in_log), (True, in_file)):
+        found = read_line(line.encode(), dedicated=dedicated)
+        assert len(found.messages) == count, f"{dedicated=}"
+        if not count:
+            assert found.rest == line, "word for word"
+    assert has_message(line.encode()) or not in_log
+
+
+def test_what_a_writer_leaves_out_has_the_default_of_the_protocol() -> None:
+    lines = {
+        "log": ('{"message": "x", "level": "verbose"}', {"message": "x", "level": "INFO"}),
+        "report_asset_materialization": (
+            '{"asset_key": "a"}',
+            {"asset_key": "a", "metadata": None, "data_version": None},
+        ),
+        "report_asset_check": (
+            '{"asset_key": "a", "check_name": "c", "passed": true}',
+            {"asset_key": "a", "check_name": "c", "passed": True, "severity": "ERROR", "metadata": None},
+        ),
+    }
+    for method, (params, filled) in lines.items():
+        (found,) = read_line(f'{{"method": "{method}", "params": {params}}}'.encode(), dedicated=True).messages
+        assert found["params"] == filled
+
+
 def test_invalid_utf8_around_a_message_does_not_lose_it() -> None:
     line = b"\xff" + ONE.encode() + b"\xfe"
     assert has_message(line)

@@ -172,13 +172,13 @@ class PipesRayJobMessageReader(PipesMessageReader):
         self._follower.start(submission_id)
 
     def _files(self, submission_id: str, handler: "PipesMessageHandler") -> dict[str, Sink]:
-        taker = MessageTaker(handler, self._delivered, self._problem(handler))
+        taker = MessageTaker(handler, self._delivered, self.output, self._problem(handler))
         write: Callable[[str], None] = self.output.write if self._forward_logs else _discard
         log = log_name(submission_id)
         if not self._file:
             return {log: MessageSink(taker, write, self.tail)}
         return {
-            PurePosixPath(self._file).name: MessageSink(taker, self.output.write, Tail()),
+            PurePosixPath(self._file).name: MessageSink(taker, self.output.write, Tail(), dedicated=True),
             log: LogSink(write, self.tail),
         }
 

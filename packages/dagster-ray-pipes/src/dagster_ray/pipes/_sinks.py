@@ -3,12 +3,12 @@
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 from typing_extensions import Protocol
 
 from dagster_ray.pipes._cursor import LineCursor, TextCursor
-from dagster_ray.pipes._messages import Delivered, Message, has_message, read_line
+from dagster_ray.pipes._messages import Delivered, Message, has_message, read_line, stream_text
 
 if TYPE_CHECKING:
     from dagster._core.pipes.context import PipesMessageHandler
@@ -36,23 +36,33 @@ class Sink(Protocol):
 
 
 class StepOutput:
-    """This process's stdout, which Dagster captures as the step's compute log.
+    """This process's stdout and stderr, which Dagster captures as the step's compute logs.
 
-    A disk that is full, or a stream that is closed on its other side, costs text and ends nothing: the job does not
-    depend on where its log is shown.
+    A disk that is full, a stream that is closed here or on its other side, or a character that its encoding lacks
+    costs text and ends nothing: the job does not depend on where its log is shown.
     """
 
     def __init__(self) -> None:
         """Begin without an error."""
-        self.error: OSError | None = None
+        self.error: Exception | None = None
         """Why the first text that is missing could not be written."""
 
-    def write(self, text: str) -> None:
-        """Write text."""
+    def write(self, text: str, stream: str = "stdout") -> None:
+        """Write text; characters that the stream's encoding lacks are replaced.
+
+        Args:
+            text: The text.
+            stream: stdout or stderr.
+        """
         try:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        except OSError as error:
+            target: TextIO = sys.stderr if stream == "stderr" else sys.stdout
+            try:
+                target.write(text)
+            except UnicodeEncodeError:
+                encoding = target.encoding or "ascii"
+                target.write(text.encode(encoding, "replace").decode(encoding))
+            target.flush()
+        except Exception as error:  # noqa: BLE001 - a stream can be of any class: None, closed, replaced by a library
             self.error = self.error or error
 
 
@@ -111,14 +121,21 @@ class MessageTaker:
     """Hands messages to the Pipes session, each once."""
 
     def __init__(
-        self, handler: "PipesMessageHandler", delivered: Delivered, failed: Callable[[Exception], None]
+        self,
+        handler: "PipesMessageHandler",
+        delivered: Delivered,
+        output: StepOutput,
+        failed: Callable[[Exception], None],
     ) -> None:
-        """Take the session's handler, what was delivered before, and who is told of messages that fail."""
-        self._handler, self._delivered, self._failed = handler, delivered, failed
+        """Take the session's handler, what was delivered before, the step's output, and who is told of failures."""
+        self._handler, self._delivered, self._output, self._failed = handler, delivered, output, failed
 
     def take(self, message: Message) -> None:
         """Deliver a message. One that Dagster refuses does not stop the others."""
         if self._delivered.skips(message):
+            return
+        if (text := stream_text(message)) is not None:
+            self._output.write(*text)  # Dagster writes to the stream itself, and loses what the stream refuses
             return
         try:
             self._handler.handle_message(cast("PipesMessage", message))
@@ -132,9 +149,12 @@ class MessageSink:
     Serves the file of messages, and the driver log where messages travel in it.
     """
 
-    def __init__(self, taker: MessageTaker, write: Callable[[str], None], tail: Tail) -> None:
-        """Take where messages and text go, and what remembers the text's end."""
+    def __init__(
+        self, taker: MessageTaker, write: Callable[[str], None], tail: Tail, *, dedicated: bool = False
+    ) -> None:
+        """Take where messages and text go, what remembers the text's end, and whether the file is for messages."""
         self._taker, self._write, self._tail, self._cursor = taker, write, tail, LineCursor()
+        self._dedicated = dedicated
 
     @property
     def position(self) -> int:
@@ -154,10 +174,10 @@ class MessageSink:
     def _give(self, lines: list[bytes]) -> None:
         text: list[str] = []
         for line in lines:
-            if not has_message(line):
+            if not self._dedicated and not has_message(line):
                 text.append(line.decode("utf-8", "replace"))
                 continue
-            found = read_line(line)
+            found = read_line(line, dedicated=self._dedicated)
             if found.rest is not None:
                 text.append(found.rest)
             for message in found.messages:
