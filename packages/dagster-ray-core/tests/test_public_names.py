@@ -26,9 +26,11 @@ NAMES = [
     "interrupts_deferred",
     "is_interrupt",
     "load_backend",
+    "log_of",
     "lost_interrupts_raised",
     "require_ray_resource",
     "run_phases",
+    "safe_log",
     "startup_metadata",
 ]
 ERRORS = [

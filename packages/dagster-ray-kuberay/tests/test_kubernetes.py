@@ -24,6 +24,7 @@ from dagster_ray.kuberay._kubernetes.errors import (
 from dagster_ray.kuberay._kubernetes.kinds import PODS, RAYJOBS
 
 CANARY = "canary-5d41402abc4b"
+MISSING = {"kind": "Status", "message": 'rayjobs.ray.io "a" not found', "details": {"name": "a", "kind": "rayjobs"}}
 
 
 class Clock:
@@ -204,7 +205,7 @@ def test_patch_is_a_merge_patch(tmp_path: Path) -> None:
 
 
 def test_delete_names_what_is_meant_and_does_not_mind_if_it_is_gone(tmp_path: Path) -> None:
-    with ScriptedServer(answer(200), answer(404, {"message": "not found"})) as server:
+    with ScriptedServer(answer(200), answer(404, MISSING)) as server:
         api = api_of(server, tmp_path)
         assert api.delete(RAYJOBS, "ray", "a", deadline(), uid="u-a", resource_version="7")
         assert not api.delete(RAYJOBS, "ray", "a", deadline())
@@ -216,7 +217,7 @@ def test_delete_names_what_is_meant_and_does_not_mind_if_it_is_gone(tmp_path: Pa
 
 
 def test_a_delete_whose_answer_was_lost_has_deleted(tmp_path: Path) -> None:
-    with ScriptedServer(reset, answer(404, {"message": "not found"})) as server:
+    with ScriptedServer(reset, answer(404, MISSING)) as server:
         api = api_of(server, tmp_path)
         assert api.delete(RAYJOBS, "ray", "a", deadline()) is False
         api.close()

@@ -16,6 +16,7 @@ from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._sharing.choice import leaving
 from dagster_ray.kuberay._sharing.heartbeat import renew
 from dagster_ray.kuberay._sharing.locks import locks_of
+from dagster_ray.kuberay._sharing.pulse import Answer
 from dagster_ray.kuberay._sharing.steps import Held, acquire, leave
 
 pytestmark = pytest.mark.many_processes  # make test runs them
@@ -50,12 +51,12 @@ def step(actor: Actor) -> None:
     lock, heard = held.lock, world.now
     for _ in range(world.rng.randint(0, 6)):
         actor.sleep(TTL_SECONDS / 3)
-        renewed = renew(api, held.own, lock, deadline)
-        if renewed is None:
+        answer, lock = renew(api, held.own, lock, deadline)
+        if answer is not Answer.RENEWED:
             if world.now - heard < timedelta(seconds=TTL_SECONDS):
                 world.violations.append(f"{actor.name} lost {held.own.target} although it gave signs in time")
             return
-        lock, heard = renewed, world.now
+        heard = world.now
     outcome = world.rng.choice(OUTCOMES)
     used = outcome is not StepOutcome.SETUP_FAILED
     release = world.rng.random() < 0.5

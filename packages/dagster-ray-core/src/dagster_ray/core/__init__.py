@@ -11,7 +11,7 @@ from dagster_shared.libraries import DagsterLibraryRegistry
 
 from dagster_ray.core._backends import installed_backends, load_backend
 from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, StrictConfig
-from dagster_ray.core._dagster_context import DagsterContext
+from dagster_ray.core._dagster_context import DagsterContext, log_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._identity import Identity
 from dagster_ray.core._outcome import is_interrupt
@@ -26,6 +26,7 @@ from dagster_ray.core._run_identity import (
     instance_id_of,
 )
 from dagster_ray.core._run_phases import run_phases
+from dagster_ray.core._safe_log import safe_log
 from dagster_ray.core._signals import interrupts_deferred, lost_interrupts_raised
 from dagster_ray.core._startup_event import startup_metadata
 from dagster_ray.core._wiring import check_ray_resources
@@ -57,9 +58,11 @@ __all__ = [
     "interrupts_deferred",
     "is_interrupt",
     "load_backend",
+    "log_of",
     "lost_interrupts_raised",
     "require_ray_resource",
     "run_phases",
+    "safe_log",
     "startup_metadata",
 ]
 

@@ -6,13 +6,18 @@ from typing import TypeAlias
 import dagster as dg
 from dagster._core.errors import DagsterInvalidPropertyError
 
+from dagster_ray.core._safe_log import safe_log
+
 DagsterContext: TypeAlias = dg.InitResourceContext | dg.OpExecutionContext | dg.AssetExecutionContext
 """What the phases take: the context of a resource's set-up, or that of a step which calls a phase itself."""
 
 
 def log_of(context: DagsterContext) -> logging.Logger:
-    """Return the context's logger, whose lines appear in the run's event log."""
-    return context.log or logging.getLogger("dagster_ray")
+    """Return the context's logger, whose lines appear in the run's event log. Its calls never raise.
+
+    While Dagster's storage is away, lines go to stderr. Outside a run it is the logger `dagster_ray`.
+    """
+    return safe_log(context.log or logging.getLogger("dagster_ray"))
 
 
 def step_key_of(context: DagsterContext) -> str | None:

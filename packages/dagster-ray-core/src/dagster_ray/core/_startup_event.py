@@ -52,4 +52,7 @@ def report_startup(resource: RayResource, seconds: Mapping[str, float], context:
         log_of(context).info(message)
         return
     data = EngineEventData(metadata=startup_metadata(resource, seconds))
-    instance.report_engine_event(message, run, data, step_key=step_key_of(context))
+    try:
+        instance.report_engine_event(message, run, data, step_key=step_key_of(context))
+    except Exception as error:  # noqa: BLE001 - any storage can sit behind it, and the driver is connected
+        log_of(context).warning("%s Its metadata could not be stored: %s", message, type(error).__name__)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self, cast
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import override
 
-from dagster_ray.core import DagsterContext, Deadline, StepOutcome
+from dagster_ray.core import DagsterContext, Deadline, StepOutcome, log_of
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._kuberay_resource import KubeRayResource
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
@@ -87,7 +87,7 @@ class KubeRayCluster(KubeRayResource):
         """Create the RayCluster, take a shared one, or adopt the one that is named."""
         from dagster_ray.kuberay._steps import cluster_steps as steps
 
-        log = steps.log_of(context)
+        log = log_of(context)
         self._work.api = api = steps.load_api(self.kubeconfig_file, self.kube_context)
         if self._sharing is None:
             self._create_or_adopt(context, api, deadline, log)
@@ -101,7 +101,7 @@ class KubeRayCluster(KubeRayResource):
         from dagster_ray.kuberay._steps import cluster_steps as steps
         from dagster_ray.kuberay._steps.wait import ClusterWait
 
-        work, log = self._work, steps.log_of(context)
+        work, log = self._work, log_of(context)
         while work.route is None:
             api, own = self._created
             work.wait = ClusterWait(api, own, self._wait_plan(api), log)
@@ -120,9 +120,8 @@ class KubeRayCluster(KubeRayResource):
     def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
         """Stop the heartbeat, and remove this step's lock unless it is to keep the cluster for others."""
         from dagster_ray.kuberay._sharing import steps as sharing_steps
-        from dagster_ray.kuberay._steps import cluster_steps as steps
 
-        share, api, log = self._share, self._work.api, steps.log_of(context)
+        share, api, log = self._share, self._work.api, log_of(context)
         self._stop_heartbeat()
         if api is None:
             return

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic import Field, PrivateAttr
 from typing_extensions import override
 
-from dagster_ray.core import CleanupPolicy, DagsterContext, Deadline, Lifecycle, StepOutcome
+from dagster_ray.core import CleanupPolicy, DagsterContext, Deadline, Lifecycle, StepOutcome, log_of
 from dagster_ray.core.errors import NotConnectedError
 from dagster_ray.kuberay._kuberay_resource import KubeRayResource
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
@@ -74,7 +74,7 @@ class KubeRayInteractiveJob(KubeRayResource):
         from dagster_ray.kuberay._steps import cluster_steps as steps
         from dagster_ray.kuberay._steps.wishes import rayjob_wish
 
-        work, log = self._work, steps.log_of(context)
+        work, log = self._work, log_of(context)
         work.api = steps.load_api(self.kubeconfig_file, self.kube_context)
         wish = rayjob_wish(self._config, self._settings, context, work.api, deadline=deadline, log=log)
         self._check_before(work.api, wish, wish.render(wish.names[0]), "interactive", deadline=deadline, log=log)
@@ -86,7 +86,7 @@ class KubeRayInteractiveJob(KubeRayResource):
         from dagster_ray.kuberay._steps import cluster_steps as steps
         from dagster_ray.kuberay._steps.interactive_steps import wait
 
-        work, log = self._work, steps.log_of(context)
+        work, log = self._work, log_of(context)
         api, own = self._created
 
         def keep(job: "Created | None") -> None:

@@ -132,13 +132,21 @@ class JobFollower:
                     self._closing.wait(READ_SECONDS)
         except Exception as error:  # noqa: BLE001 - whatever it is, the step must hear of it
             self.error = error
-        finally:
-            for followed in self._files:
+        try:
+            self._end_files()
+        finally:  # the step waits for these, whatever the last lines meet
+            self._over.set()
+            self._drained.set()
+
+    def _end_files(self) -> None:
+        """Give out the last lines of each file, and close it; trouble with one does not keep back the next."""
+        for followed in self._files:
+            try:
                 followed.sink.end()
                 if followed.file is not None:
                     followed.file.close()
-            self._over.set()
-            self._drained.set()
+            except Exception as error:  # noqa: BLE001 - as above
+                self.error = self.error or error
 
     def _look(self) -> None:
         """Ask for the job's status, if it is time to."""

@@ -11,7 +11,14 @@ from dagster import PipesContextInjector, PipesSession, open_pipes_session
 from dagster._core.pipes.context import build_external_execution_context_data
 from dagster_pipes import encode_param
 
-from dagster_ray.core import DagsterRayError, Deadline, interrupts_deferred, is_interrupt, lost_interrupts_raised
+from dagster_ray.core import (
+    DagsterRayError,
+    Deadline,
+    interrupts_deferred,
+    is_interrupt,
+    log_of,
+    lost_interrupts_raised,
+)
 from dagster_ray.pipes._follower import Patience
 from dagster_ray.pipes._invocation import CompletedRayJob
 from dagster_ray.pipes._job_answers import JobDetails
@@ -101,7 +108,7 @@ class JobRun:
         """Take where the job runs, the step, the client's settings and who calls."""
         self._place, self._client = place, place.client
         self._context, self._settings, self._identity = context, settings, identity
-        self._log: logging.Logger = context.log
+        self._log = log_of(context)
         self._nonce: str | None = None
         """What the metadata of the job contain that this run may stop; None: nothing that is ours was sent."""
         self._status = ""

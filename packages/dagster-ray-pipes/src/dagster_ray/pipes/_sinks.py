@@ -1,5 +1,7 @@
 """What becomes of the bytes of a job's files: text for the compute logs, messages for the Pipes session."""
 
+import json
+import logging
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -7,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from typing_extensions import Protocol
 
+from dagster_ray.core import safe_log
 from dagster_ray.pipes._cursor import LineCursor, TextCursor
 from dagster_ray.pipes._messages import Delivered, Message, has_message, read_line, stream_text
 
@@ -14,7 +17,10 @@ if TYPE_CHECKING:
     from dagster._core.pipes.context import PipesMessageHandler
     from dagster_pipes import PipesMessage
 
+_log = safe_log(logging.getLogger("dagster_ray"))
+
 LAST_LINES = 20
+_SHOWN_CHARACTERS = 4096
 _LAST_TEXT = 16384
 
 
@@ -140,7 +146,15 @@ class MessageTaker:
         try:
             self._handler.handle_message(cast("PipesMessage", message))
         except Exception as error:  # noqa: BLE001 - a message is foreign input, and Dagster checks it in many places
+            self._tell(message, error)
+
+    def _tell(self, message: Message, error: Exception) -> None:
+        """Report a message that failed; while Dagster's storage is away, that fails as well."""
+        try:
             self._failed(error)
+        except Exception as refusal:  # noqa: BLE001 - any storage can sit behind it, and the job is still followed
+            text = json.dumps(message)[:_SHOWN_CHARACTERS]
+            _log.error("Dagster did not accept a Pipes message (%s): %s", type(refusal).__name__, text)
 
 
 class MessageSink:

@@ -216,16 +216,18 @@ class StreamSource:
         self._thread.start()
 
     def _fill(self, pieces: Pieces) -> None:
-        while piece := pieces.next():
+        try:
+            while piece := pieces.next():
+                with self._changed:
+                    self._changed.wait_for(lambda: self._buffered < _BUFFER_BYTES or self._pieces is not pieces)
+                    if self._pieces is not pieces:
+                        return
+                    self._buffer.append(piece)
+                    self._buffered += len(piece)
+        finally:  # however it ended: only an end that is seen is followed by another connection
             with self._changed:
-                self._changed.wait_for(lambda: self._buffered < _BUFFER_BYTES or self._pieces is not pieces)
-                if self._pieces is not pieces:
-                    return
-                self._buffer.append(piece)
-                self._buffered += len(piece)
-        with self._changed:
-            if self._pieces is pieces:
-                self._ended = True
+                if self._pieces is pieces:
+                    self._ended = True
 
     def _stop(self) -> None:
         pieces, self._pieces, self._ended = self._pieces, None, True

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from dagster_ray.core import Deadline, StrictConfig
+from dagster_ray.core import Deadline, StrictConfig, log_of
 from dagster_ray.kuberay._collector.candidate import SELECTOR
 from dagster_ray.kuberay._collector.collector import Collector, Work
 from dagster_ray.kuberay._collector.cursor import Cursor, targets_of
@@ -54,7 +54,7 @@ def delete_rayclusters_op(context: dg.OpExecutionContext, config: DeleteRayClust
     """
     report = _delete(context, config)
     metadata = {"deleted": len(report.deleted), "kept": report.kept.total(), "report": dg.MetadataValue.md(_md(report))}
-    context.log.info("%s", report.text())
+    log_of(context).info("%s", report.text())
     if report.failures or report.unfinished:
         raise dg.Failure(report.text(), metadata)
     context.add_output_metadata(metadata)
@@ -74,7 +74,7 @@ def _delete(context: dg.OpExecutionContext, config: DeleteRayClustersConfig) -> 
     )
     api = KubernetesApi.load(config.kubeconfig_file, config.kube_context)
     try:
-        collector = Collector(api, RunReader(context.instance), work, Deadline(config.timeout), context.log)
+        collector = Collector(api, RunReader(context.instance), work, Deadline(config.timeout), log_of(context))
         collector.report.examples_per_reason = _EXAMPLES
         collector.run(targets_of(config.namespaces, api.namespace, [RAYCLUSTERS]), Cursor())
     finally:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from dagster_ray.core import Deadline
+from dagster_ray.core import Deadline, safe_log
 from dagster_ray.kuberay._collector.collector import Collector, Work
 from dagster_ray.kuberay._collector.cursor import cursor_of, targets_of
 from dagster_ray.kuberay._collector.plan import plan
@@ -122,12 +122,12 @@ def tick(context: dg.SensorEvaluationContext, settings: Settings, deadline: Dead
 def _look(
     context: dg.SensorEvaluationContext, settings: Settings, api: "KubernetesApi", deadline: Deadline
 ) -> dg.SensorResult:
-    work = Work(functools.partial(plan, rules=settings.rules))
+    log, work = safe_log(context.log), Work(functools.partial(plan, rules=settings.rules))
     reader = RunReader(context.instance, instance_id=settings.instance_id)
-    collector = Collector(api, reader, work, deadline, context.log)
+    collector = Collector(api, reader, work, deadline, log)
     cursor = collector.run(targets_of(settings.namespaces, api.namespace), cursor_of(context.cursor))
     text = collector.report.text()
-    context.log.info("%s", text)
+    log.info("%s", text)
     return dg.SensorResult(skip_reason=text, cursor=cursor.text())
 
 

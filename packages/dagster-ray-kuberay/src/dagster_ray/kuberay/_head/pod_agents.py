@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from dagster_ray.core import Deadline
+from dagster_ray.core import Deadline, safe_log
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import PODS
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay._head.port_forward import PortForward
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
-_log = logging.getLogger("dagster_ray")
+_log = safe_log(logging.getLogger("dagster_ray"))
 _LIST_SECONDS = 10.0
 
 

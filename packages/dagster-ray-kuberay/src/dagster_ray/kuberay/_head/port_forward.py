@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import Protocol
 
-from dagster_ray.core import Deadline
+from dagster_ray.core import Deadline, safe_log
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.dial import FRAME_HEADER_BYTES, PREFACE, looks_like_http2
 from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, NotFoundError, UnauthorizedError
@@ -25,7 +25,7 @@ from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, NotFoundError
 if TYPE_CHECKING:
     from websocket import WebSocket
 
-_log = logging.getLogger("dagster_ray")
+_log = safe_log(logging.getLogger("dagster_ray"))
 
 _DATA, _ERROR = 0, 1
 _BINARY, _CLOSE = 2, 8
@@ -240,6 +240,8 @@ class PortForward:
         def work() -> None:
             try:
                 run(*args)
+            except Exception as error:  # noqa: BLE001 - credentials and websockets have errors of their own
+                _log.debug("A connection of a port-forward failed: %s", type(error).__name__)
             finally:
                 with self._lock:
                     self._threads.discard(thread)
@@ -247,7 +249,12 @@ class PortForward:
         thread = threading.Thread(target=work, name="dagster-ray port-forward", daemon=True)
         with self._lock:
             self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no thread is free, and one that never ran cannot be joined
+            with self._lock:
+                self._threads.discard(thread)
+            raise
         return thread
 
     @contextlib.contextmanager
@@ -283,13 +290,15 @@ class PortForward:
 
     def _accept(self, listener: socket.socket, port: int) -> None:
         while not self._closed.is_set():
+            local: socket.socket | None = None
             try:
                 local, _ = listener.accept()
-            except OSError as error:  # closed; or the client has gone, or no file descriptor is free now
+                self._start(self._carry, local, port)
+            except (OSError, RuntimeError) as error:  # closed; the client has gone; no descriptor or thread is free now
+                if local is not None:
+                    local.close()
                 if not self._closed.wait(_ACCEPT_PAUSE_SECONDS):
                     _log.debug("A local port accepted nothing: %s", error)
-                continue
-            self._start(self._carry, local, port)
 
     def _carry(self, local: socket.socket, port: int) -> None:
         """Carry one connection, both ways."""

@@ -57,6 +57,25 @@ def parsed(body: bytes) -> Mapping[str, Any]:
     return mapping(json_of(body))
 
 
+def _is_about(status: Mapping[str, Any], name: str | None, verb: str) -> bool:
+    """Return whether a 404 is the API server's own, about the object: anything in between can answer 404 as well.
+
+    A POST's is about the namespace, since its object cannot be missing.
+    """
+    named = at(status, "details", "name")
+    return status.get("kind") == "Status" and (name is None or verb == "create" or named == name)
+
+
+def proves_gone(error: Exception) -> bool:
+    """Return whether a refusal proves that the object, as a call named it by name and uid, does not exist.
+
+    A 400 or 422 for any other cause says that the server, or a webhook or policy behind it, denies this write.
+    """
+    if isinstance(error, InvalidObjectError):
+        return any(field == "metadata.uid" for field, _ in error.causes)
+    return isinstance(error, NotFoundError)
+
+
 def message_of(body: bytes) -> str:
     """Return what the server says: the message of its Status, or the text."""
     message = parsed(body).get("message")
@@ -71,6 +90,8 @@ def error_of(
     call = (verb, kind.resource, namespace, name, status, message)
     if status == 404 and not parsed(body):  # the text "404 page not found": no such path, so no such kind
         return KindNotInstalledError(*call)
+    if status == 404 and not _is_about(parsed(body), name, verb):
+        return KubernetesError(*call)
     if status in {400, 422}:
         causes = tuple(
             (str(c.get("field")), str(c.get("message"))) for c in mappings(at(parsed(body), "details", "causes"))

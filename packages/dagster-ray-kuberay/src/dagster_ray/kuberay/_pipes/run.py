@@ -3,7 +3,6 @@
 # Type checkers see no type in Dagster's config classes.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
-import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster import PipesContextInjector
 
-from dagster_ray.core import Deadline, interrupts_deferred
+from dagster_ray.core import Deadline, interrupts_deferred, log_of
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.pod_agents import ForwardedAgents
 from dagster_ray.kuberay._head.route import Access, goes_direct
@@ -97,7 +96,7 @@ class _RayJobCall:
 
     def __init__(self, settings: ClientSettings, call: Call, api: "KubernetesApi", opened: ExitStack) -> None:
         self._settings, self._call, self._api, self._opened = settings, call, api, opened
-        self._log: logging.Logger = call.context.log
+        self._log = log_of(call.context)
         self._namespace = namespace_of(call.config, api)
         self._wish: Wish | None = None
         self._job: Created | None = None

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from dagster_ray.core import DagsterContext, Deadline, identity_of
+from dagster_ray.core import DagsterContext, Deadline, identity_of, log_of
 from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL
@@ -10,7 +10,6 @@ from dagster_ray.kuberay._sharing.heartbeat import lock_patch
 from dagster_ray.kuberay._sharing.locks import Lock
 from dagster_ray.kuberay._sharing.steps import Held, new_lock_id
 from dagster_ray.kuberay._status.created import created
-from dagster_ray.kuberay._steps.cluster_steps import log_of
 from dagster_ray.kuberay._steps.creation import Wish
 
 if TYPE_CHECKING:

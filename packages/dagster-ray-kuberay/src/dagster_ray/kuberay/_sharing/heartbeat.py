@@ -1,26 +1,51 @@
-"""The thread that renews a lock while its step lives."""
+"""The thread that renews an annotation while its step lives. What its answers mean is decided in `pulse`."""
 
 import logging
+import queue
+import random
 import threading
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from dagster_ray.core import Deadline
+from typing_extensions import Protocol
+
+from dagster_ray.core import Deadline, safe_log
 from dagster_ray.core.errors import DagsterRayError
-from dagster_ray.kuberay._kubernetes.errors import InvalidObjectError, NotFoundError
-from dagster_ray.kuberay._kubernetes.fields import at
-from dagster_ray.kuberay._sharing.locks import Lock
+from dagster_ray.kuberay._kubernetes.errors import KubernetesError
+from dagster_ray.kuberay._sharing.pulse import Answer, Pulse, answer_of, answer_of_error
 from dagster_ray.kuberay._status.created import Created
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
 _CALL_SECONDS = 10.0
-_AGAIN_SECONDS = 3.0
+_LEAST_CALL_SECONDS = 1.0
 _JOIN_SECONDS = 12.0
+_TELL_SECONDS = 2.0
+
+
+class Sign(Protocol):
+    """An annotation that says until when, or since when, a step is known to live: a `Lock`, for example."""
+
+    @property
+    def key(self) -> str:
+        """The name of the annotation."""
+        ...
+
+    def text(self) -> str:
+        """Return the annotation's value."""
+        ...
+
+    def renewed(self, now: datetime) -> Self:
+        """Return the sign as it is written at `now`, a time of the API server."""
+        ...
+
+
+AnySign = TypeVar("AnySign", bound=Sign)
 
 
 def lock_patch(own: Created, key: str, text: str | None) -> dict[str, object]:
-    """Return the merge patch that sets a step's own lock, or removes it.
+    """Return the merge patch that sets an annotation of a step, or removes it.
 
     It names the uid, so that a cluster that was made anew under the name is not meant, and no version: any number of
     steps lock at once without a conflict (run with kube-apiserver 1.36).
@@ -28,72 +53,108 @@ def lock_patch(own: Created, key: str, text: str | None) -> dict[str, object]:
     return {"metadata": {"uid": own.uid, "annotations": {key: text}}}
 
 
-def renew(api: "KubernetesApi", own: Created, lock: Lock, deadline: Deadline) -> Lock | None:
-    """Write a lock with the API server's time of now; return it, or None if the cluster is gone or going.
+def renew(api: "KubernetesApi", own: Created, sign: AnySign, deadline: Deadline) -> tuple[Answer, AnySign]:
+    """Write a sign with the API server's time of now; return what the answer shows, and the sign as it stands there.
 
     Raises:
-        DagsterRayError: It could not be written, which may be tried again.
+        DagsterRayError: The answer shows nothing of the object.
     """
-    renewed = lock.renewed(api.server_time())
+    renewed = sign.renewed(api.server_time())
+    patch = lock_patch(own, sign.key, renewed.text())
     try:
-        answer = api.patch(own.kind, own.namespace, own.name, lock_patch(own, lock.key, renewed.text()), deadline)
-    except (NotFoundError, InvalidObjectError):
-        return None
-    return None if at(answer, "metadata", "deletionTimestamp") else renewed
+        found = answer_of(api.patch(own.kind, own.namespace, own.name, patch, deadline), own, sign.key, renewed.text())
+    except DagsterRayError as error:
+        found = answer_of_error(error)
+        if found is Answer.UNKNOWN:
+            raise
+    if found is Answer.UNKNOWN:
+        said = "the answer does not show the object with this annotation"
+        raise KubernetesError("patch", own.kind.resource, own.namespace, own.name, 200, said)
+    return found, renewed if found is Answer.RENEWED else sign
 
 
 class Heartbeat:
-    """Renews one lock at an interval, from its construction until `stop`.
+    """Renews one annotation at an interval, from its construction until `stop`.
 
-    While the API server is away it tries again every few seconds: no collector can act meanwhile either. A cluster that
-    is gone or going ends it.
+    Nothing but proof that the object is gone or going ends it before: it goes on through every refusal, outage and
+    exception, with pauses that grow up to the interval. Its messages are written by a second thread, so that a log
+    whose storage hangs does not delay a renewal.
 
     Args:
         api: The Kubernetes cluster.
-        own: The RayCluster.
-        lock: The lock as it was applied.
+        own: The object that has the annotation.
+        sign: The annotation as it was applied: a lock, or any other sign of the step.
         interval_seconds: Seconds between renewals.
-        log: Where trouble is told, once each time it begins.
+        log: Where trouble is told, when it begins and when it ends.
     """
 
     def __init__(
-        self, api: "KubernetesApi", own: Created, lock: Lock, interval_seconds: float, log: logging.Logger
+        self, api: "KubernetesApi", own: Created, sign: Sign, interval_seconds: float, log: logging.Logger
     ) -> None:
         """Start."""
-        self._api, self._own, self._lock, self._log = api, own, lock, log
+        self._api, self._own, self._sign = api, own, sign
         self._interval_seconds = interval_seconds
+        self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._stopped = threading.Event()
-        self._is_told = False
-        self._thread = threading.Thread(target=self._run, name="dagster-ray lock", daemon=True)
+        self._messages = _MessageThread(safe_log(log))
+        self._thread = threading.Thread(target=self._run, name="dagster-ray heartbeat", daemon=True)
         self._thread.start()
+
+    @property
+    def sign(self) -> Sign:
+        """The annotation as it was renewed last."""
+        return self._sign
 
     def stop(self) -> None:
         """End the thread; a renewal that is under way is waited for."""
         self._stopped.set()
         self._thread.join(_JOIN_SECONDS)
+        self._messages.close(_TELL_SECONDS)
 
     def _run(self) -> None:
-        pause = self._interval_seconds
-        while not self._stopped.wait(pause):
-            try:
-                if not self._renew():
-                    return
-            except DagsterRayError as error:
-                self._tell("the lock could not be renewed, which is tried again: %s", error)
-                pause = min(_AGAIN_SECONDS, self._interval_seconds)
-            else:
-                pause, self._is_told = self._interval_seconds, False
+        pulse = Pulse()
+        while not self._stopped.wait(pulse.pause_seconds(self._interval_seconds, self._rng)):
+            before, (answer, trouble) = pulse, self._beat()
+            pulse = pulse.after(answer)
+            if pulse.is_over:
+                self._messages.put(logging.WARNING, "%s: %s while this step uses it.", self._own.target, answer.value)
+                return
+            if trouble and not before.failures:
+                text = "%s: the annotation %s could not be renewed. This is tried again while the step lives. %s"
+                self._messages.put(logging.WARNING, text, self._own.target, self._sign.key, trouble)
+            elif before.failures and not pulse.failures:
+                text = "%s: the annotation %s is renewed again."
+                self._messages.put(logging.INFO, text, self._own.target, self._sign.key)
 
-    def _renew(self) -> bool:
-        """Write the lock with the time of now; return whether the cluster is still there to be locked."""
-        renewed = renew(self._api, self._own, self._lock, Deadline(_CALL_SECONDS))
-        if renewed is None:
-            self._tell("somebody deletes it while this step uses it%s", "")
-            return False
-        self._lock = renewed
-        return True
+    def _beat(self) -> tuple[Answer, str]:
+        """Renew once; return what that has shown, and what went wrong."""
+        seconds = min(_CALL_SECONDS, max(_LEAST_CALL_SECONDS, self._interval_seconds))
+        try:
+            answer, self._sign = renew(self._api, self._own, self._sign, Deadline(seconds))
+        except DagsterRayError as error:
+            return Answer.UNKNOWN, str(error)
+        except Exception as error:  # noqa: BLE001 - credentials, TLS and HTTP have errors of their own
+            return Answer.UNKNOWN, type(error).__name__  # their texts may quote a token
+        return answer, answer.value if answer is not Answer.RENEWED else ""
 
-    def _tell(self, text: str, detail: object) -> None:
-        if not self._is_told:
-            self._is_told = True
-            self._log.warning(f"%s: {text}", self._own.target, detail)
+
+class _MessageThread:
+    """Writes messages of another thread, which does not wait for that."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._queue: queue.SimpleQueue[tuple[int, str, tuple[object, ...]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="dagster-ray messages", daemon=True)
+        self._thread.start()
+
+    def put(self, level: int, text: str, *details: object) -> None:
+        self._queue.put((level, text, details))
+
+    def close(self, seconds: float) -> None:
+        self._queue.put(None)
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while (message := self._queue.get()) is not None:
+            level, text, details = message
+            self._log.log(level, text, *details)

@@ -7,7 +7,7 @@ import os
 import platform
 from typing import TYPE_CHECKING, Literal
 
-from dagster_ray.core import DagsterContext, Deadline
+from dagster_ray.core import DagsterContext, Deadline, log_of
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.dashboard import Metadata, Refused, ask, mismatch
 from dagster_ray.kuberay._head.route import Access, Route, goes_direct
@@ -34,11 +34,6 @@ _GREET_SECONDS = 5.0
 _CHECK_SECONDS = 10.0
 _LOST_POST_SECONDS = 1.0
 _LOST_POST_LOOKS = 8  # within the 20 s that a cleanup has
-
-
-def log_of(context: DagsterContext) -> logging.Logger:
-    """Return the logger whose lines appear in the run's event log."""
-    return context.log or logging.getLogger("dagster_ray")
 
 
 def load_api(kubeconfig_file: str | None, context: str | None) -> "KubernetesApi":

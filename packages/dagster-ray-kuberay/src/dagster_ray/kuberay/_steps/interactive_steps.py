@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dagster_ray.core import DagsterContext, Deadline, StepOutcome
+from dagster_ray.core import DagsterContext, Deadline, StepOutcome, log_of
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.route import Route
 from dagster_ray.kuberay._kubernetes.errors import ConflictError, InvalidObjectError, NotFoundError
@@ -15,7 +15,6 @@ from dagster_ray.kuberay._status.created import Created
 from dagster_ray.kuberay._status.errors import ClusterGoneError, SpecRefusedError
 from dagster_ray.kuberay._status.rayjob_state import GATE_TEXT
 from dagster_ray.kuberay._steps.alive import alive_annotations
-from dagster_ray.kuberay._steps.cluster_steps import log_of
 from dagster_ray.kuberay._steps.creation import Wish, create, refuse_strategy
 from dagster_ray.kuberay._steps.ending import ending_of
 from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
