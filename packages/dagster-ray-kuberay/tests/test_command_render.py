@@ -1,5 +1,6 @@
 """`dagster-ray render`: the manifest that would be sent, without values of the environment."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from command_world import dagster_ray
 from fault_world import fields, run_step, simulated
 
 from dagster_ray.kuberay import KubeRayInteractiveJob
+from dagster_ray.kuberay.command._marked_yaml import MARK, marked_yaml
 from dagster_ray.kuberay.command._rendered import References
 
 CANARY = "canary-4711"
@@ -26,6 +28,20 @@ job = KubeRayInteractiveJob(
 )
 shared = KubeRayCluster(cluster_sharing=ClusterSharing(enabled=True), image="own:1")
 defs = dg.Definitions(resources={"job": job, "shared": shared, "own": KubeRayCluster(image="own:1"), "number": 1})
+"""
+CLUSTER_FILE = """
+kind: RayCluster
+spec:
+  headGroupSpec:
+    rayStartParams: {}
+    template:
+      spec:
+        containers:
+        - name: ray-head
+          image: own:1
+          ports:
+          - {containerPort: 10001, name: client}
+          - {containerPort: 8265, name: dashboard}
 """
 ENVIRON: dict[str, str | None] = {"RENDER_SECRET": CANARY, "RENDER_IMAGE": f"registry/{CANARY}", "RENDER_NAME": "named"}
 
@@ -129,3 +145,63 @@ def test_a_reference_inside_a_text_is_shown_as_a_variable() -> None:
         "a": "x-$(HOME)-y",
         "b": [{"env": "HOME"}, 1],
     }
+
+
+WRITTEN: dict[str, Any] = {
+    "spec": {
+        "text": "a: b # c",
+        "lines": "one\ntwo",
+        "number": "1.10",
+        "long": "word " * 60,
+        "none": None,
+        "empty": {"mapping": {}, "list": []},
+        "containers": [{"name": "a", "args": ["-c", "x"], "nested": [[1, 2], [{"k": True}]]}],
+        "changed": 1,
+    }
+}
+
+
+def added_lines(manifest: dict[str, Any], written: dict[str, Any]) -> list[str]:
+    lines = marked_yaml(manifest, written).splitlines()
+    return [line.removesuffix(MARK).strip() for line in lines if line.endswith(MARK)]
+
+
+def test_only_lines_that_nobody_has_written_are_marked() -> None:
+    assert added_lines(WRITTEN, WRITTEN) == []
+    sent = copy.deepcopy(WRITTEN)
+    sent["spec"]["changed"] = "1"
+    sent["spec"]["new"] = {"a": [1]}
+    sent["spec"]["containers"][0]["env"] = [{"name": "A"}]
+    sent["spec"]["containers"].append({"name": "b"})
+    assert added_lines(sent, WRITTEN) == [
+        "env:",
+        "- name: A",
+        "- name: b",
+        "changed: '1'",
+        "new:",
+        "a:",
+        "- 1",
+    ]
+
+
+@pytest.mark.parametrize("written", [WRITTEN, {}, {"spec": {"containers": "text"}}], ids=["all", "nothing", "another"])
+def test_a_marked_manifest_is_yaml_of_the_same_values(written: dict[str, Any]) -> None:
+    assert yaml.safe_load(marked_yaml(WRITTEN, written)) == WRITTEN
+
+
+def test_the_file_of_a_resource_is_what_its_author_has_written(tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text(CLUSTER_FILE, encoding="utf-8")
+    source = (
+        "from dagster_ray.kuberay import KubeRayCluster, RayClusterConfig\n"
+        f"own = KubeRayCluster(ray_cluster=RayClusterConfig(spec_file={str(tmp_path / 'cluster.yaml')!r}))\n"
+    )
+    (tmp_path / "marked_4711.py").write_text(source, encoding="utf-8")
+    lines = dagster_ray("render", tmp_path / "marked_4711.py", "own").out.splitlines()
+    ours = [line.removesuffix(MARK).split(":")[0].strip() for line in lines if line.endswith(MARK)]
+    assert set(ours) == {
+        *("name", "namespace", "labels"),  # of the metadata and of the pod template
+        *("metadata", "app.kubernetes.io/managed-by", "dagster/run-id", "dagster/step-key"),
+        *("dagster/resource-key", "dagster/cleanup"),
+        *("env", "- name", "value"),
+    }
+    assert "          - containerPort: 10001" in lines, "what the file has is not marked"

@@ -14,13 +14,13 @@ from types import ModuleType
 from typing import Any, cast
 
 import click
-import yaml
 
 from dagster_ray.kuberay._cluster import KubeRayCluster
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 from dagster_ray.kuberay._spec.errors import MissingVariableError
 from dagster_ray.kuberay._spec.image import choose_image
 from dagster_ray.kuberay._steps.wishes import operator_deadline
+from dagster_ray.kuberay.command._marked_yaml import MARK, marked_yaml
 from dagster_ray.kuberay.command._rendered import NAME, RUN_ID, STEP_KEY, Asked, References, plain_text
 from dagster_ray.kuberay.command._terminal import FINE, Place, answered, note
 from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig
@@ -37,7 +37,8 @@ _NO_RAY = "rayproject/ray"
 def render(module_or_file: str, resource_key: str, namespace: str, resolve_env: bool, as_json: bool) -> None:
     """Print the RayJob or RayCluster that a resource of a Dagster module or file would send. No cluster is asked.
 
-    What only a step knows has placeholders. References to the environment stay references unless --resolve-env.
+    What only a step knows has placeholders. References to the environment stay references unless --resolve-env. Lines
+    that dagster-ray adds to the configuration, or changes, end with `# dagster-ray`.
     """
     place = Place(None, None, namespace, as_json)
     answered(_printed, place, module_or_file, resource_key, resolve_env)
@@ -46,12 +47,17 @@ def render(module_or_file: str, resource_key: str, namespace: str, resolve_env: 
 def _printed(place: Place, module_or_file: str, resource_key: str, resolve_env: bool) -> int:
     resource = _resource(_loaded(module_or_file), module_or_file, resource_key)
     try:
-        manifest = _manifest(resource, resource_key, place.namespace or "default", resolve_env=resolve_env)
+        asked, config, sharing = _asked(resource, resource_key, place.namespace or "default", resolve_env=resolve_env)
     except KeyError as error:  # an EnvVar of the resource itself
         raise MissingVariableError(str(error.args[0]), resource_key) from None
-    place.printed(manifest, yaml.safe_dump(manifest, sort_keys=False).rstrip())
+    if isinstance(config, InteractiveRayJobConfig):
+        manifest = asked.rayjob(config)
+    else:
+        manifest = asked.raycluster(config) if sharing is None else asked.shared_raycluster(config, sharing)
+    kind = {key: manifest[key] for key in ("apiVersion", "kind")}
+    place.printed(manifest, marked_yaml(manifest, {**kind, **asked.written(config)}))
     if not place.as_json:
-        note(f"{NAME}, {RUN_ID} and {STEP_KEY} stand for what only a step knows.")
+        note(f"{NAME}, {RUN_ID} and {STEP_KEY} stand for what only a step knows. Lines with `{MARK}` are not yours.")
     return FINE
 
 
@@ -92,9 +98,10 @@ def _resource(module: ModuleType, where: str, key: str) -> "KubeRayInteractiveJo
     )
 
 
-def _manifest(
+def _asked(
     resource: KubeRayInteractiveJob | KubeRayCluster, key: str, namespace: str, *, resolve_env: bool
-) -> Mapping[str, Any]:
+) -> tuple[Asked, InteractiveRayJobConfig | RayClusterConfig, ClusterSharing | None]:
+    """Return what is known of a resource, its configuration, and how it is shared if it is."""
     environ = os.environ if resolve_env else References()
     ray_version = _ray_version()
     python = platform.python_version()
@@ -114,12 +121,10 @@ def _manifest(
         environ=environ,
     )
     if isinstance(resource, KubeRayInteractiveJob):
-        return asked.rayjob(cast("InteractiveRayJobConfig", resource.ray_job).with_file())
+        return asked, cast("InteractiveRayJobConfig", resource.ray_job).with_file(), None
     config = cast("RayClusterConfig", resource.ray_cluster).with_file()
     sharing = cast("ClusterSharing | None", resource.cluster_sharing) or config.sharing
-    if sharing is not None and sharing.enabled:
-        return asked.shared_raycluster(config, sharing)
-    return asked.raycluster(config)
+    return asked, config, sharing if sharing is not None and sharing.enabled else None
 
 
 def _ray_version() -> str | None:

@@ -11,6 +11,7 @@ from dagster_ray.core import CleanupPolicy, Identity
 from dagster_ray.kuberay._labels import GENERATION_LABEL, cleanup_labels
 from dagster_ray.kuberay._sharing.choice import selection_of, spec_hash
 from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
+from dagster_ray.kuberay._spec.plain_json import resolved
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig
@@ -127,6 +128,10 @@ class Asked:
         name = selection.name(metadata_text(config, "name", self.environ) or _PREFIX, 1)
         labels = {**wish.labels, **selection.labels, GENERATION_LABEL: "1"}
         return self._shown(render_raycluster(config, dataclasses.replace(wish, name=name, labels=labels)))
+
+    def written(self, config: "InteractiveRayJobConfig | RayClusterConfig") -> Mapping[str, Any]:
+        """Return what the configuration itself says, in the form of the manifest."""
+        return self._shown(resolved(config.plain(), self.environ))
 
     def _owned(self, wish: RenderInput) -> RenderInput:
         return dataclasses.replace(wish, labels={**wish.labels, **cleanup_labels(self.cleanup)})
