@@ -141,6 +141,18 @@ def test_a_cluster_that_exists_runs_the_job_and_stays(world: PipesWorld) -> None
     assert "deletionTimestamp" not in left["metadata"]
 
 
+def test_a_job_that_was_of_no_use_to_its_step_is_not_followed(world: PipesWorld) -> None:
+    """It succeeds for Ray, and reports nothing although the client requires it."""
+    client = world.client(require_messages="always", lifecycle=Lifecycle(cleanup="never"))
+    with world.ending("SUCCEEDED"):
+        ran = run_job(client, JOB, retries=1)
+    assert ran.log.count("[dagster-ray: pipes-messages-missing]") >= 2, ran.log
+    first, second = world.jobs
+    assert first["submission_id"] != second["submission_id"]
+    verdicts = [rayjob["metadata"]["annotations"]["dagster/pipes-verdict"] for rayjob in world.rayjobs()]
+    assert verdicts == ["bad", "bad"]
+
+
 CHOSEN: dict[str, dict[str, Any]] = {"derived ids": {}, "a chosen id": {"submission_id": "nightly"}}
 
 

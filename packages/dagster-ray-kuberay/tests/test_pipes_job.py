@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._pipes.attempts import ATTEMPT_ANNOTATION, CALL_LABEL, choose_rayjob, end_of
+from dagster_ray.kuberay._pipes.attempts import (
+    ATTEMPT_ANNOTATION,
+    CALL_LABEL,
+    VERDICT_ANNOTATION,
+    choose_rayjob,
+    end_of,
+)
 from dagster_ray.kuberay._pipes.job import PipesJob, read_call
 from dagster_ray.kuberay.errors import InvalidSpecError
 
@@ -112,13 +118,16 @@ def test_what_cannot_be_meant_is_refused_by_name(given: dict[str, Any], field: s
     assert caught.value.field == field
 
 
-def rayjob(key: str, number: int, status: str = "Running", job: str = "", **metadata: Any) -> dict[str, Any]:
+def rayjob(
+    key: str, number: int, status: str = "Running", job: str = "", verdict: str = "", **metadata: Any
+) -> dict[str, Any]:
     """Return a RayJob that an attempt has left."""
     return {
         "metadata": {
             "name": f"{key}-{number}",
+            "uid": f"uid-{key}-{number}",
             "labels": {CALL_LABEL: key},
-            "annotations": {ATTEMPT_ANNOTATION: str(number)},
+            "annotations": {ATTEMPT_ANNOTATION: str(number), **({VERDICT_ANNOTATION: verdict} if verdict else {})},
             **metadata,
         },
         "status": {"jobDeploymentStatus": status, "jobStatus": job},
@@ -141,6 +150,10 @@ CHOICES: dict[str, tuple[list[dict[str, Any]], tuple[int, str | None, bool]]] = 
         (11, "new-10", False),
     ),
     "the earlier run's, if this run has none": ([rayjob("old", 3)], (0, "old-3", False)),
+    "one that was of no use": ([rayjob("new", 0, "Complete", "SUCCEEDED", "bad")], (1, None, False)),
+    "one that was of use": ([rayjob("new", 0, "Complete", "SUCCEEDED", "good")], (1, "new-0", True)),
+    "one that was of use to the earlier run": ([rayjob("old", 0, "Complete", "SUCCEEDED", "good")], (0, None, False)),
+    "one that the step's log rejects": ([rayjob("new", 7)], (8, None, False)),
     "this run's before the earlier one's": (
         [rayjob("old", 3), rayjob("new", 0, "Failed", "FAILED")],
         (1, None, False),
@@ -152,7 +165,7 @@ CHOICES: dict[str, tuple[list[dict[str, Any]], tuple[int, str | None, bool]]] = 
 def test_a_job_that_lives_is_followed_and_one_that_failed_is_not(
     there: list[dict[str, Any]], wanted: tuple[int, str | None, bool]
 ) -> None:
-    choice = choose_rayjob(["new", "old"], there)
+    choice = choose_rayjob(["new", "old"], there, {"uid-new-7"})
     found = choice.found
     name = None if found is None else found.rayjob["metadata"]["name"]
     assert (choice.number, name, found is not None and found.is_complete) == wanted

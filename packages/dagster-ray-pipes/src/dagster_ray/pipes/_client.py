@@ -27,6 +27,7 @@ from dagster_ray.pipes._reattach import (
     numbered,
 )
 from dagster_ray.pipes._submission import RayJob, checked_job
+from dagster_ray.pipes._verdicts import rejected_jobs
 from dagster_ray.pipes.errors import InvalidSubmissionError, JobExistsError, JobNotFoundError
 
 
@@ -132,7 +133,7 @@ class PipesRayJobClient(RayPipesClient):
         job = checked_job(ray_job)
         check_context(context, extras)
         identity = call_identity(context, job, extras)
-        attempt = find_attempt(self._client, identity, job.get("submission_id"))
+        attempt = find_attempt(self._client, context, identity, job.get("submission_id"))
         run = JobRun(Place(self._client), context, self._settings, identity)
         return run.run(attempt, job, extras, self._injector or PipesEnvContextInjector())
 
@@ -161,20 +162,28 @@ class PipesRayJobClient(RayPipesClient):
         )
 
 
-def find_attempt(client: RayJobClient, identity: CallIdentity, submission_id: str | None = None) -> Attempt:
+def find_attempt(
+    client: RayJobClient, context: StepContext, identity: CallIdentity, submission_id: str | None = None
+) -> Attempt:
     """Ask a job server which job a call is about.
 
     Args:
         client: The job server.
+        context: The context of the step.
         identity: Who calls.
         submission_id: The id that the user has chosen; None: one is derived from the call.
 
     Raises:
         JobExistsError: A job of another step or run has the chosen id.
     """
+
+    def rejected() -> frozenset[str]:
+        return rejected_jobs(context, identity)
+
     if submission_id is not None:
-        return choose_numbered(identity, submission_id, _numbered_jobs(client, identity, submission_id))
-    return choose(identity, [(run_id, _jobs(client, identity, run_id)) for run_id in identity.runs])
+        jobs = _numbered_jobs(client, identity, submission_id)
+        return choose_numbered(identity, submission_id, jobs, rejected)
+    return choose(identity, [(run_id, _jobs(client, identity, run_id)) for run_id in identity.runs], rejected)
 
 
 def _jobs(client: RayJobClient, identity: CallIdentity, run_id: str) -> list[JobDetails]:

@@ -25,8 +25,9 @@ from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._job_client import RayJobClient
 from dagster_ray.pipes._job_file import AgentRoute
 from dagster_ray.pipes._reader import MessageChannel, PipesRayJobMessageReader, message_file
-from dagster_ray.pipes._reattach import Attempt, CallIdentity, StepContext, delivered_logs
+from dagster_ray.pipes._reattach import SUBMITTING, Attempt, CallIdentity, StepContext, delivered_logs
 from dagster_ray.pipes._submission import NONCE
+from dagster_ray.pipes._verdicts import JOB_KEY, OBJECT_KEY, PREFIX, Verdict, report_verdict
 from dagster_ray.pipes.errors import (
     JobExistsError,
     JobLostError,
@@ -39,7 +40,6 @@ from dagster_ray.pipes.errors import (
 
 CONTEXT_LIMIT_BYTES = 96 * 1024
 """Linux refuses an environment variable of 128 KiB with its name; the shell of the entrypoint needs room as well."""
-PREFIX = "dagster_ray/"
 FILE_KEY = "dagster-ray/messages"
 RequireMessages = Literal["never", "if_opened", "always"]
 _LOOK_SECONDS = 0.5
@@ -76,6 +76,8 @@ class Place:
         check: Called twice a second while the job runs; raises if the job's cluster is gone.
         metadata: More metadata of the results.
         has_link: Whether the client's address means anything to people: a port-forward's does not.
+        uid: The uid of the Kubernetes object that was made for the job; None: there is none.
+        judged: Called with what the step concludes about the job.
     """
 
     client: RayJobClient
@@ -83,6 +85,8 @@ class Place:
     check: Callable[[], None] = lambda: None
     metadata: Mapping[str, dg.MetadataValue[Any]] = field(default_factory=dict[str, dg.MetadataValue[Any]])
     has_link: bool = True
+    uid: str | None = None
+    judged: Callable[[Verdict], None] = lambda _: None
 
 
 def check_variables(variables: Mapping[str, str]) -> None:
@@ -133,16 +137,21 @@ class JobRun:
         """
         reader = self._reader(attempt)
         session_of = open_pipes_session(self._context, injector, reader, extras)
-        with session_of as session:
-            try:
-                self._submit(attempt, job, session, reader)
-                on_submitted(attempt.submission_id)
-                session.report_launched({"extras": {"submission_id": attempt.submission_id}})
-                details = self._follow(reader)
-            except BaseException as error:
-                self._stop_if_wanted(attempt, reader, error)
-                raise
-        self._judge(details, reader)
+        try:
+            with session_of as session:
+                try:
+                    self._submit(attempt, job, session, reader)
+                    on_submitted(attempt.submission_id)
+                    session.report_launched({"extras": {"submission_id": attempt.submission_id}})
+                    details = self._follow(reader)
+                except BaseException as error:
+                    self._stop_if_wanted(attempt, reader, error)
+                    raise
+            self._judge(details, reader)
+        except (RayJobFailedError, PipesMessagesMissingError, JobLostError) as error:
+            self._conclude(attempt.submission_id, "bad", f"The step failed with {error.code}")
+            raise
+        self._conclude(attempt.submission_id, "good", "The step has read it to its end")
         return CompletedRayJob(session, self._metadata(details, reader))
 
     def _reader(self, attempt: Attempt) -> PipesRayJobMessageReader:
@@ -174,7 +183,7 @@ class JobRun:
         variables = dict(session.get_bootstrap_env_vars())
         check_variables(variables)
         # Before the POST: the next attempt knows by this line which log messages came from the job.
-        self._log.info("Submitting the Ray job %s to %s.", submission_id, address)
+        self._log.info("%s %s to %s.", SUBMITTING, submission_id, address)
         runtime_env = dict(job.get("runtime_env", {}))
         runtime_env["env_vars"] = {**runtime_env.get("env_vars", {}), **variables}
         known = {key: value for key, value in self._context.run.dagster_execution_info.items() if value}
@@ -245,7 +254,8 @@ class JobRun:
         with interrupts_deferred(redeliver=False):
             try:
                 seconds = self._settings.termination_seconds
-                stop_job(self._client, attempt.submission_id, self._nonce, seconds, self._log)
+                if stop_job(self._client, attempt.submission_id, self._nonce, seconds, self._log):
+                    self._conclude(attempt.submission_id, "bad", "The step has stopped it")
             except DagsterRayError as failed:
                 self._log.warning("The Ray job %s could not be stopped: %s", attempt.submission_id, failed)
                 return
@@ -260,15 +270,31 @@ class JobRun:
         if follower.wait(self._settings.termination_seconds):
             follower.wait_drained()
 
-    def _metadata(self, details: JobDetails, reader: PipesRayJobMessageReader) -> dict[str, dg.MetadataValue[Any]]:
-        follower = reader.follower
-        url = f"{self._client.address}/#/jobs/{details.submission_id}"
+    def _conclude(self, submission_id: str, verdict: Verdict, reason: str) -> None:
+        """Record what this attempt concludes about its job, for later ones and for people."""
+        marks = {JOB_KEY: self._nonce, OBJECT_KEY: self._place.uid}
+        metadata: dict[str, dg.MetadataValue[Any]] = {
+            **self._named(submission_id),
+            **{key: dg.MetadataValue.text(mark) for key, mark in marks.items() if mark is not None},
+        }
+        message = f"{reason}: the Ray job {submission_id}."
+        report_verdict(self._context, self._identity.step_key, verdict, message, metadata)
+        self._place.judged(verdict)
+
+    def _named(self, submission_id: str) -> dict[str, dg.MetadataValue[Any]]:
+        """Return the metadata that name a job."""
         metadata: dict[str, dg.MetadataValue[Any]] = {
             **self._place.metadata,
-            f"{PREFIX}submission_id": dg.MetadataValue.text(details.submission_id),
+            f"{PREFIX}submission_id": dg.MetadataValue.text(submission_id),
         }
         if self._place.has_link:
+            url = f"{self._client.address}/#/jobs/{submission_id}"
             metadata[f"{PREFIX}dashboard"] = dg.MetadataValue.url(url)
+        return metadata
+
+    def _metadata(self, details: JobDetails, reader: PipesRayJobMessageReader) -> dict[str, dg.MetadataValue[Any]]:
+        follower = reader.follower
+        metadata = self._named(details.submission_id)
         if details.job_id is not None:
             metadata[f"{PREFIX}job_id"] = dg.MetadataValue.text(details.job_id)
         if follower.running_at is not None:
@@ -280,10 +306,13 @@ class JobRun:
         return metadata
 
 
-def stop_job(client: RayJobClient, submission_id: str, nonce: str, seconds: float, log: logging.Logger) -> None:
+def stop_job(client: RayJobClient, submission_id: str, nonce: str, seconds: float, log: logging.Logger) -> bool:
     """Stop a job, if its metadata contain `nonce`, and wait for its end.
 
     A submission whose answer was lost may still arrive, so a job that is not there is looked for a few seconds.
+
+    Returns:
+        Whether it was asked to stop.
 
     Raises:
         DagsterRayError: The job server does not answer.
@@ -295,17 +324,17 @@ def stop_job(client: RayJobClient, submission_id: str, nonce: str, seconds: floa
             details = client.details(submission_id, timeout=max(1.0, deadline.remaining_seconds()))
             if details.metadata.get(NONCE) != nonce:
                 log.info("The Ray job %s was submitted by somebody else, so it is not stopped.", submission_id)
-                return
+                return asked
             if details.is_over:
                 log.info("The Ray job %s has ended as %s.", submission_id, details.status)
-                return
+                return asked
             if not asked:
                 client.stop(submission_id, timeout=max(1.0, deadline.remaining_seconds()))
                 asked = True
                 continue
         except JobNotFoundError:
             if missing.is_over():
-                return
+                return asked
         if not deadline.sleep(_LOOK_SECONDS):
             log.warning(
                 "The Ray job %s did not end within %g s after it was asked to stop. Ray stops a job that waits for "
@@ -313,4 +342,4 @@ def stop_job(client: RayJobClient, submission_id: str, nonce: str, seconds: floa
                 submission_id,
                 seconds,
             )
-            return
+            return asked

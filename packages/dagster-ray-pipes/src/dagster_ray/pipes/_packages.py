@@ -62,6 +62,28 @@ def upload_runtime_env(
     return found
 
 
+def with_content(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a runtime_env whose local packages are named by their content; nothing is uploaded.
+
+    Raises:
+        PackageNotFoundError: A path is neither a folder nor a package, or cannot be read.
+        InvalidSubmissionError: A field is of the wrong kind.
+    """
+    return upload_runtime_env(runtime_env, _EveryPackage())
+
+
+class _EveryPackage:
+    """A store that has every package already."""
+
+    def has(self, name: str) -> bool:
+        """Return that the package is there."""
+        del name
+        return True
+
+    def put(self, name: str, file: IO[bytes]) -> None:
+        """Never called."""
+
+
 class _Upload:
     def __init__(self, store: PackageStore, excludes: Sequence[str], limit_bytes: int) -> None:
         self._store, self._excludes, self._limit = store, excludes, limit_bytes

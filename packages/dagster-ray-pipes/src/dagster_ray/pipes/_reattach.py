@@ -8,21 +8,27 @@ the id; the next one takes the next number.
 import hashlib
 import json
 import logging
+import os
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import dagster as dg
 
+from dagster_ray.core import image_candidates
 from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._messages import LogLine
+from dagster_ray.pipes._packages import with_content
+from dagster_ray.pipes._submission import NONCE
 
 StepContext: TypeAlias = dg.OpExecutionContext | dg.AssetExecutionContext
 
 STEP_KEY, CALL_KEY = "dagster-ray/step", "dagster-ray/call"
 """Metadata of a job: the run and step that submitted it, and the call of the client within the step."""
+SUBMITTING = "Submitting the Ray job"
+"""How the log message begins that precedes a submission."""
 _HASH_CHARACTERS = 12
 _LONGEST_CHAIN = 64
 _PAGE = 1000
@@ -97,9 +103,41 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_HASH_CHARACTERS]
 
 
-def call_identity(context: StepContext, job: Mapping[str, Any], extras: Mapping[str, Any] | None) -> CallIdentity:
-    """Return who calls, and count the call: the next one with the same job is another."""
-    digest = digest_of(job, extras)
+def code_of(job: Mapping[str, Any], image: str | None, git_sha: str | None) -> dict[str, Any]:
+    """Return what tells whether two submissions run the same code.
+
+    It is the content of the local packages. Where there is no package the code is in the image.
+
+    Raises:
+        PackageNotFoundError, InvalidSubmissionError: A local package cannot be read.
+    """
+    runtime_env = with_content(job.get("runtime_env", {}))
+    if runtime_env.get("working_dir") or runtime_env.get("py_modules"):
+        return {"runtime_env": runtime_env}
+    return {"runtime_env": runtime_env, "image": image, "git_sha": git_sha}
+
+
+def _image_of(context: StepContext) -> str | None:
+    found = image_candidates(context)
+    return found.run_tags.get("dagster/image") or found.code_origin_image or found.environ_image
+
+
+def call_identity(
+    context: StepContext, job: Mapping[str, Any], extras: Mapping[str, Any] | None, image: str | None = None
+) -> CallIdentity:
+    """Return who calls, and count the call: the next one with the same job is another.
+
+    Args:
+        context: The context of the step.
+        job: What is submitted.
+        extras: What the job's Pipes context carries.
+        image: The image of the job's node. None: that of the code location is taken for it.
+
+    Raises:
+        PackageNotFoundError, InvalidSubmissionError: A local package of the job cannot be read.
+    """
+    code = code_of(job, image or _image_of(context), os.environ.get("DAGSTER_CLOUD_GIT_SHA"))
+    digest = digest_of({**job, **code}, extras)
     calls = _calls.setdefault(context, Counter())
     number = calls[digest]
     calls[digest] += 1
@@ -122,25 +160,35 @@ def _runs(context: StepContext) -> Iterator[str]:
         run = context.instance.get_run_by_id(run.parent_run_id)
 
 
-def choose(identity: CallIdentity, found: Sequence[tuple[str, Sequence[JobDetails]]]) -> Attempt:
+Rejected: TypeAlias = Callable[[], Container[str]]
+"""The nonces of jobs that no attempt may follow; asked only if there is a job to follow."""
+
+
+def _nothing() -> Container[str]:
+    return ()
+
+
+def choose(
+    identity: CallIdentity, found: Sequence[tuple[str, Sequence[JobDetails]]], rejected: Rejected = _nothing
+) -> Attempt:
     """Return what to do, given the jobs of each run, oldest first. Pure.
 
-    A job that runs, waits or has succeeded is followed. One that has failed or was stopped is not: a retry is there to
-    try again.
+    A job that runs, waits or has succeeded is followed. One that has failed or was stopped, or that a step could not
+    use, is not: a retry is there to try again.
     """
     for run_id, jobs in found:
         if not jobs:
             continue
         newest = jobs[-1]
-        if _is_followed(newest):
+        if _is_followed(newest, rejected):
             return Attempt(newest.submission_id or identity.submission_id(run_id, len(jobs) - 1), newest)
         break
     own = found[0][1] if found else ()
     return Attempt(identity.submission_id(identity.runs[0], len(own)))
 
 
-def _is_followed(job: JobDetails) -> bool:
-    return job.status not in {"FAILED", "STOPPED"}
+def _is_followed(job: JobDetails, rejected: Rejected) -> bool:
+    return job.status not in {"FAILED", "STOPPED"} and job.metadata.get(NONCE, "") not in rejected()
 
 
 def numbered(submission_id: str, attempt: int) -> str:
@@ -153,14 +201,16 @@ def is_of_step(identity: CallIdentity, job: JobDetails) -> bool:
     return job.metadata.get(STEP_KEY) in {identity.step_mark(run_id) for run_id in identity.runs}
 
 
-def choose_numbered(identity: CallIdentity, submission_id: str, jobs: Sequence[JobDetails]) -> Attempt:
+def choose_numbered(
+    identity: CallIdentity, submission_id: str, jobs: Sequence[JobDetails], rejected: Rejected = _nothing
+) -> Attempt:
     """Return what to do if the user has chosen an id, given the step's jobs with this id, by their number. Pure.
 
     The id names the attempts of all calls of the step that choose it, also of those whose code has changed since.
     """
     keys = {identity.key(run_id) for run_id in identity.runs}
     own = [job for job in jobs if job.metadata.get(CALL_KEY) in keys]
-    if own and _is_followed(own[-1]):
+    if own and _is_followed(own[-1], rejected):
         return Attempt(own[-1].submission_id, own[-1])
     return Attempt(numbered(submission_id, len(jobs)))
 
@@ -180,6 +230,8 @@ def delivered_logs(
             for entry in _entries(context.instance, run_id):
                 if entry.step_key != identity.step_key or entry.dagster_event is not None:
                     continue
+                if entry.user_message.startswith(f"{SUBMITTING} {submission_id} "):
+                    lines.clear()  # an id can be used again, where a head has forgotten its jobs
                 if named:
                     lines.append((_level_name(entry.level), entry.user_message))
                 named = named or submission_id in entry.user_message

@@ -7,6 +7,7 @@ from dagster_ray.pipes._client import find_attempt, settings_of
 from dagster_ray.pipes._job_run import JobRun, Place, RunSettings, check_context
 from dagster_ray.pipes._reattach import Attempt, CallIdentity, StepContext, call_identity, numbered
 from dagster_ray.pipes._submission import checked_job
+from dagster_ray.pipes._verdicts import Verdict, rejected_jobs
 
 __all__ = [
     "Attempt",
@@ -15,10 +16,12 @@ __all__ = [
     "Place",
     "RunSettings",
     "StepContext",
+    "Verdict",
     "call_identity",
     "check_context",
     "checked_job",
     "find_attempt",
     "numbered",
+    "rejected_jobs",
     "settings_of",
 ]

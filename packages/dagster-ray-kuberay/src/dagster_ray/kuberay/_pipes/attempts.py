@@ -1,6 +1,6 @@
 """Which RayJob a call of `PipesKubeRayJobClient` is about: a new one, or one that an earlier attempt has left. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, text
@@ -11,6 +11,8 @@ CALL_LABEL = "dagster/pipes-call"
 """Label of the RayJob: the call of the client, the same for each attempt of a run."""
 SUBMISSION_ANNOTATION = "dagster/submission-id"
 """Annotation of the RayJob: the id of its Ray job."""
+VERDICT_ANNOTATION = "dagster/pipes-verdict"
+"""Annotation of the RayJob: what the step has concluded about its job, good or bad."""
 ATTEMPT_ANNOTATION = "dagster/pipes-attempt"
 """Annotation of the RayJob: 0 for the first attempt of the call in its run."""
 
@@ -43,21 +45,26 @@ class Choice:
     found: Found | None = None
 
 
-def choose_rayjob(keys: Sequence[str], rayjobs: Sequence[Manifest]) -> Choice:
+def choose_rayjob(keys: Sequence[str], rayjobs: Sequence[Manifest], rejected: Container[str] = ()) -> Choice:
     """Return what to do, given the RayJobs of a call.
 
-    A job that waits, runs or has succeeded is followed. One that has failed, was stopped or is being deleted is not: a
-    retry is there to try again.
+    A job that waits, runs or has succeeded is followed. One that has failed, was stopped, is being deleted or was of no
+    use to its step is not: a retry is there to try again. Nor is one that an earlier run has used.
 
     Args:
         keys: The call's key in the step's run, then in the runs that it continues.
         rayjobs: All objects with one of these keys in `CALL_LABEL`.
+        rejected: The uids of those that no attempt may follow, by the log of the step.
     """
     by_key = {key: [job for job in rayjobs if at(job, "metadata", "labels", CALL_LABEL) == key] for key in keys}
     number = 1 + max((_number(job) for job in by_key[keys[0]]), default=-1)
     for key in keys:
         if by_key[key]:
             newest = max(by_key[key], key=_number)
+            verdict = text(newest, "metadata", "annotations", VERDICT_ANNOTATION)
+            is_used = verdict == "bad" or (verdict == "good" and key != keys[0])
+            if is_used or text(newest, "metadata", "uid") in rejected:
+                return Choice(number)
             return Choice(number, _usable(newest))
     return Choice(number)
 

@@ -113,8 +113,8 @@ class PipesKubeRayJobClient(RayPipesClient):
         job = checked_job(found.submission)
         check_context(context, extras)
         config = config_of(self._template, found)
-        around = {"template": found.template, "cluster": found.cluster}
-        identity = call_identity(context, {**job, **around}, extras)
+        around = {"template": config.plain(), "cluster": found.cluster}
+        identity = call_identity(context, {**job, **around}, extras, self._settings.rayjob.image)
         injector = self._injector or PipesEnvContextInjector()
         return run_call(self._settings, Call(context, identity, config, found.cluster, job, extras, injector))
 

@@ -44,6 +44,7 @@ from dagster_ray.pipes.clients import (
     StepContext,
     find_attempt,
     numbered,
+    rejected_jobs,
 )
 from dagster_ray.pipes.errors import JobNotFoundError, RayJobFailedError
 
@@ -144,6 +145,8 @@ class _RayJobCall:
             check=watch.check,
             metadata={"dagster_ray/rayjob": dg.MetadataValue.text(f"{job.namespace}/{job.name}")},
             has_link=plan.direct,
+            uid=job.uid,
+            judged=watch.judged,
         )
         return place, self._attempt(client, ids, found)
 
@@ -153,7 +156,7 @@ class _RayJobCall:
         keys = [identity.key(run_id) for run_id in identity.runs]
         selector = f"{CALL_LABEL} in ({','.join(keys)})"
         listed = self._api.list(RAYJOBS, self._namespace, deadline, label_selector=selector).items
-        choice = choose_rayjob(keys, listed)
+        choice = choose_rayjob(keys, listed, rejected_jobs(self._call.context, identity) if listed else ())
         name = identity.submission_id(identity.runs[0], choice.number)
         chosen = self._call.job.get("submission_id")
         submission_id = name if chosen is None else numbered(chosen, choice.number)
@@ -240,7 +243,8 @@ class _RayJobCall:
     def _attempt(self, client: RayJobClient, ids: CallIds, found: Found | None) -> Attempt:
         if self._call.cluster is not None and (found is None or not at(found.rayjob, "spec", "jobId")):
             # The cluster outlives the RayJobs that select it, so it may have jobs of earlier attempts.
-            return find_attempt(client, self._call.identity, self._call.job.get("submission_id"))
+            call = self._call
+            return find_attempt(client, call.context, call.identity, call.job.get("submission_id"))
         if found is None:
             return Attempt(ids.submission_id)
         try:

@@ -11,10 +11,11 @@ from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._kubernetes.errors import ConflictError, InvalidObjectError, KubernetesError, NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
-from dagster_ray.kuberay._pipes.attempts import end_of
+from dagster_ray.kuberay._pipes.attempts import VERDICT_ANNOTATION, end_of
 from dagster_ray.kuberay._status.created import Created
 from dagster_ray.kuberay._status.errors import ClusterGoneError
 from dagster_ray.kuberay._steps.interactive_steps import register
+from dagster_ray.pipes.clients import Verdict
 from dagster_ray.pipes.errors import JobLostError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class RayJobWatch:
         self._try_at = 0.0
         self._stream = api.watch(RAYJOBS, job.namespace, name=job.name)
         self._is_told = False
+        self._annotations: Mapping[str, str] = {}
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -90,12 +92,22 @@ class RayJobWatch:
             self._try_at = time.monotonic() + _PAUSE_SECONDS
             self._log.warning("%s does not know its job yet; this is tried again: %s", self._job.target, error)
 
+    def judged(self, verdict: Verdict) -> None:
+        """Note on the RayJob what the step concludes about its job; a good verdict goes with the next change."""
+        self._annotations = {VERDICT_ANNOTATION: verdict}
+        if verdict == "bad":
+            self._change({})
+
     def shorten_life(self, seconds: int) -> None:
         """Let the operator delete the cluster this long after the job's end, now that all is read."""
-        body = {"metadata": {"uid": self._job.uid}, "spec": {"ttlSecondsAfterFinished": seconds}}
+        self._change({"spec": {"ttlSecondsAfterFinished": seconds}})
+
+    def _change(self, change: Mapping[str, Any]) -> None:
+        body = {"metadata": {"uid": self._job.uid, "annotations": self._annotations}, **change}
         try:
             self._api.patch(RAYJOBS, self._job.namespace, self._job.name, body, Deadline(_PATCH_SECONDS))
         except (NotFoundError, ConflictError, InvalidObjectError):
             return  # it is gone, and its cluster with it
         except DagsterRayError as error:
-            self._log.warning("%s: its cluster lives longer than it should: %s", self._job.target, error)
+            what = "its cluster lives longer than it should" if change else "it does not say that its job was bad"
+            self._log.warning("%s: %s: %s", self._job.target, what, error)
