@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, get_args
 import dagster as dg
 from written_page import write_or_check
 
+from dagster_ray.core._config_types import python_type
 from dagster_ray.kuberay import configs
 
 PAGE = Path(__file__).parents[1] / "docs/kuberay-configuration.md"
@@ -44,8 +45,7 @@ when the manifest is made:
   labels that Kubernetes does not take are cut and end in a hash.
 - A head whose container declares ports gets `client`, `dashboard` and `gcs-server` beside them, which drivers and the
   operator look for by name.
-- `{"env": "NAME"}` and `dagster.EnvVar("NAME")` take a value from the environment of the step. In labels,
-  annotations, node selectors, resources and `rayStartParams` a key `env` is an entry like any other.
+- Any value can come from an [environment variable](environment-variables.md) of the step.
 
 `dagster_ray.kuberay.groups` has short forms of groups:
 
@@ -111,7 +111,7 @@ def section(model: Model, place: str) -> str:
     for name, field in fields.items():
         keys = f"`{field.alias}` | `{name}`" if kubernetes else f"`{name}`"
         about = cell(str(field.description))
-        lines.append(f"| {keys} | {type_name(field.annotation)} | {default_text(field)} | {about} |")
+        lines.append(f"| {keys} | {type_name(python_type(field.annotation))} | {default_text(field)} | {about} |")
     refused: dict[str, str] = getattr(model, "refused", {})
     rows = "".join(f"| `{name}` | {cell(why)} |\n" for name, why in refused.items())
     first = inspect.cleandoc(model.__doc__ or "")

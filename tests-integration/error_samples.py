@@ -45,7 +45,6 @@ KUBERAY_SAMPLES: dict[str, DagsterRayError] = {
             "KubeRay >= 1.4",
         ),
         errors.SpecFileError("job.yaml", "kind", "'Pod' is neither RayJob nor RayCluster"),
-        errors.MissingVariableError("TEAM", "metadata.labels.team"),
         errors.KubeconfigError("the kubeconfig (default)", "Invalid kube-config file. No configuration found."),
         errors.ServerTimeUnknownError("https://api.example:6443"),
         errors.KubernetesError("create", "rayjobs.ray.io", "ray", "nightly", 413, "Request entity too large"),

@@ -201,6 +201,13 @@ SAMPLES: dict[str, DagsterRayError] = {
             ),
         ),
         errors.UnknownFieldError("LocalRay", "num_cpu", "num_cpus", ("num_cpus", "num_gpus")),
+        errors.InvalidFieldError(
+            "runtime_env.env_vars.WORKERS",
+            "is an int, and the value of an environment variable is text",
+            "write text, in quotes where YAML would read a number",
+        ),
+        errors.MissingVariableError("TEAM", "metadata.labels.team"),
+        errors.InvalidVariableError("MAX_WORKERS", "spec.workerGroupSpecs[0].maxReplicas", "a whole number"),
         errors.BackendNotFoundError("slurm", ("local",), None),
         errors.BackendBrokenError(
             "slurm", "slurm_ray:SlurmRay", "slurm-ray", "ModuleNotFoundError: No module named 'slurm_ray'"

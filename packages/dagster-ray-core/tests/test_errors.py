@@ -20,6 +20,21 @@ EXAMPLES: list[tuple[DagsterRayError, str, str]] = [
     ),
     (errors.UnknownFieldError("L", "zzz", None, ("a", "b")), "L has no field `zzz`.", "use one of: a, b."),
     (
+        errors.InvalidFieldError("runtime_env.env_vars.N", "is an int", "write text"),
+        "`runtime_env.env_vars.N` is an int.",
+        "write text.",
+    ),
+    (
+        errors.MissingVariableError("TEAM", "metadata.labels.team"),
+        "`metadata.labels.team` takes its value from the environment variable TEAM, which is not set.",
+        "set TEAM in the environment of the Dagster step",
+    ),
+    (
+        errors.InvalidVariableError("N", "num_cpus", "a whole number"),
+        "`num_cpus` takes its value from the environment variable N, which is not a whole number.",
+        "set N to a whole number.",
+    ),
+    (
         errors.BackendNotFoundError("local", (), "dagster-ray[local]"),
         "No backend 'local' is installed (installed: none).",
         "pip install 'dagster-ray[local]'.",

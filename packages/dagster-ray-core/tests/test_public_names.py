@@ -17,6 +17,7 @@ NAMES = [
     "RayResource",
     "StepOutcome",
     "StrictConfig",
+    "VariablesConfig",
     "check_ray_resources",
     "configured_instance_id",
     "identity_of",
@@ -32,6 +33,7 @@ NAMES = [
     "run_phases",
     "safe_log",
     "startup_metadata",
+    "with_values",
 ]
 ERRORS = [
     "BackendBrokenError",
@@ -40,6 +42,9 @@ ERRORS = [
     "ConnectFailedError",
     "DagsterRayError",
     "DriverInUseError",
+    "InvalidFieldError",
+    "InvalidVariableError",
+    "MissingVariableError",
     "NotARayResourceError",
     "NotConnectedError",
     "NotCreatedError",

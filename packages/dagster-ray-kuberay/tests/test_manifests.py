@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dagster_ray.kuberay._operator_rules.specs import raycluster_rejections, rayjob_rejections
-from dagster_ray.kuberay._spec.errors import InvalidSpecError, MissingVariableError
+from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
 from dagster_ray.kuberay.configs import (
     InteractiveRayJobConfig,
@@ -17,6 +17,7 @@ from dagster_ray.kuberay.configs import (
     RayClusterConfig,
     RayClusterSpec,
 )
+from dagster_ray.kuberay.errors import MissingVariableError
 from dagster_ray.kuberay.testing._api.schema import admit
 
 LABELS = {"app.kubernetes.io/managed-by": "dagster-ray", "dagster/run-id": "run"}

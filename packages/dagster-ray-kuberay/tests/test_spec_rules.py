@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from dagster_ray.kuberay._operator_rules.specs import rayjob_rejections
-from dagster_ray.kuberay._spec.errors import InvalidSpecError, MissingVariableError, SpecFileError
+from dagster_ray.kuberay._spec.errors import InvalidSpecError, SpecFileError
 from dagster_ray.kuberay._spec.rules import check_raycluster, check_rayjob
+from dagster_ray.kuberay.errors import MissingVariableError
 
 SELF = {"policy": "DeleteSelf"}
 NONE = {"policy": "DeleteNone"}

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from dagster_shared.libraries import DagsterLibraryRegistry
 
 from dagster_ray.core._backends import installed_backends, load_backend
-from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, StrictConfig
+from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, StrictConfig, VariablesConfig
+from dagster_ray.core._config_types import with_values
 from dagster_ray.core._dagster_context import DagsterContext, log_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._identity import Identity
@@ -49,6 +50,7 @@ __all__ = [
     "RayResource",
     "StepOutcome",
     "StrictConfig",
+    "VariablesConfig",
     "check_ray_resources",
     "configured_instance_id",
     "identity_of",
@@ -64,6 +66,7 @@ __all__ = [
     "run_phases",
     "safe_log",
     "startup_metadata",
+    "with_values",
 ]
 
 __version__ = version("dagster-ray-core")

@@ -6,17 +6,16 @@
 import functools
 from collections.abc import Mapping
 from importlib import import_module
-from types import NoneType, UnionType
+from types import NoneType
 from typing import Any, ClassVar, Literal, Self, Union, cast, get_args, get_origin
 
 import dagster as dg
 from pydantic import BaseModel, Field, create_model
 from typing_extensions import override
 
-from dagster_ray.core._config import refuse_unknown_fields
+from dagster_ray.core._config import VariablesConfig, refuse_unknown_fields
+from dagster_ray.core._config_types import is_plain, options_of, python_type
 from dagster_ray.core.errors import UnknownFieldError
-
-_SCALARS = (bool, int, float, str)
 
 
 class _Scaffolder(dg.Scaffolder[Any]):
@@ -36,8 +35,8 @@ class RayComponent(dg.Component, dg.Resolvable):
     """A Dagster component that declares a Ray cluster, for `defs.yaml` and for `dg.component_instance`.
 
     The attributes are `resource_key`, the fields of the resource, and, where a component has several resources to
-    choose from, `resource`: the name of one. In Python the same names are keyword arguments. A value of text may be
-    `{"env": "NAME"}`, which Dagster reads when a step runs.
+    choose from, `resource`: the name of one. In Python the same names are keyword arguments. A plain value may be
+    `{"env": "NAME"}`, which is read when a step runs.
 
     The author of a backend subclasses it, sets `resource_types`, and registers the module of the subclass under the
     entry point group `dagster_dg_cli.registry_modules`.
@@ -118,6 +117,8 @@ def _schema_of(component: type[RayComponent]) -> type[BaseModel]:
 
 
 def _made(resource_type: type[dg.ConfigurableResource[Any]], given: Mapping[str, Any]) -> dg.ConfigurableResource[Any]:
+    if issubclass(resource_type, VariablesConfig):
+        return resource_type(**given)
     fields = resource_type.model_fields
     values = {
         name: _with_variables(value, fields[name].annotation) if name in fields else value
@@ -132,7 +133,7 @@ def _with_variables(value: Any, annotation: Any) -> Any:
     Dagster reads `{"env": "NAME"}` in run config, and nothing but `EnvVar` in Python. Below `Any` it stays as it is,
     where backends read it themselves.
     """
-    options = _options(annotation)
+    options = options_of(annotation)
     if str in options and isinstance(value, Mapping):
         reference = cast("Mapping[str, object]", value)
         name = reference.get("env")
@@ -154,13 +155,9 @@ def _with_variables(value: Any, annotation: Any) -> Any:
 
 def _yaml_type(annotation: Any) -> Any:
     """Return what the schema of a `defs.yaml` takes for a field; text is everywhere, since it may be a template."""
-    options = [option for option in _options(annotation) if option is not NoneType]
-    if not all(option in _SCALARS or get_origin(option) is Literal for option in options):
+    options = [option for option in options_of(python_type(annotation)) if option is not NoneType]
+    if not is_plain(annotation):
         options = [list[Any] if get_origin(option) is list else dict[str, Any] for option in options]
-    elif str in options:
+    else:
         options.append(dict[str, str])
     return Union[(*options, str, None)]
-
-
-def _options(annotation: Any) -> list[Any]:
-    return list(get_args(annotation)) if get_origin(annotation) in (Union, UnionType) else [annotation]

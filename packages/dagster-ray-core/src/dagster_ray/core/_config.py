@@ -1,12 +1,14 @@
 """Config classes that refuse a field they do not have."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import dagster as dg
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from typing_extensions import override
 
+from dagster_ray.core._config_types import checked, let_variables_stand
 from dagster_ray.core._phases import CleanupPolicy
 from dagster_ray.core.errors import UnknownFieldError
 
@@ -28,8 +30,29 @@ def refuse_unknown_fields(model: type[Any], data: object) -> object:
     return cast("object", data)
 
 
-class StrictConfig(dg.Config):
-    """A `dagster.Config` in which a misspelt field is an error that names the field."""
+class VariablesConfig(dg.Config):
+    """A `dagster.Config` whose plain fields may all be `EnvVar`, `EnvVar.int` or `{"env": NAME}`.
+
+    Bounds are checked on the value that the variable has when a step runs.
+    """
+
+    @classmethod
+    @override
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        let_variables_stand(cls.model_fields.values())
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _is_checked_when_it_is_known(cls, value: object, check: Callable[[Any], Any], info: ValidationInfo) -> object:
+        return checked(cls.model_fields[str(info.field_name)], value, check)
+
+
+class StrictConfig(VariablesConfig):
+    """A `dagster.Config` in which a misspelt field is an error that names the field.
+
+    Its plain fields take environment variables as well, see `VariablesConfig`.
+    """
 
     model_config = ConfigDict(extra="forbid")
 

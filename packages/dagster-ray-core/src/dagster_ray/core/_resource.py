@@ -1,5 +1,6 @@
 """`BaseRayResource`: the phases in order, under one deadline, for backends that inherit."""
 
+import os
 from abc import abstractmethod
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -10,14 +11,15 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_vali
 from typing_extensions import override
 
 from dagster_ray.core import _connection, _driver, _driver_output
-from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, refuse_unknown_fields
+from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, VariablesConfig, refuse_unknown_fields
 from dagster_ray.core._dagster_context import DagsterContext, log_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import Phase, StepOutcome, deletes
 from dagster_ray.core._progress import Progress
 from dagster_ray.core._run_phases import run_phases
 from dagster_ray.core._startup_event import report_startup
-from dagster_ray.core.errors import DriverInUseError
+from dagster_ray.core.errors import DriverInUseError, InvalidFieldError
+from dagster_ray.core.variables import env_vars_fault, is_env_var, referring, resolved
 
 if TYPE_CHECKING:
     from ray._private.worker import BaseContext
@@ -28,7 +30,7 @@ _DRAIN_INTERRUPTED_SECONDS = 2.0
 _CLEANUP_SECONDS = 20.0
 
 
-class BaseRayResource(dg.ConfigurableResource[Any]):
+class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
     """Most of a Ray backend.
 
     A backend says how a cluster is asked for, awaited and deleted (`create_cluster`, `wait_for_cluster`,
@@ -65,6 +67,9 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
 
     _progress: Progress = PrivateAttr(default_factory=Progress)
 
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**{name: value if is_env_var(value) else referring(value) for name, value in fields.items()})
+
     @model_validator(mode="before")
     @classmethod
     def _has_only_known_fields(cls, data: object) -> object:
@@ -81,6 +86,14 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
         wanted = cast("type[Lifecycle]", cls.model_fields["lifecycle"].annotation)
         if isinstance(value, Lifecycle) and not isinstance(value, wanted):
             return wanted(**{name: getattr(value, name) for name in value.model_fields_set})
+        return value
+
+    @field_validator("runtime_env")
+    @classmethod
+    def _environment_variables_are_text(cls, value: dict[str, Any]) -> dict[str, Any]:
+        fault = env_vars_fault(value.get("env_vars", {}), "runtime_env.env_vars")
+        if fault is not None:
+            raise InvalidFieldError(*fault, "write text, in quotes where YAML would read a number")
         return value
 
     # What a backend provides
@@ -135,9 +148,13 @@ class BaseRayResource(dg.ConfigurableResource[Any]):
         return True
 
     def init_options(self) -> Mapping[str, Any]:
-        """Keyword arguments of `ray.init` beside the address."""
+        """Keyword arguments of `ray.init` beside the address, with the values of environment variables.
+
+        Raises:
+            MissingVariableError, InvalidVariableError: A variable is not set, or is no whole number and must be one.
+        """
         runtime_env = {"runtime_env": self.runtime_env} if self.runtime_env else {}
-        return {**runtime_env, **self.ray_init_options}
+        return resolved({**runtime_env, **self.ray_init_options}, os.environ)
 
     def driver_environment(self) -> Mapping[str, str]:
         """Environment variables that `ray.init` needs, for example RAY_AUTH_MODE; set while connected."""

@@ -3,6 +3,9 @@
     DagsterRayError
       NotARayResourceError      a resource lacks members of `RayResource`
       UnknownFieldError         a config has a misspelt or unknown field (also a ValueError)
+      InvalidFieldError         a field has a value that cannot work (also a ValueError)
+      MissingVariableError      a field refers to an environment variable that is not set (also a ValueError)
+      InvalidVariableError      an environment variable has a value that its field cannot take (also a ValueError)
       BackendNotFoundError      no installed package offers the backend
       BackendBrokenError        an installed backend cannot be imported
       RayNotInstalledError      this Python has no ray
@@ -31,6 +34,9 @@ __all__ = [
     "ConnectFailedError",
     "DagsterRayError",
     "DriverInUseError",
+    "InvalidFieldError",
+    "InvalidVariableError",
+    "MissingVariableError",
     "NotARayResourceError",
     "NotConnectedError",
     "NotCreatedError",
@@ -116,6 +122,71 @@ class UnknownFieldError(DagsterRayError, ValueError):
         if self.suggestion is not None:
             return f"write `{self.suggestion}`."
         return f"use one of: {', '.join(self.known)}."
+
+
+class InvalidFieldError(DagsterRayError, ValueError):
+    """A field was given a value that cannot work. Pydantic wraps it in its ValidationError."""
+
+    code = "invalid-field"
+
+    def __init__(self, field: str, reason: str, advice: str) -> None:
+        """Take the field's path, what is wrong with its value and what to do, both without the value."""
+        super().__init__(field, reason, advice)
+        self.field, self.reason, self.advice = field, reason, advice
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"`{self.field}` {self.reason}."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return f"{self.advice}."
+
+
+class MissingVariableError(DagsterRayError, ValueError):
+    """A field takes its value from an environment variable that is not set."""
+
+    code = "missing-variable"
+
+    def __init__(self, variable: str, path: str) -> None:
+        """Take the variable's name and the path of the field that refers to it."""
+        super().__init__(variable, path)
+        self.variable, self.path = variable, path
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"`{self.path}` takes its value from the environment variable {self.variable}, which is not set."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return f"set {self.variable} in the environment of the Dagster step, or write the value into the field."
+
+
+class InvalidVariableError(DagsterRayError, ValueError):
+    """A field takes its value from an environment variable that holds something else than the field can take."""
+
+    code = "invalid-variable"
+
+    def __init__(self, variable: str, path: str, wanted: str) -> None:
+        """Take the variable's name, the path of the field that refers to it and what the field takes."""
+        super().__init__(variable, path, wanted)
+        self.variable, self.path, self.wanted = variable, path, wanted
+
+    @property
+    @override
+    def problem(self) -> str:
+        return (
+            f"`{self.path}` takes its value from the environment variable {self.variable}, which is not {self.wanted}."
+        )
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return f"set {self.variable} to {self.wanted}."
 
 
 class BackendNotFoundError(DagsterRayError):

@@ -1,6 +1,7 @@
 """`KubeRayResource`: what the resources of the KubeRay backend have in common."""
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -10,6 +11,7 @@ from typing_extensions import override
 
 from dagster_ray.core import BaseRayResource, DagsterContext, Deadline
 from dagster_ray.core.errors import NotConnectedError
+from dagster_ray.core.variables import is_env_var, resolved
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ class KubeRayResource(BaseRayResource):
     def _head_host_has_known_places(cls, value: str | None) -> str | None:
         from dagster_ray.kuberay._head.route import checked_head_host
 
-        return None if value is None else checked_head_host(value)
+        return value if value is None or is_env_var(value) else checked_head_host(value)
 
     # What users read
 
@@ -190,7 +192,7 @@ class KubeRayResource(BaseRayResource):
 
         return Settings(
             image=self.image,
-            env_vars=dict(self.env_vars),
+            env_vars=resolved(self.env_vars, os.environ, "env_vars"),
             queue=self.queue,
             priority=self.priority,
             timeout_seconds=self.timeout,

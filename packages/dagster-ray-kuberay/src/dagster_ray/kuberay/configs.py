@@ -14,15 +14,16 @@ labels, annotations, node selectors, resources and `rayStartParams` the former i
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self, TypeVar, cast
 
-import dagster as dg
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from dagster_ray.core import StrictConfig
+from dagster_ray.core.errors import MissingVariableError
+from dagster_ray.core.variables import variable_of
 from dagster_ray.kuberay._sharing.config import ClusterSharing, MatchDagsterLabels
 from dagster_ray.kuberay._spec.completion import as_manifest
 from dagster_ray.kuberay._spec.config_fields import KubernetesConfig
-from dagster_ray.kuberay._spec.errors import InvalidSpecError, MissingVariableError, SpecFileError
+from dagster_ray.kuberay._spec.errors import InvalidSpecError, SpecFileError
 from dagster_ray.kuberay._spec.file import FileSpec, read_spec
 from dagster_ray.kuberay._spec.merge import merged
 from dagster_ray.kuberay._spec.plain_json import Json, plain_json
@@ -206,7 +207,7 @@ class InteractiveRayJobSpec(KubernetesConfig):
 
 def _names_a_variable(data: object) -> bool:
     """Return whether the file's name is a variable of the environment, which is that of the step."""
-    return isinstance(data, Mapping) and isinstance(cast("Mapping[str, Any]", data).get("spec_file"), dg.EnvVar)
+    return isinstance(data, Mapping) and variable_of(cast("Mapping[str, Any]", data).get("spec_file")) is not None
 
 
 def _file_error(file: str, error: ValidationError) -> SpecFileError:

@@ -3,6 +3,7 @@
 The three groups: what the Kubernetes API answers, what is wrong with a specification, and what happens to a cluster.
 """
 
+from dagster_ray.core.errors import InvalidVariableError, MissingVariableError
 from dagster_ray.kuberay._kubernetes.errors import (
     ConflictError,
     ForbiddenError,
@@ -17,7 +18,7 @@ from dagster_ray.kuberay._kubernetes.errors import (
     UnauthorizedError,
     UnavailableError,
 )
-from dagster_ray.kuberay._spec.errors import InvalidSpecError, MissingVariableError, SpecFileError
+from dagster_ray.kuberay._spec.errors import InvalidSpecError, SpecFileError
 from dagster_ray.kuberay._status.errors import (
     CannotStartError,
     ClientPortClosedError,
@@ -43,6 +44,7 @@ __all__ = [
     "GoneError",
     "InvalidObjectError",
     "InvalidSpecError",
+    "InvalidVariableError",
     "KindNotInstalledError",
     "KubeconfigError",
     "KubernetesAnswerError",

@@ -8,6 +8,7 @@ from typing import Self, cast
 from pydantic import Field, model_validator
 
 from dagster_ray.core import StrictConfig
+from dagster_ray.core.variables import is_env_var
 from dagster_ray.kuberay._labels import MANAGED_BY_LABEL
 from dagster_ray.kuberay._sharing.rules import SharingRules
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
@@ -91,6 +92,8 @@ class ClusterSharing(StrictConfig):
 
     @model_validator(mode="after")
     def _two_lost_renewals_are_survivable(self) -> Self:
+        if any(map(is_env_var, (self.ttl_seconds, self.renew_seconds))):
+            return self  # checked when a step knows them
         most = self.ttl_seconds / _RENEWALS
         if self.renewal_interval_seconds() > most:
             reason = f"is {self.renew_seconds:g}, and ttl_seconds is {self.ttl_seconds:g}: two renewals may get lost"

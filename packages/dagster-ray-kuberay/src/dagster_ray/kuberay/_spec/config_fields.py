@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import ConfigDict, model_validator
 from pydantic.alias_generators import to_camel
 
+from dagster_ray.core import VariablesConfig
 from dagster_ray.core.errors import UnknownFieldError
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.plain_json import Json, plain_json
@@ -33,7 +34,7 @@ def _folded(key: str) -> str:
     return key.replace("_", "").lower()
 
 
-class KubernetesConfig(dg.PermissiveConfig):
+class KubernetesConfig(VariablesConfig, dg.PermissiveConfig):
     """A part of a Kubernetes object: snake_case in Python, camelCase in run config and YAML, both accepted.
 
     A field that this version of the package does not know passes through to the API server under its camelCase

@@ -3,7 +3,6 @@
     DagsterRayError, ValueError
       InvalidSpecError       a field or a combination of fields that cannot work
       SpecFileError          a file of a specification that cannot be used
-      MissingVariableError   `{"env": "NAME"}` names a variable that is not set
 
 Pydantic wraps them in its ValidationError where a configuration is built.
 """
@@ -55,24 +54,3 @@ class SpecFileError(DagsterRayError, ValueError):
     @override
     def remedy(self) -> str:
         return "give one YAML document of at most 1 MiB: a RayJob, a RayCluster, or the spec of one."
-
-
-class MissingVariableError(DagsterRayError, ValueError):
-    """A value is to come from the environment, and the variable is not set there."""
-
-    code = "missing-variable"
-
-    def __init__(self, variable: str, path: str) -> None:
-        """Take the variable's name and the path of the field that wants it."""
-        super().__init__(variable, path)
-        self.variable, self.path = variable, path
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"`{self.path}` takes its value from the environment variable {self.variable}, which is not set."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return f"set {self.variable} in the environment of the Dagster step, or write the value into the field."

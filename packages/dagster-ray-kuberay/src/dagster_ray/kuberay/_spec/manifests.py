@@ -6,11 +6,11 @@ The configuration is never changed, and rendering twice gives equal manifests.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dagster_ray.core.variables import variable_of
 from dagster_ray.kuberay._kubernetes.fields import at, mapping
 from dagster_ray.kuberay._spec.cluster_defaults import completed_cluster
-from dagster_ray.kuberay._spec.errors import MissingVariableError
 from dagster_ray.kuberay._spec.head_ports import check_dashboard_name
-from dagster_ray.kuberay._spec.plain_json import Json, reference_name, resolved
+from dagster_ray.kuberay._spec.plain_json import Json, with_values
 from dagster_ray.kuberay._spec.pod_templates import annotation_values, label_values
 from dagster_ray.kuberay._spec.rendering import RenderInput
 from dagster_ray.kuberay._spec.rules import check_raycluster, check_rayjob
@@ -46,11 +46,9 @@ def metadata_text(
         MissingVariableError: It comes from the environment, and the variable is not set.
     """
     value = config.plain()["metadata"].get(key)
-    if (name := reference_name(value)) is None:
-        return None if value is None else str(value)
-    if name not in environ:
-        raise MissingVariableError(name, f"metadata.{key}")
-    return environ[name]
+    if (variable := variable_of(value)) is not None:
+        value = variable.value(environ, f"metadata.{key}")
+    return None if value is None else str(value)
 
 
 def _metadata(given: Mapping[str, Any], wish: RenderInput) -> Json:
@@ -95,7 +93,7 @@ def render_rayjob(config: "InteractiveRayJobConfig", wish: RenderInput) -> Json:
         SpecFileError: The file cannot be used.
         MissingVariableError: A value comes from the environment, and the variable is not set in `wish.environ`.
     """
-    plain: Json = resolved(config.plain(), wish.environ)
+    plain: Json = with_values(config.plain(), wish.environ)
     metadata, spec = _metadata(plain["metadata"], wish), plain["spec"]
     cluster = completed_cluster(
         mapping(spec.get("rayClusterSpec")),
@@ -128,7 +126,7 @@ def render_selecting_rayjob(config: "InteractiveRayJobConfig", cluster: str, wis
         SpecFileError: The file cannot be used.
         MissingVariableError: A value comes from the environment, and the variable is not set in `wish.environ`.
     """
-    plain: Json = resolved(config.plain(), wish.environ)
+    plain: Json = with_values(config.plain(), wish.environ)
     metadata = _metadata(plain["metadata"], wish)
     kept = {key: plain["spec"][key] for key in _OF_THE_RAYJOB if key in plain["spec"]}
     if wish.pre_running_deadline_seconds is not None:
@@ -150,7 +148,7 @@ def render_raycluster(config: "RayClusterConfig", wish: RenderInput) -> Json:
         SpecFileError: The file cannot be used.
         MissingVariableError: A value comes from the environment, and the variable is not set in `wish.environ`.
     """
-    plain: Json = resolved(config.plain(), wish.environ)
+    plain: Json = with_values(config.plain(), wish.environ)
     metadata = _metadata(plain["metadata"], wish)
     cluster = completed_cluster(plain["spec"], wish, {}, queued=QUEUE_LABEL in metadata["labels"])
     check_raycluster(metadata, cluster)

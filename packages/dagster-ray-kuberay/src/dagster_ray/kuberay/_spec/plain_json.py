@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias, cast
 
-from dagster_ray.kuberay._spec.errors import InvalidSpecError, MissingVariableError
+from dagster_ray.core.variables import Variable, field_path, is_env_var, resolved, variable_of, variables
+from dagster_ray.kuberay._spec.errors import InvalidSpecError
 
 Json: TypeAlias = dict[str, Any]
 
@@ -15,33 +16,19 @@ USER_KEYED = frozenset({
 })  # fmt: skip
 
 
-def step(path: str, key: str | int) -> str:
-    """Return the path of what stands under `key` at `path`, as the API server prints it."""
-    if isinstance(key, int):
-        return f"{path}[{key}]"
-    return f"{path}.{key}" if path else key
-
-
-def reference_name(value: object) -> str | None:
-    """Return the variable's name if `value` is `{"env": "NAME"}`, the form of Dagster's run config, else None."""
-    if isinstance(value, Mapping):
-        items = cast("Mapping[object, object]", value)
-        if set(items) == {"env"} and isinstance(name := items["env"], str):
-            return name
-    return None
+step = field_path
 
 
 def plain_json(value: object, path: str = "") -> Any:
     """Return a copy of `value` that shares nothing with it: dicts, lists, text, numbers, booleans and None.
 
-    Dagster's `EnvVar`, which Dagster leaves as it is in a free dictionary, becomes `{"env": "NAME"}`.
+    Dagster's `EnvVar`, which Dagster leaves as it is in a free dictionary, becomes a reference in plain JSON.
 
     Raises:
         InvalidSpecError: Something in it has no place in JSON, or a key is no text.
     """
-    variable = getattr(value, "env_var_name", None)
-    if isinstance(variable, str):
-        return {"env": variable}
+    if is_env_var(value) and (variable := variable_of(value)) is not None:
+        return variable.reference()
     if isinstance(value, Mapping):
         copied: Json = {}
         for key, item in cast("Mapping[object, object]", value).items():
@@ -57,37 +44,26 @@ def plain_json(value: object, path: str = "") -> Any:
     raise InvalidSpecError(path, f"holds a {kind}, which is no value of JSON", "write text, a number, a list or a dict")
 
 
-def references(value: object, path: str = "", *, user_keyed: bool = False) -> Iterator[tuple[str, str]]:
-    """Yield path and variable of every reference to the environment in plain JSON."""
-    if not user_keyed and (name := reference_name(value)) is not None:
-        yield path, name
-    elif isinstance(value, dict):
-        for key, item in cast("Json", value).items():
-            yield from references(item, step(path, key), user_keyed=key in USER_KEYED)
-    elif isinstance(value, list):
-        for n, item in enumerate(cast("list[object]", value)):
-            yield from references(item, step(path, n))
+def references(value: object, path: str = "") -> Iterator[tuple[str, Variable]]:
+    """Yield the path and the variable of every reference to the environment in a part of an object."""
+    return variables(value, path, text_maps=USER_KEYED)
 
 
-def resolved(value: object, environ: Mapping[str, str], path: str = "", *, user_keyed: bool = False) -> Any:
+def with_values(value: Json, environ: Mapping[str, str]) -> Json:
     """Return plain JSON with its references to the environment replaced, and without keys whose value is None.
 
     Raises:
         MissingVariableError: `environ` lacks a variable.
+        InvalidVariableError: A variable is no whole number, and must be one.
     """
-    if not user_keyed and (name := reference_name(value)) is not None:
-        if name not in environ:
-            raise MissingVariableError(name, path)
-        return environ[name]
+    return _without_none(resolved(value, environ, text_maps=USER_KEYED))
+
+
+def _without_none(value: object) -> Any:
     if isinstance(value, dict):
-        items = cast("Json", value).items()
-        return {
-            key: resolved(item, environ, step(path, key), user_keyed=key in USER_KEYED)
-            for key, item in items
-            if item is not None
-        }
+        return {key: _without_none(item) for key, item in cast("Json", value).items() if item is not None}
     if isinstance(value, list):
-        return [resolved(item, environ, step(path, n)) for n, item in enumerate(cast("list[object]", value))]
+        return [_without_none(item) for item in cast("list[object]", value)]
     return value
 
 

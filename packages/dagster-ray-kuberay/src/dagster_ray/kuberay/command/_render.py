@@ -15,9 +15,10 @@ from typing import Any, cast
 
 import click
 
+from dagster_ray.core import with_values
+from dagster_ray.core.variables import is_env_var, resolved
 from dagster_ray.kuberay._cluster import KubeRayCluster
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
-from dagster_ray.kuberay._spec.errors import MissingVariableError
 from dagster_ray.kuberay._spec.image import choose_image
 from dagster_ray.kuberay._steps.wishes import operator_deadline
 from dagster_ray.kuberay.command._marked_yaml import MARK, marked_yaml
@@ -46,10 +47,7 @@ def render(module_or_file: str, resource_key: str, namespace: str, resolve_env: 
 
 def _printed(place: Place, module_or_file: str, resource_key: str, resolve_env: bool) -> int:
     resource = _resource(_loaded(module_or_file), module_or_file, resource_key)
-    try:
-        asked, config, sharing = _asked(resource, resource_key, place.namespace or "default", resolve_env=resolve_env)
-    except KeyError as error:  # an EnvVar of the resource itself
-        raise MissingVariableError(str(error.args[0]), resource_key) from None
+    asked, config, sharing = _asked(resource, resource_key, place.namespace or "default", resolve_env=resolve_env)
     if isinstance(config, InteractiveRayJobConfig):
         manifest = asked.rayjob(config)
     else:
@@ -103,9 +101,11 @@ def _asked(
 ) -> tuple[Asked, InteractiveRayJobConfig | RayClusterConfig, ClusterSharing | None]:
     """Return what is known of a resource, its configuration, and how it is shared if it is."""
     environ = os.environ if resolve_env else References()
+    if resolve_env:
+        resource = with_values(resource, environ, key)
     ray_version = _ray_version()
     python = platform.python_version()
-    image = plain_text(resource.image, environ) or os.environ.get("DAGSTER_CURRENT_IMAGE")
+    image = plain_text(resource.image, environ, "image") or os.environ.get("DAGSTER_CURRENT_IMAGE")
     if image is None:
         image = _NO_RAY if ray_version is None else choose_image(None, {}, None, None, ray_version, python).image
     asked = Asked(
@@ -113,17 +113,21 @@ def _asked(
         namespace=namespace,
         image=image,
         ray_version=ray_version,
-        env_vars={name: plain_text(value, environ) or "" for name, value in resource.env_vars.items()},
-        queue=plain_text(resource.queue, environ),
-        priority=plain_text(resource.priority, environ),
-        cleanup=resource.lifecycle.cleanup,
-        pre_running_deadline_seconds=operator_deadline(resource.timeout),
+        env_vars={
+            name: plain_text(value, environ, f"env_vars.{name}") or "" for name, value in resource.env_vars.items()
+        },
+        queue=plain_text(resource.queue, environ, "queue"),
+        priority=plain_text(resource.priority, environ, "priority"),
+        cleanup=resolved(resource.lifecycle.cleanup, environ, "lifecycle.cleanup"),
+        pre_running_deadline_seconds=None if is_env_var(resource.timeout) else operator_deadline(resource.timeout),
         environ=environ,
     )
     if isinstance(resource, KubeRayInteractiveJob):
         return asked, cast("InteractiveRayJobConfig", resource.ray_job).with_file(), None
     config = cast("RayClusterConfig", resource.ray_cluster).with_file()
     sharing = cast("ClusterSharing | None", resource.cluster_sharing) or config.sharing
+    if sharing is not None and is_env_var(sharing.enabled):
+        raise click.BadParameter(f"whether {key} is shared comes from the environment; use --resolve-env")
     return asked, config, sharing if sharing is not None and sharing.enabled else None
 
 

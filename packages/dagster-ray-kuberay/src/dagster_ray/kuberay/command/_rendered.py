@@ -1,17 +1,18 @@
 """The manifest that a resource would send, with placeholders for what only a step knows. Pure."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
 from dagster_ray.core import CleanupPolicy, Identity
+from dagster_ray.core.variables import Placeholder, resolved
 from dagster_ray.kuberay._labels import GENERATION_LABEL, cleanup_labels
 from dagster_ray.kuberay._sharing.choice import selection_of, spec_hash
 from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
-from dagster_ray.kuberay._spec.plain_json import resolved
+from dagster_ray.kuberay._spec.plain_json import with_values
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig
@@ -33,7 +34,7 @@ class References(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         if name not in self._names:
             self._names.append(name)
-        return f"{_MARK}{self._names.index(name)}x"
+        return Placeholder(f"{_MARK}{self._names.index(name)}x")
 
     @override
     def __contains__(self, name: object) -> bool:
@@ -75,7 +76,7 @@ class Asked:
         queue: Kueue's queue.
         priority: Kueue's priority class.
         cleanup: The lifecycle's policy.
-        pre_running_deadline_seconds: When the operator gives up a RayJob that no driver has come to.
+        pre_running_deadline_seconds: When the operator gives up a RayJob that no driver has come to; None: not known.
         environ: Where `{"env": "NAME"}` finds its value: `References`, or the real environment.
     """
 
@@ -87,7 +88,7 @@ class Asked:
     queue: str | None
     priority: str | None
     cleanup: CleanupPolicy
-    pre_running_deadline_seconds: int
+    pre_running_deadline_seconds: int | None
     environ: Mapping[str, str]
 
     @property
@@ -131,7 +132,7 @@ class Asked:
 
     def written(self, config: "InteractiveRayJobConfig | RayClusterConfig") -> Mapping[str, Any]:
         """Return what the configuration itself says, in the form of the manifest."""
-        return self._shown(resolved(config.plain(), self.environ))
+        return self._shown(with_values(config.plain(), self.environ))
 
     def _owned(self, wish: RenderInput) -> RenderInput:
         return dataclasses.replace(wish, labels={**wish.labels, **cleanup_labels(self.cleanup)})
@@ -140,9 +141,10 @@ class Asked:
         return self.environ.shown(manifest) if isinstance(self.environ, References) else manifest
 
 
-def plain_text(value: object, environ: Mapping[str, str]) -> str | None:
-    """Return the text of a resource's field: Dagster's `EnvVar` as what the environment says."""
-    if value is None:
-        return None
-    variable: Callable[[], str] | str | None = getattr(value, "env_var_name", None)
-    return environ[variable] if isinstance(variable, str) else str(value)
+def plain_text(value: object, environ: Mapping[str, str], field: str) -> str | None:
+    """Return the text of a resource's field: a reference to a variable as what the environment says.
+
+    Raises:
+        MissingVariableError: The variable is not set.
+    """
+    return None if value is None else str(resolved(value, environ, field))
