@@ -3,6 +3,7 @@
 # Dagster's decorators and nested configs are typed in part only.
 # pyright: reportUnknownMemberType=false
 
+import importlib
 import signal
 import socket
 from collections.abc import Callable
@@ -351,6 +352,51 @@ def test_connect_tries_again_until_ray_accepts() -> None:
     assert attempts == [1, 2, 3, 4]
     assert (connection.job_id, connection.driver is not None) == ("0a000000", True)
     process_driver.leave(connection)
+
+
+def give_up_first(times: int, attempts: list[int]) -> Callable[[], None]:
+    def reach() -> None:
+        attempts.append(len(attempts) + 1)
+        if len(attempts) <= times:
+            importlib.import_module("ray._private.node").Node(f"of attempt {len(attempts)}")
+
+    return reach
+
+
+def test_a_start_that_ray_gave_up_is_tried_again_and_what_it_left_is_ended() -> None:
+    """Ray waits 30 s for a node of its own, whatever the deadline is; a busy laptop needs longer."""
+    attempts: list[int] = []
+    told: list[str] = []
+    options = {"reach": give_up_first(2, attempts)}
+    connection = connect("Probe", "local", options, Clock().deadline(), on_slow_start=told.append)
+    assert attempts == [1, 2, 3]
+    assert importlib.import_module("ray._private.node").killed == ["of attempt 1", "of attempt 2"]
+    assert [text[:39] for text in told] == ["The current node timed out during start"] * 2
+    process_driver.leave(connection)
+
+
+def test_a_start_that_never_comes_up_ends_at_the_deadline_with_words_for_a_laptop() -> None:
+    with pytest.raises(ConnectFailedError) as caught:
+        connect("Probe", "local", {"reach": give_up_first(10**9, [])}, Clock().deadline())
+    assert "this machine is too busy or too small" in caught.value.remedy
+
+
+def test_the_set_up_and_teardown_of_a_subclass_run(journal: str) -> None:
+    """As they do in each of Dagster's configurable resources."""
+
+    class WithSetUp(ProbeCluster):
+        @override
+        def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+            self.probe.note("set-up of the subclass")
+
+        @override
+        def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+            self.probe.note("teardown of the subclass")
+
+    with dg.build_resources({"ray_cluster": WithSetUp(journal=journal)}):
+        pass
+    did = [line["did"] for line in journal_lines(journal)]
+    assert (did[0], did[1], did[-1]) == ("set-up of the subclass", "create", "teardown of the subclass")
 
 
 def test_connect_gives_up_at_the_deadline() -> None:

@@ -17,16 +17,17 @@ from dagster_ray.local._temp_dir import cluster_temp_dir, name_current_cluster
         ({"TMPDIR": "/var/folders/x"}, "darwin", "/tmp/ray-7/12"),
         ({"TMPDIR": "/var/t", "RAY_TMPDIR": "/r"}, "linux", "/r/ray-7/12"),
         ({"TMPDIR": ""}, "linux", "/tmp/ray-7/12"),
-        ({"RAY_TMPDIR": "/" + "r" * 60}, "linux", None),
+        ({"RAY_TMPDIR": "/" + "r" * 60}, "linux", "/tmp/ray-7/12"),
+        ({"TMPDIR": "/" + "r" * 60}, "linux", "/tmp/ray-7/12"),
     ],
 )
-def test_the_folder(environ: Mapping[str, str], platform: str, expected: str | None) -> None:
+def test_the_folder(environ: Mapping[str, str], platform: str, expected: str) -> None:
     assert cluster_temp_dir("12", 7, environ, platform) == expected
 
 
 def test_the_longest_folder_has_room_for_rays_sockets() -> None:
-    found = [cluster_temp_dir("c" * length, 7, {}, "linux") for length in range(1, 100)]
-    longest = max((path for path in found if path is not None), key=len)
+    found = [cluster_temp_dir("c", 7, {"RAY_TMPDIR": "/" + "r" * length}, "linux") for length in range(1, 100)]
+    longest = max(found, key=len)
     assert len(f"{longest}/session_2026-11-24_12-35-00_759017_4194304/sockets/plasma_store") == 107
 
 

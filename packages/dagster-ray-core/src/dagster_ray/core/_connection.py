@@ -46,6 +46,8 @@ class _Wanted:
     """What is added to it."""
     check_cluster: Callable[[], None] | None
     """Raises if another attempt is of no use."""
+    on_slow_start: Callable[[str], None] | None = None
+    """Told that Ray gave up a start, before the next one."""
 
 
 def require_ray(target: str, install: str) -> None:
@@ -84,6 +86,7 @@ def connect(
     *,
     environment: Mapping[str, str] | None = None,
     check_cluster: Callable[[], None] | None = None,
+    on_slow_start: Callable[[str], None] | None = None,
 ) -> Connection:
     """Connect this process to the cluster at `address`, trying again until the deadline.
 
@@ -100,6 +103,7 @@ def connect(
         environment: Variables that `ray.init` reads. They are set while the driver is connected.
         check_cluster: Called after each failed attempt; raises if no other attempt can succeed, for example
             because the cluster is gone.
+        on_slow_start: Called with Ray's words when Ray gave up a start on this machine, and it is tried again.
 
     Raises:
         DriverInUseError: This process has a driver already, on another cluster.
@@ -107,7 +111,7 @@ def connect(
         ConnectFailedError: Ray refused, or the deadline ended the attempts.
     """
     wanted = _Wanted(
-        target, address, options, {**os.environ}, environment or {}, check_cluster
+        target, address, options, {**os.environ}, environment or {}, check_cluster, on_slow_start
     )  # the import alone sets variables
     if not _init_lock.acquire(timeout=deadline.remaining_seconds()):
         raise NotReadyError(target, deadline.budget_seconds, "another thread of this process is connecting")
@@ -191,6 +195,8 @@ def _init_until(wanted: _Wanted, deadline: Deadline) -> Connection:
             if not is_transient(error) or not deadline.sleep(delay):
                 reason = f"{type(error).__name__}: {error}"
                 raise ConnectFailedError(wanted.target, wanted.address, attempts, reason) from error
+            if NODE_TIMED_OUT in str(error) and wanted.on_slow_start is not None:
+                wanted.on_slow_start(str(error))
             if wanted.check_cluster is not None:
                 wanted.check_cluster()
     raise AssertionError  # jittered_delays has no end

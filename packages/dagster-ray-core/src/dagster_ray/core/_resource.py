@@ -299,6 +299,9 @@ class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
                 deadline,
                 environment=self.driver_environment(),
                 check_cluster=lambda: self.check_cluster(context),
+                on_slow_start=lambda reason: log_of(context).warning(
+                    "%s did not come up within Ray's own 30 s, so it is started again: %s", self.display_name, reason
+                ),
             )
             self.on_driver(context, deadline)
         if (limits := self._ray_data_limits) is not None:
@@ -327,8 +330,11 @@ class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
     @override
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Any]:
-        """Run the phases around a step. Dagster calls it."""
-        with run_phases(self, context) as resource:
+        """Run the phases around a step. Dagster calls it.
+
+        A subclass' `setup_for_execution` runs before the first phase, its `teardown_after_execution` after cleanup.
+        """
+        with super().yield_for_execution(context), run_phases(self, context) as resource:
             yield resource
 
     # Inside

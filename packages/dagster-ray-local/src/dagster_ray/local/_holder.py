@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -25,7 +26,11 @@ from typing import Any
 # Time for the process that asked for the cluster to come for its answer; it may have died meanwhile.
 FIRST_CLAIM_SECONDS = 10.0
 LEAVE = b"leave\n"
+FAILED = b"fails\n"
+"""Leave, and keep Ray's logs: the step did not succeed."""
 STAYS = b"stays\n"
+# How Ray words that a node it has started was not up after its 30 s (ray/_private/node.py).
+_NODE_TIMED_OUT = "The current node timed out during startup"
 
 
 class Holder:
@@ -36,6 +41,8 @@ class Holder:
         self._path, self._keep_seconds = path, keep_seconds
         self._selector = selectors.DefaultSelector()
         self._leaving: socket.socket | None = None
+        self.keeps_logs = False
+        """Whether a step did not succeed, or died."""
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
         self._listener.listen(socket.SOMAXCONN)
@@ -86,7 +93,8 @@ class Holder:
         except OSError:
             said = b""
         self._selector.unregister(claim)
-        if said != LEAVE:
+        self.keeps_logs |= said != LEAVE
+        if said not in (LEAVE, FAILED):
             claim.close()
         elif self._claims() or self._keep_seconds:
             with contextlib.suppress(OSError):
@@ -109,8 +117,11 @@ def _start_ray(options: dict[str, Any], temp_dir: str | None) -> dict[str, Any]:
         if temp_dir is not None:
             Path(temp_dir, "ray_current_cluster").write_text(context.address_info["gcs_address"], encoding="utf-8")
     except Exception as error:  # noqa: BLE001 - goes to everybody who asked, as their error
-        return {"error": f"{type(error).__name__}: {error}"}
+        # Ray's processes end with this one, and whoever asked starts another, which is all that helps.
+        again = _NODE_TIMED_OUT in str(error)
+        return {"error": f"{type(error).__name__}: {error}", "again": again}
     return {
+        "session_dir": context.address_info["session_dir"],
         "address": context.address_info["gcs_address"],
         "auth_mode": os.environ.get("RAY_AUTH_MODE"),
         "pid": os.getpid(),
@@ -125,6 +136,21 @@ def _end_ray() -> None:
         ray.shutdown(wait_for_processes=True)
     except TypeError:  # Ray 2.46 has no such parameter; its processes end soon after
         ray.shutdown()
+
+
+def remove_session(session: Path) -> None:
+    """Remove the folder of Ray's session, and what points to it, once Ray has ended.
+
+    It is renamed first: what is still ending finds no folder to write into.
+    """
+    gone, folder = session.with_name(f"removed_{session.name}"), session.parent
+    with contextlib.suppress(OSError):
+        session.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+        if not any(path.is_dir() and not path.is_symlink() for path in folder.glob("session_*")):
+            for name in ("session_latest", "ray_current_cluster"):
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def _end(_signum: int, _frame: FrameType | None) -> None:
@@ -147,6 +173,8 @@ def main(path: str, settings: str) -> None:
         _end_ray()
         if "error" not in answer:
             Path(path).with_suffix(".log").unlink(missing_ok=True)
+            if wanted["temp_dir"] is not None and not holder.keeps_logs:
+                remove_session(Path(answer["session_dir"]))
         if last is not None:
             last.close()
 

@@ -1,5 +1,6 @@
 """`LocalRay`: Ray on the machine of the step."""
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -11,12 +12,22 @@ from pydantic import Field, PrivateAttr
 from typing_extensions import override
 
 from dagster_ray.core import BaseRayResource, DagsterContext, Deadline, StepOutcome
+from dagster_ray.local._holder import remove_session
 from dagster_ray.local._machine import usable_cpus
 from dagster_ray.local._options import sharing_key, split_options
 from dagster_ray.local._shared_cluster import Claim, Place, claim_cluster
+from dagster_ray.local._step_environment import (
+    of_the_cluster,
+    remove,
+    with_step_environment,
+    write_step_environment,
+)
 from dagster_ray.local._task_output import TaskOutput
 from dagster_ray.local._temp_dir import cluster_temp_dir, name_current_cluster
 from dagster_ray.local._worker_python import undo_use_this_python, use_this_python
+
+# Sessions of this process that a step which did not succeed has used.
+_kept: set[Path] = set()
 
 
 class LocalRay(BaseRayResource):
@@ -58,6 +69,10 @@ class LocalRay(BaseRayResource):
     install: ClassVar[str] = "ray[default]"
 
     _claim: Claim | None = PrivateAttr(default=None)
+    _environment: Path | None = PrivateAttr(default=None)
+    """The file from which this driver's workers on a shared cluster take the step's environment."""
+    _session: Path | None = PrivateAttr(default=None)
+    """The folder of the Ray that this process has started."""
     _switched_uv_run_off: bool = PrivateAttr(default=False)
     _output: TaskOutput = PrivateAttr(default_factory=TaskOutput)
 
@@ -92,9 +107,11 @@ class LocalRay(BaseRayResource):
         """Keyword arguments of `ray.init`: everything without `share`, with it only what is the driver's."""
         options = self._all_options()
         if self.share:
-            return split_options(options)[1]
-        own = _own_temp_dir(str(os.getpid()))
-        return options if own is None else {"_temp_dir": own, **options}
+            driver = split_options(options)[1]
+            if self._environment is None:
+                return driver
+            return {**driver, "runtime_env": with_step_environment(driver.get("runtime_env", {}), self._environment)}
+        return {"_temp_dir": _own_temp_dir(str(os.getpid())), **options}
 
     @override
     def driver_environment(self) -> Mapping[str, str]:
@@ -119,6 +136,7 @@ class LocalRay(BaseRayResource):
                 "ray": version("ray"),
                 "auth": os.environ.get("RAY_AUTH_MODE"),
                 "keep_seconds": self.keep_seconds,
+                "environment": of_the_cluster(os.environ),
             }
             key = sharing_key(cluster, surroundings)
             self._claim = claim_cluster(
@@ -129,6 +147,7 @@ class LocalRay(BaseRayResource):
                 target=self.display_name,
                 deadline=deadline,
             )
+            self._environment = write_step_environment(self._claim.folder, os.environ)
 
     @override
     def on_driver(self, context: DagsterContext, deadline: Deadline) -> None:
@@ -137,6 +156,7 @@ class LocalRay(BaseRayResource):
         session = self._address_info.get("session_dir")
         if own is not None and session is not None and Path(session).parent == Path(own):
             name_current_cluster(own, self.address)
+            self._session = Path(session)
 
     @override
     def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
@@ -145,8 +165,24 @@ class LocalRay(BaseRayResource):
         claim, self._claim = self._claim, None
         if self._switched_uv_run_off:
             undo_use_this_python()
+        failed = outcome is not StepOutcome.SUCCEEDED
+        remove(self._environment)
         if claim is not None:
-            claim.release(deadline)
+            claim.release(deadline, keep_logs=failed)
+        elif self._session is not None:
+            self._end_session(self._session, failed=failed, context=context)
+
+    def _end_session(self, session: Path, *, failed: bool, context: DagsterContext) -> None:
+        """Remove what Ray leaves on the disk, unless a step that used it did not succeed, or it is in use."""
+        import ray
+
+        if failed:
+            _kept.add(session)
+        if session in _kept:
+            log = context.log or logging.getLogger("dagster_ray")
+            log.info("Ray's logs are kept in %s.", session / "logs")
+        elif not ray.is_initialized():
+            remove_session(session)
 
     @override
     def drain_output(self, budget_seconds: float) -> bool:
@@ -171,5 +207,5 @@ class LocalRay(BaseRayResource):
         return {} if not self.is_connected else getattr(self.context, "address_info", {})
 
 
-def _own_temp_dir(cluster: str) -> str | None:
+def _own_temp_dir(cluster: str) -> str:
     return cluster_temp_dir(cluster, os.getuid(), os.environ, sys.platform)

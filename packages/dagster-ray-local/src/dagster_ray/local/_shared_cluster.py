@@ -20,8 +20,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dagster_ray.core import Deadline
-from dagster_ray.core.errors import NotReadyError
-from dagster_ray.local._holder import LEAVE, STAYS
+from dagster_ray.core.errors import ConnectFailedError, NotReadyError
+from dagster_ray.local._holder import FAILED, LEAVE, STAYS
+from dagster_ray.local._step_environment import of_the_cluster, remove_dead_steps
 from dagster_ray.local.errors import SharedClusterError
 
 _HOLDER = Path(__file__).with_name("_holder.py")
@@ -43,14 +44,21 @@ class Claim:
     auth_mode: str | None
     """The cluster's RAY_AUTH_MODE."""
     holder_pid: int
+    folder: Path
+    """Where the cluster's files are; only this user can enter it."""
     connection: socket.socket
 
-    def release(self, deadline: Deadline) -> None:
-        """Give the claim up. Who is last waits until the cluster has stopped, or the deadline is over."""
+    def release(self, deadline: Deadline, *, keep_logs: bool = False) -> None:
+        """Give the claim up. Who is last waits until the cluster has stopped, or the deadline is over.
+
+        Args:
+            deadline: Ends the wait.
+            keep_logs: Leave the folder of Ray's session, with its logs, when the cluster stops.
+        """
         _held.discard(self.connection)
         with contextlib.closing(self.connection), contextlib.suppress(OSError):
             self.connection.settimeout(max(0.1, deadline.remaining_seconds()))
-            self.connection.sendall(LEAVE)
+            self.connection.sendall(FAILED if keep_logs else LEAVE)
             if not self.connection.recv(len(STAYS)):  # the end of the stream: the cluster is gone
                 _reap(deadline)
 
@@ -99,9 +107,12 @@ def claim_cluster(
 
     Raises:
         NotReadyError: The deadline passed.
+        ConnectFailedError: The deadline passed, and Ray had given up its own start before.
         SharedClusterError: Ray could not be started.
     """
     settings = {"options": dict(options), "temp_dir": temp_dir, "keep_seconds": keep_seconds}
+    remove_dead_steps(place.socket.parent)
+    given_up: list[str] = []
     while not deadline.is_over():
         connection = _connected(place) or _started(place, settings, deadline)
         if connection is None:
@@ -109,11 +120,15 @@ def claim_cluster(
         answer = _answer(connection, deadline)
         if "address" in answer:
             _held.add(connection)
-            return Claim(answer["address"], answer["auth_mode"], answer["pid"], connection)
+            return Claim(answer["address"], answer["auth_mode"], answer["pid"], place.socket.parent, connection)
         connection.close()
-        if "error" in answer:
+        if answer.get("again"):
+            given_up.append(answer["error"])
+        elif "error" in answer:
             raise SharedClusterError(answer["error"], str(place.log))
         deadline.sleep(_RETRY_SECONDS)  # it was about to stop
+    if given_up:
+        raise ConnectFailedError(target, "local", len(given_up), given_up[-1])
     raise NotReadyError(target, deadline.budget_seconds, f"no answer at {place.socket}")
 
 
@@ -147,11 +162,20 @@ def _started(place: Place, settings: Mapping[str, Any], deadline: Deadline) -> s
 
 
 def _launch(place: Place, settings: Mapping[str, Any]) -> subprocess.Popen[bytes]:
-    """Start the holder in a session of its own, so that no signal to the step or its terminal reaches it."""
+    """Start the holder in a session of its own, so that no signal to the step or its terminal reaches it.
+
+    It gets no more of this step's environment than Ray needs: other steps' tasks will run below it.
+    """
     command = [sys.executable, "-P", str(_HOLDER), str(place.socket), json.dumps(settings)]
     with place.log.open("wb") as log:
         process = subprocess.Popen(  # noqa: S603 - this Python, a file of this package, and JSON
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=place.socket.parent,
+            env=of_the_cluster(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     _launched.append(process)
     return process

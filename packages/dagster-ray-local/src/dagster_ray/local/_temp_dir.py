@@ -11,11 +11,12 @@ from pathlib import Path
 
 # A socket's path has 107 bytes at most; Ray puts `session_<date and time>_<pid>/sockets/plasma_store` under the folder.
 _LONGEST = 107 - len("/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+_SHORT = "/tmp"  # noqa: S108 - where Ray's own sessions are
 _CURRENT_CLUSTER = "ray_current_cluster"
 
 
-def cluster_temp_dir(cluster: str, user_id: int, environ: Mapping[str, str], platform: str) -> str | None:
-    """Return the folder for a cluster, beside Ray's default one; None if its path is too long for Ray's sockets.
+def cluster_temp_dir(cluster: str, user_id: int, environ: Mapping[str, str], platform: str) -> str:
+    """Return the folder for a cluster, beside Ray's default one, or below /tmp if that is too long for Ray's sockets.
 
     Args:
         cluster: What no other cluster of this user is called meanwhile.
@@ -24,8 +25,8 @@ def cluster_temp_dir(cluster: str, user_id: int, environ: Mapping[str, str], pla
         platform: `sys.platform`.
     """
     moved = environ.get("RAY_TMPDIR") or (environ.get("TMPDIR") if platform.startswith("linux") else None)
-    found = str(Path(moved or "/tmp", f"ray-{user_id}", cluster))  # noqa: S108 - where Ray's own sessions are
-    return found if len(found.encode()) <= _LONGEST else None
+    found = str(Path(moved or _SHORT, f"ray-{user_id}", cluster))
+    return found if len(found.encode()) <= _LONGEST else str(Path(_SHORT, f"ray-{user_id}", cluster))
 
 
 def name_current_cluster(temp_dir: str, address: str) -> None:
