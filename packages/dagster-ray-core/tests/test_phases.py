@@ -1,8 +1,9 @@
 """Which phases run, and what the end of a step means for the cluster."""
 
+import dagster as dg
 import pytest
 
-from dagster_ray.core import CleanupPolicy, StepOutcome
+from dagster_ray.core import CleanupPolicy, StepOutcome, is_interrupt
 from dagster_ray.core._phases import Phase, StepEvent, deletes, outcome_of_events, phases_of_setup
 
 CREATE, WAIT, CONNECT = Phase.CREATE, Phase.WAIT, Phase.CONNECT
@@ -101,3 +102,28 @@ def events(*types: str, step: str = "train") -> list[StepEvent]:
 )
 def test_outcome_of_events(given: list[StepEvent], step_key: str | None, expected: StepOutcome) -> None:
     assert outcome_of_events(given, step_key) == expected
+
+
+def caused(error: BaseException, cause: BaseException | None) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        pytest.param(KeyboardInterrupt(), True, id="Ctrl-C"),
+        pytest.param(dg.DagsterExecutionInterruptedError(), True, id="a termination by Dagster"),
+        pytest.param(
+            caused(SystemError(), dg.DagsterExecutionInterruptedError()), True, id="what Ray's C++ made of it"
+        ),
+        pytest.param(SystemError(), False, id="another SystemError"),
+        pytest.param(
+            caused(ValueError(), KeyboardInterrupt()), False, id="an error of the step while it was interrupted"
+        ),
+        pytest.param(SystemExit(1), False, id="the step's own exit"),
+        pytest.param(None, False, id="nothing"),
+    ],
+)
+def test_what_is_an_interrupt(error: BaseException | None, expected: bool) -> None:
+    assert is_interrupt(error) is expected

@@ -48,7 +48,9 @@ def run(seen: dict[str, Any], cluster: LocalRay, *, fails: bool = False) -> Mapp
         seen["cpus"] = ray.cluster_resources()["CPU"]
         seen["address"], seen["job"] = ray_cluster.address, ray_cluster.job_id
         context: Any = ray_cluster.context
-        seen["of its job server"] = Path(context.address_info["session_dir"]).parent / "ray_current_cluster"
+        seen["session"] = Path(context.address_info["session_dir"])
+        current = seen["session"].parent / "ray_current_cluster"
+        seen["of its job server"] = current.read_text() if current.exists() else ""
         result = sum(ray.get([shout.remote(number) for number in range(2)]))
         if fails:
             raise ValueError("as asked")
@@ -82,7 +84,8 @@ def test_a_run_gets_its_own_ray_and_leaves_nothing_behind(capfd: pytest.CaptureF
     assert told["dagster_ray/job_id"] == seen["job"]
     assert told["dagster_ray/startup_seconds"] > 0
     assert seen["address"].count(":") == 1
-    assert seen["of its job server"].read_text() == seen["address"]
+    assert seen["of its job server"] == seen["address"]
+    assert not seen["session"].exists()
     assert capfd.readouterr().out.count(" loudx") == 80
 
 
@@ -138,8 +141,10 @@ def test_the_first_of_two_threads_to_finish_leaves_ray_to_the_other() -> None:
 )
 def test_what_the_lifecycle_says_happens(cleanup: Any, *, fails: bool, stays: bool) -> None:
     cluster = LocalRay(num_cpus=1, lifecycle=Lifecycle(cleanup=cleanup), ray_init_options=CHEAP)
-    run({}, cluster, fails=fails)
+    seen: dict[str, Any] = {}
+    run(seen, cluster, fails=fails)
     assert ray.is_initialized() is stays
+    assert (seen["session"] / "logs").is_dir()  # Ray's logs of a step that failed are kept
 
 
 def test_a_run_that_is_terminated_while_ray_starts_leaves_no_process(tmp_path: Path) -> None:

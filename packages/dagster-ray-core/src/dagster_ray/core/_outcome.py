@@ -27,8 +27,12 @@ _PAGE = 1000
 def is_interrupt(error: BaseException | None) -> bool:
     """Return whether `error` is not a failure of the work but a request to stop it.
 
-    SystemExit is the work's own decision, and GeneratorExit says only that nobody resumes a generator.
+    SystemExit is the work's own decision, and GeneratorExit says only that nobody resumes a generator. An interrupt
+    that reaches Ray's C++ code within `ray.get` comes out as a SystemError that it caused (ray/_raylet.pyx knows only
+    KeyboardInterrupt and SystemExit there).
     """
+    if isinstance(error, SystemError):
+        error = error.__cause__ or error.__context__
     return isinstance(error, (KeyboardInterrupt, dg.DagsterExecutionInterruptedError))
 
 

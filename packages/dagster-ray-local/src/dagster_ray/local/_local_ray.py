@@ -1,6 +1,5 @@
 """`LocalRay`: Ray on the machine of the step."""
 
-import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field, PrivateAttr
 from typing_extensions import override
 
-from dagster_ray.core import BaseRayResource, DagsterContext, Deadline, StepOutcome
+from dagster_ray.core import BaseRayResource, DagsterContext, Deadline, StepOutcome, log_of
 from dagster_ray.local._holder import remove_session
 from dagster_ray.local._machine import usable_cpus
 from dagster_ray.local._options import sharing_key, split_options
@@ -169,6 +168,7 @@ class LocalRay(BaseRayResource):
         remove(self._environment)
         if claim is not None:
             claim.release(deadline, keep_logs=failed)
+            log_of(context).info("This step has left the shared Ray cluster of process %d.", claim.holder_pid)
         elif self._session is not None:
             self._end_session(self._session, failed=failed, context=context)
 
@@ -178,10 +178,11 @@ class LocalRay(BaseRayResource):
 
         if failed:
             _kept.add(session)
-        if session in _kept:
-            log = context.log or logging.getLogger("dagster_ray")
-            log.info("Ray's logs are kept in %s.", session / "logs")
-        elif not ray.is_initialized():
+            log_of(context).info("Ray's logs are kept in %s.", session / "logs")
+        if ray.is_initialized():
+            return
+        log_of(context).info("%s was stopped.", self.display_name)
+        if session not in _kept:
             remove_session(session)
 
     @override
