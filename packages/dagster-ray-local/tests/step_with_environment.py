@@ -2,6 +2,7 @@
 
 # pyright: reportUnknownMemberType=false
 
+import importlib
 import json
 import os
 import sys
@@ -34,10 +35,8 @@ def look() -> dict[str, Any]:
 
 def jobs() -> str:
     """Return what everybody who sees this cluster can read about its jobs."""
-    from ray._private.state import state
-
-    table: Any = state.job_table()
-    return repr(table)
+    state: Any = importlib.import_module("ray._private.state").state
+    return repr(state.job_table())
 
 
 @dg.asset
