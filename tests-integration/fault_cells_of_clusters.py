@@ -247,8 +247,8 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
     Cell(
         DASHBOARD,
         {KUBE_PIPES: (WAIT, SUBMIT, RUN), PIPES: (RUN,)},
-        f"{GOES_ON} The job runs meanwhile, and each line of its log comes once. Where it is away for longer: in wait "
-        "and submit `timeout` (600 s) ends the step, in run `server_timeout` (30 minutes).",
+        f"{GOES_ON} The job runs meanwhile, and each line of its log comes once. If it is away for "
+        "longer, `timeout` (600 s) ends the step in wait, and `server_timeout` (30 minutes) in submit and run.",
         UNCHANGED,
         (
             *jobs_whose_server_meets("dashboard down for 60 s", KUBE_PIPES, WAIT, SUBMIT, RUN),
@@ -259,10 +259,13 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
     Cell(
         DASHBOARD,
         {PIPES: (SUBMIT,)},
-        "[job-server-unavailable](errors/job-server-unavailable.md) after 30 s, the `timeout` of `RayJobClient`. A "
-        "client with a longer one waits.",
-        "No job was submitted.",
-        (f"{JOB_TESTS}::test_a_job_server_that_is_away_for_longer_than_a_call_may_take_is_named_and_gets_no_job",),
+        f"{GOES_ON} If it is away for longer than `server_timeout` (30 minutes), or never answers the step within the "
+        "`timeout` of `RayJobClient` (30 s): [job-server-unavailable](errors/job-server-unavailable.md).",
+        UNCHANGED,
+        (
+            *jobs_whose_server_meets("dashboard down for 60 s", PIPES, SUBMIT),
+            f"{JOB_TESTS}::test_a_job_server_that_is_away_for_longer_than_a_call_may_take_is_named_and_gets_no_job",
+        ),
     ),
     Cell(
         DASHBOARD,

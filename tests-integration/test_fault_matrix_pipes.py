@@ -111,7 +111,6 @@ FAULTS: dict[str, Callable[[PipesWorld], None]] = {
     "dashboard down for 60 s": lambda world: world.lasting(DOWN_SECONDS, reset=True),
 }
 ROWS: list[tuple[Feature, str, str]] = list(itertools.product(FEATURES, ("submit", "run"), FAULTS))
-ROWS.remove(("pipes", "submit", "dashboard down for 60 s"))  # has a test of its own
 ROWS.append(("pipes on a RayJob", "wait", "dashboard down for 60 s"))
 BEGINNINGS = {"wait": "cluster_metadata", "submit": "nodes"}
 

@@ -1,6 +1,7 @@
 """`RayJobClient` against a server that answers as scripted."""
 
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -77,6 +78,41 @@ def test_a_submission_that_fails_says_why(server: Server, answer: tuple[int, str
     server.script = lambda method, path, body: answer if method == "POST" else (404, "none")
     with client_of(server, timeout=1.0) as client, pytest.raises(error):
         client.submit(entrypoint="true")
+
+
+@pytest.mark.parametrize("has_answered", [False, True], ids=["not answered yet", "answered before"])
+def test_how_long_a_server_may_be_away_depends_on_whether_it_has_answered(server: Server, has_answered: bool) -> None:
+    """And the error names the field."""
+    server.script = lambda method, path, body: (200, [])
+    with client_of(server, timeout=0.2) as client:
+        client.list()  # for another step
+        patient = client.patient(0.6)
+        if has_answered:
+            patient.list()
+        server.script = lambda method, path, body: (503, "down")
+        with pytest.raises(JobServerUnavailableError) as raised:
+            patient.list()
+    assert raised.value.field == ("server_timeout" if has_answered else "timeout")
+    assert f"`{raised.value.field}`" in raised.value.remedy
+    assert patient.timeout == (0.6 if has_answered else 0.2)
+
+
+def test_a_submission_whose_answer_was_lost_is_looked_for_after_the_time_is_up(server: Server) -> None:
+    """The one POST takes all the time, and then the server needs a while to answer anything."""
+    jobs, left = Jobs(lose=1), [503, 503]
+
+    def script(method: str, path: str, body: bytes) -> tuple[int, object]:
+        answer = jobs(method, path, body)
+        if method == "POST":
+            threading.Event().wait(0.5)  # longer than the client's timeout
+        elif left:
+            return left.pop(), "busy"
+        return answer
+
+    server.script = script
+    with client_of(server, timeout=0.3) as client:
+        assert client.submit(entrypoint="true") in jobs.jobs
+    assert (jobs.submitted, left) == (1, [])
 
 
 def test_what_passes_is_tried_again(server: Server) -> None:

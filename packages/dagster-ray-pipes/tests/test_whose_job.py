@@ -11,7 +11,7 @@ import pytest
 from ray_like_server import RayLike
 
 from dagster_ray.pipes import PipesRayJobClient, RayJobClient, _follower
-from dagster_ray.pipes.errors import JobExistsError, PackageNotFoundError
+from dagster_ray.pipes.errors import JobExistsError, JobServerUnavailableError, PackageNotFoundError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*expected_writer_count:Warning")
 
@@ -26,14 +26,19 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run_op(
-    ray: RayLike, job: dict[str, Any], retries: int = 0, before: Callable[[int], None] = lambda _: None, **options: Any
+    ray: RayLike,
+    job: dict[str, Any],
+    retries: int = 0,
+    before: Callable[[int], None] = lambda _: None,
+    timeout: float = 3.0,
+    **options: Any,
 ) -> dg.ExecuteInProcessResult:
     """Run an op that submits a job; `before` is called with the number of each attempt."""
 
     @dg.op(retry_policy=dg.RetryPolicy(max_retries=retries) if retries else None)
     def submits(context: dg.OpExecutionContext) -> None:
         before(context.retry_number)
-        client = PipesRayJobClient(RayJobClient(ray.url, timeout=3.0), **options)
+        client = PipesRayJobClient(RayJobClient(ray.url, timeout=timeout), **options)
         client.run(context=context, ray_job=job)
 
     @dg.job
@@ -100,6 +105,24 @@ def test_a_live_job_of_an_earlier_attempt_is_followed(ray: RayLike, chosen: dict
     assert run_op(ray, {"entrypoint": "sleep 3", **chosen}, retries=1, before=before, **options).success
     assert len(ray.jobs) == 1
     assert ray.asked("POST", "/api/jobs/") == 1
+
+
+def test_a_server_that_goes_away_before_the_submission_is_waited_for(ray: RayLike) -> None:
+    """For as long as if it went away while the job ran: it has answered the step before."""
+    plain, failures = ray.script, [0]
+
+    def script(method: str, path: str, body: bytes) -> tuple[int, object]:
+        if method == "POST" and failures[0] < 8:
+            failures[0] += 1
+            return 503, "no"
+        return plain(method, path, body)
+
+    ray.server.script = script
+    with pytest.raises(JobServerUnavailableError) as raised:
+        run_op(ray, {"entrypoint": "true"}, timeout=0.3, server_timeout=1.0)
+    assert raised.value.field == "server_timeout"
+    failures[0] = 0
+    assert run_op(ray, {"entrypoint": "true"}, timeout=0.3, server_timeout=60.0).success
 
 
 def test_a_job_of_ours_is_stopped_when_the_step_fails(ray: RayLike, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,8 @@ class ClientOptions(TypedDict, total=False):
         message_channel: Where messages travel. file: in a file of Ray's log folder. log: in the driver's log. auto: in
             a file where the dashboard tells the folder.
         forward_logs: Whether the driver's log goes to the step's compute log.
-        server_timeout: Seconds for which the job server may be away while a job runs.
+        server_timeout: Seconds for which a job server that has answered may be away: while a job is submitted, and
+            while it runs. Until it has answered, `timeout` of the `RayJobClient` holds.
     """
 
     context_injector: PipesContextInjector | None
@@ -133,8 +134,9 @@ class PipesRayJobClient(RayPipesClient):
         job = checked_job(ray_job)
         check_context(context, extras)
         identity = call_identity(context, job, extras)
-        attempt = find_attempt(self._client, context, identity, job.get("submission_id"))
-        run = JobRun(Place(self._client), context, self._settings, identity)
+        client = self._client.patient(self._settings.patience.server_seconds)
+        attempt = find_attempt(client, context, identity, job.get("submission_id"))
+        run = JobRun(Place(client), context, self._settings, identity)
         return run.run(attempt, job, extras, self._injector or PipesEnvContextInjector())
 
     @classmethod

@@ -21,6 +21,7 @@ from dagster_ray.pipes.errors import (
 READ_SECONDS = 0.1
 STATUS_SECONDS = 0.5
 _STATUS_CALL_SECONDS = 5.0
+_NODES_CALL_SECONDS = 30.0
 _UNREADABLE_SECONDS = 10.0
 _JOIN_SECONDS = 15.0
 
@@ -159,7 +160,7 @@ class JobFollower:
             seconds = now - self._seen.server_since
             if seconds > self._patience.server_seconds:
                 address, call = self._client.address, f"the status of {self._submission_id}"
-                raise JobServerUnavailableError(address, call, seconds, error.problem) from error
+                raise JobServerUnavailableError(address, call, seconds, error.problem, "server_timeout") from error
             return
         except JobNotFoundError as error:
             reason = "its cluster has forgotten it, as a head does that was restarted"
@@ -216,7 +217,7 @@ class JobFollower:
     def _check_node(self, details: JobDetails) -> None:
         """Raise if the driver's node is dead: Ray leaves its job RUNNING for ever (run with Ray 2.60)."""
         try:
-            nodes = {node.node_id: node for node in self._client.nodes() or ()}
+            nodes = {node.node_id: node for node in self._client.nodes(timeout=_NODES_CALL_SECONDS) or ()}
         except (JobServerUnavailableError, JobServerRefusedError):
             return
         node = nodes.get(details.node_id or "")

@@ -1,5 +1,6 @@
 """`RayJobClient`: Ray's job API over HTTP, without ray."""
 
+import copy
 import os
 import uuid
 from collections.abc import Mapping
@@ -43,6 +44,7 @@ from dagster_ray.pipes.errors import (
 
 _UPLOAD_SECONDS = 600.0
 _PAUSE_SECONDS = 0.5
+_LAST_LOOK_SECONDS = 5.0
 
 
 class RayJobClient:
@@ -78,11 +80,38 @@ class RayJobClient:
     ) -> None:
         """Take how the server is reached; nothing is sent yet."""
         self.address = checked_address(address)
-        self.timeout = timeout
+        self._timeout = timeout
+        self._server_timeout: float | None = None
         found = token if token is not None else token_of_environment(os.environ)
         connection = Connection(self.address, headers or {}, cookies or {}, found, verify, use_proxies)
         self.token = found
         self.server = JobServer(connection)
+        self._answers = 0
+
+    def patient(self, server_timeout: float) -> Self:
+        """Return a client of the same server that is patient once the server has answered it.
+
+        Args:
+            server_timeout: Seconds that a call may take from then on; until then `timeout` holds.
+        """
+        found = copy.copy(self)
+        found._server_timeout = server_timeout  # noqa: SLF001 - it is a copy of this one
+        found._answers = self.server.answers  # noqa: SLF001
+        return found
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that the next call may take."""
+        return self._timeout if self._is_new else float(self._server_timeout or 0.0)
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether `timeout` is what counts: the server has not answered yet, or no patience is asked for."""
+        return self._server_timeout is None or self.server.answers == self._answers
+
+    @property
+    def _field(self) -> str:
+        return "timeout" if self._is_new else "server_timeout"
 
     @override
     def __repr__(self) -> str:
@@ -152,7 +181,7 @@ class RayJobClient:
             JobServerUnavailableError, JobServerRefusedError: The server does not answer, or wants a token.
         """
         submission_id = submission.submission_id
-        deadline = Deadline(self.timeout)
+        deadline, field = Deadline(self.timeout), self._field
         while True:
             answer = self._post(submission.body, deadline)
             if answer is not None and answer.status == 200:
@@ -166,7 +195,7 @@ class RayJobClient:
             if not deadline.sleep(_PAUSE_SECONDS):
                 reason = "the answer was lost" if answer is None else last_line(answer.body)
                 spent = deadline.spent_seconds()
-                raise JobServerUnavailableError(self.address, "POST /api/jobs/", spent, reason)
+                raise JobServerUnavailableError(self.address, "POST /api/jobs/", spent, reason, field)
 
     def details(self, submission_id: str, *, timeout: float | None = None) -> JobDetails:
         """Return what the server knows of a job.
@@ -193,7 +222,7 @@ class RayJobClient:
         Raises:
             JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: The server does not answer so.
         """
-        answer = self.server.call("GET", "/api/jobs/", Deadline(self.timeout))
+        answer = self.server.call("GET", "/api/jobs/", Deadline(self.timeout), field=self._field)
         found = read_list(answer.body) if answer.status == 200 else None
         if found is None:
             raise JobServerAnswerError(self.address, "GET /api/jobs/", answer.status, excerpt(answer.body))
@@ -227,15 +256,19 @@ class RayJobClient:
         found = self._object("DELETE", f"/api/jobs/{_part(submission_id)}", submission_id)
         return found.get("deleted") is True
 
-    def nodes(self) -> tuple[Node, ...] | None:
+    def nodes(self, *, timeout: float | None = None) -> tuple[Node, ...] | None:
         """Return the nodes of the cluster, with their session folders; None where the dashboard does not tell.
 
         A head that has just started is not among them for some seconds.
 
+        Args:
+            timeout: Seconds that the call may take. Unset: those of the client.
+
         Raises:
             JobServerUnavailableError, JobServerRefusedError: The server does not answer.
         """
-        answer = self.server.call("GET", "/nodes", Deadline(self.timeout), params={"view": "summary"})
+        deadline = Deadline(self.timeout if timeout is None else timeout)
+        answer = self.server.call("GET", "/nodes", deadline, params={"view": "summary"}, field=self._field)
         return read_nodes(answer.body) if answer.status == 200 else None
 
     def has_package(self, name: str) -> bool:
@@ -245,7 +278,7 @@ class RayJobClient:
             JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: The server does not answer so.
         """
         path = f"/api/packages/gcs/{_part(name)}"
-        answer = self.server.call("GET", path, Deadline(self.timeout))
+        answer = self.server.call("GET", path, Deadline(self.timeout), field=self._field)
         if answer.status not in {200, 404}:
             raise JobServerAnswerError(self.address, f"GET {path}", answer.status, excerpt(answer.body))
         return answer.status == 200
@@ -267,7 +300,8 @@ class RayJobClient:
             except requests.RequestException as error:
                 if not deadline.sleep(_PAUSE_SECONDS):
                     spent = deadline.spent_seconds()
-                    raise JobServerUnavailableError(self.address, call, spent, type(error).__name__) from error
+                    reason = type(error).__name__
+                    raise JobServerUnavailableError(self.address, call, spent, reason, self._field) from error
                 continue
             if answer.status == 200:
                 return
@@ -290,7 +324,8 @@ class RayJobClient:
         if answer is not None and _refuses(answer) and not is_duplicate(answer.status, answer.body):
             return None
         try:
-            return self.details(submission_id, timeout=max(1.0, deadline.remaining_seconds()))
+            # One POST can take all the time; what became of it is asked all the same.
+            return self.details(submission_id, timeout=max(_LAST_LOOK_SECONDS, deadline.remaining_seconds()))
         except (JobNotFoundError, JobServerUnavailableError):
             return None
 
@@ -298,7 +333,7 @@ class RayJobClient:
         self, method: str, path: str, submission_id: str | None = None, timeout: float | None = None
     ) -> Mapping[str, Any]:
         deadline = Deadline(self.timeout if timeout is None else timeout)
-        answer = self.server.call(method, path, deadline)
+        answer = self.server.call(method, path, deadline, field=self._field)
         if answer.status == 404 and submission_id is not None:
             raise JobNotFoundError(self.address, submission_id)
         found = json_object(answer.body) if answer.status == 200 else None

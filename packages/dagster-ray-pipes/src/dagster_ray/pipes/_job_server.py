@@ -117,6 +117,8 @@ class JobServer:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._sessions: list[requests.Session] = []
+        self.answers = 0
+        """How many requests were answered so far, by whatever the server says of itself; for comparison only."""
 
     @override
     def __repr__(self) -> str:
@@ -139,6 +141,7 @@ class JobServer:
         params: Mapping[str, str] | None = None,
         *,
         once: bool = False,
+        field: str = "timeout",
     ) -> Answer:
         """Return the answer to a call, tried again as long as the server is away or answers what passes.
 
@@ -149,6 +152,7 @@ class JobServer:
             json: The body.
             params: The query.
             once: Return or raise what the first attempt gives, whatever it is; for calls that must not run twice.
+            field: The field that an error names, since it set the deadline.
 
         Raises:
             JobServerUnavailableError: No answer before the deadline.
@@ -165,6 +169,7 @@ class JobServer:
             except requests.RequestException as error:
                 last = f"{type(error).__name__}: {_cause(error)}"
             else:
+                self.answers += not is_transient(answer.status)
                 if answer.status in {401, 403}:
                     said = excerpt(answer.body)
                     raise JobServerRefusedError(self.address, f"{method} {path}", answer.status, said)
@@ -174,7 +179,8 @@ class JobServer:
                 if deadline.is_over() and answer.status == 500:
                     return answer
             if once or not deadline.sleep(pause):
-                raise JobServerUnavailableError(self.address, f"{method} {path}", deadline.spent_seconds(), last)
+                spent = deadline.spent_seconds()
+                raise JobServerUnavailableError(self.address, f"{method} {path}", spent, last, field)
             pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
 
     def attempt(self, method: str, url: str, seconds: float, **parts: Unpack[RequestParts]) -> Answer:

@@ -40,14 +40,18 @@ __all__ = [
 
 
 class JobServerUnavailableError(DagsterRayError):
-    """A Ray job server did not answer within the time that a call, or a running job, gives it."""
+    """A Ray job server did not answer within the time that it may be away."""
 
     code = "job-server-unavailable"
 
-    def __init__(self, address: str, call: str, seconds: float, reason: str) -> None:
-        """Take the server's address, the call, for how many seconds it was tried and what was last seen."""
-        super().__init__(address, call, seconds, reason)
-        self.address, self.call, self.seconds, self.reason = address, call, seconds, reason
+    def __init__(self, address: str, call: str, seconds: float, reason: str, field: str = "timeout") -> None:
+        """Take the server's address, the call, the seconds of trying, what was last seen and the field that counts.
+
+        The field is `timeout` of `RayJobClient` for a server that has not answered yet, and `server_timeout` of the
+        Pipes client for one that has.
+        """
+        super().__init__(address, call, seconds, reason, field)
+        self.address, self.call, self.seconds, self.reason, self.field = address, call, seconds, reason, field
 
     @property
     @override
@@ -57,7 +61,12 @@ class JobServerUnavailableError(DagsterRayError):
     @property
     @override
     def remedy(self) -> str:
-        return "check that the address is that of Ray's dashboard (port 8265) and can be reached from the step."
+        if self.field == "timeout":
+            return (
+                "check that the address is that of Ray's dashboard (port 8265) and can be reached from the step; a "
+                "server that is slow to start gets more time with `timeout` of `RayJobClient`."
+            )
+        return f"find out why the server stopped answering, or let it be away for longer with `{self.field}`."
 
 
 class JobServerRefusedError(DagsterRayError):

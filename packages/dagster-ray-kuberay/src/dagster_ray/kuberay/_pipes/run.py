@@ -229,7 +229,7 @@ class _RayJobCall:
         seconds = max(_LEAST_CALL_SECONDS, deadline.remaining_seconds())
         client = RayJobClient(route.address, token=token, timeout=seconds, use_proxies=False)
         self._opened.callback(client.close)
-        return client
+        return client.patient(self._settings.run.patience.server_seconds)
 
     def _agent_route(self, cluster: str, *, direct: bool) -> Callable[[str], str | None]:
         if not direct:
