@@ -2,9 +2,11 @@
 
     python benchmarks/collector.py [--turns N] [--without-older] [--json FILE] [--rayclusters N]
 
-The Kubernetes API is the simulator in a process of its own, on this machine. Dagster's storage is SQLite in a folder.
-Half of the clusters are shared and locked, half belong to 2,500 runs in progress, and each hundredth has a lock that
-has ended. Each measurement is a fresh process, which first ticks over an empty namespace:
+The Kubernetes API is the simulator in a process of its own, on this machine. Dagster's storage is SQLite with the events
+of all runs in one database, as in PostgreSQL; by default each run has a file of its own, which takes 0.1 s to open.
+All clusters are two hours old, so that the sensor has to ask about steps. Half of them are shared and locked, and each
+hundredth has a lock that has ended. The other half belongs to 2,500 runs in progress; the steps of one in five of these
+have not been heard of for two hours. Each measurement is a fresh process, which first ticks over an empty namespace:
 
 - deleting: the sensor of this project deletes what has ended; it is made again before each turn;
 - ours: the sensor finds nothing to delete;
@@ -38,6 +40,7 @@ from catalogue import COLLECTOR, RAYCLUSTERS
 from rivals import Collected, measured, parser_of, peak_above_now, present, take_turns, tell
 
 RUNS = 2500
+AGE_SECONDS = 7200
 IDENTITY = {
     "app.kubernetes.io/managed-by": "dagster-ray",
     "dagster/code-location": "benchmarks",
@@ -89,6 +92,9 @@ def cluster(number: int, runs: list[str], instance_id: str) -> dict[str, Any]:
     else:
         labels |= {"dagster/run-id": runs[number % len(runs)], "dagster/instance-id": instance_id}
         labels["dagster/cleanup"] = "always"
+        if number % 10 != 1:  # the step of every fifth one is silent
+            alive_at = datetime.now(UTC) + timedelta(seconds=AGE_SECONDS - 300)
+            notes["dagster/alive-at"] = alive_at.strftime("%Y-%m-%dT%H:%M:%SZ")
     env = {f"VARIABLE_{n}": "a value that is as long as values are" for n in range(12)}
     spec = {
         "rayVersion": "2.60.0",
@@ -99,6 +105,18 @@ def cluster(number: int, runs: list[str], instance_id: str) -> dict[str, Any]:
     }
     metadata = {"name": f"dagster-{number:05}", "namespace": "default", "labels": labels, "annotations": notes}
     return {"metadata": metadata, "spec": spec}
+
+
+def dagster_instance(folder: str) -> Any:
+    """Return the Dagster instance of a folder."""
+    import dagster as dg
+
+    events = {
+        "module": "dagster._core.storage.event_log",
+        "class": "ConsolidatedSqliteEventLogStorage",
+        "config": {"base_dir": folder},
+    }
+    return dg.DagsterInstance.local_temp(folder, overrides={"event_log_storage": events})
 
 
 def serve(count: int, instance_id: str) -> None:
@@ -121,6 +139,7 @@ def serve(count: int, instance_id: str) -> None:
             return count - len(there)
 
         fill()
+        simulator.faults.clock_offset_seconds = AGE_SECONDS
         print(json.dumps(str(simulator.kubeconfig)), flush=True)
         for line in sys.stdin:
             asked = sum("/namespaces/empty/" not in request.path for request in simulator.requests)
@@ -179,7 +198,7 @@ def ours(kubeconfig: str, folder: str) -> dict[str, float]:
             seen += int(said[1]) if said else 0
         return seen
 
-    with dg.DagsterInstance.local_temp(folder) as instance:
+    with dagster_instance(folder) as instance:
         pass_of(build_cleanup_sensor(kubeconfig_file=kubeconfig, namespaces=["empty"]))
         sensor = build_cleanup_sensor(kubeconfig_file=kubeconfig)
         return timed(lambda: pass_of(sensor))
@@ -232,7 +251,7 @@ def older(kubeconfig: str, folder: str) -> dict[str, float]:
             raise TypeError(f"nothing has expired, but its sensor says {answer}")
         return seen[-1]
 
-    with dg.DagsterInstance.local_temp(folder) as instance:
+    with dagster_instance(folder) as instance:
         tick("empty")
         return timed(lambda: tick("default"))
 
@@ -263,6 +282,7 @@ def turn(rival: str, python: str, count: int, server: Server, where: tuple[str, 
 def collect(turns: int, count: int, *, with_older: bool) -> Collected:
     """Let the rivals take turns."""
     import dagster as dg
+    from dagster import DagsterEvent
 
     from dagster_ray.core import instance_id_of
 
@@ -272,10 +292,12 @@ def collect(turns: int, count: int, *, with_older: bool) -> Collected:
 
         pythons["older"] = older_python()
     collected = Collected()
-    with tempfile.TemporaryDirectory() as folder, dg.DagsterInstance.local_temp(folder) as instance:
+    with tempfile.TemporaryDirectory() as folder, dagster_instance(folder) as instance:
         runs = [str(uuid.uuid4()) for _ in range(min(RUNS, count))]
         for run_id in runs:
             instance.add_run(dg.DagsterRun("training", run_id=run_id, status=dg.DagsterRunStatus.STARTED))
+            started = DagsterEvent("STEP_START", "training", step_key=IDENTITY["dagster/step-key"])
+            instance.report_dagster_event(started, run_id)
         with serving(count, str(instance_id_of(instance))) as server:
             kubeconfig = server.ask(json.dumps(runs))
             for rival in take_turns(turns, list(pythons)):
