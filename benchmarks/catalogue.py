@@ -197,8 +197,9 @@ COLLECTOR = Benchmark(
     "collector",
     "The cleanup sensor",
     f"A tick over {RAYCLUSTERS:,} RayClusters of 4 kB that are two hours old, half of them shared and locked, half of "
-    f"2,500 runs in progress; {EXPIRED} shared ones have expired, and the steps of 1,000 others are silent. The Kubernetes API is the simulator in a process of its own on the same "
-    "machine, Dagster's storage is SQLite. Each tick is a fresh process, warmed by a tick over an empty namespace. "
+    f"2,500 runs in progress; {EXPIRED} shared ones have expired, and the steps of 1,000 others are silent. The "
+    "Kubernetes API is the simulator in a process of its own on the same machine, Dagster's storage is SQLite with the "
+    "events of all runs in one database. Each tick is a fresh process, warmed by a tick over an empty namespace. "
     "0.4.8 deletes in a run of its own, which is not measured; it judges unshared clusters by age alone.",
     (
         Figure(

@@ -2,8 +2,9 @@
 
     python benchmarks/collector.py [--turns N] [--without-older] [--json FILE] [--rayclusters N]
 
-The Kubernetes API is the simulator in a process of its own, on this machine. Dagster's storage is SQLite with the events
-of all runs in one database, as in PostgreSQL; by default each run has a file of its own, which takes 0.1 s to open.
+The Kubernetes API is the simulator in a process of its own, on this machine. Dagster's storage is SQLite with the
+events of all runs in one database, as in PostgreSQL; by default each run has a file of its own, which takes 0.1 s to
+open.
 All clusters are two hours old, so that the sensor has to ask about steps. Half of them are shared and locked, and each
 hundredth has a lock that has ended. The other half belongs to 2,500 runs in progress; the steps of one in five of these
 have not been heard of for two hours. Each measurement is a fresh process, which first ticks over an empty namespace:

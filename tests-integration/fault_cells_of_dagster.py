@@ -45,9 +45,8 @@ DAGSTER_CELLS = (
         COPY,
         {JOB: (RUN, CLEANUP), KUBE_PIPES: (RUN, CLEANUP)},
         NOTICES_NOTHING,
-        f"{UNCHANGED} If somebody cancels in the copy what was in progress at the dump, its `RayJob` is deleted, "
-        "unless the copy has [an id of its own](kuberay-restored-database.md). The same happens to a job of Pipes if "
-        "the monitoring of the copy has failed its run.",
+        f"{UNCHANGED} If somebody cancels in the copy what was in progress at the dump, the `RayJob` of an interactive "
+        "step is deleted, unless the copy has [an id of its own](kuberay-restored-database.md).",
         (
             _OUTLIVES,
             f"{_COPIES}::test_a_copy_with_an_id_of_its_own_leaves_everything_of_its_original",
@@ -55,7 +54,7 @@ DAGSTER_CELLS = (
                 _SIGNS,
                 "unknown run, RayJob of Pipes with a job",
                 "canceled run, RayJob with a driver that came before the end",
-                "finished run, RayJob of Pipes whose step was last heard of before the end",
+                "finished run, RayJob of Pipes whose step was heard of after the end",
             ),
         ),
     ),

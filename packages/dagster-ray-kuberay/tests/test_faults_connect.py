@@ -19,6 +19,7 @@ from dagster_ray.kuberay import KubeRayInteractiveJob
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, NotFoundError
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
+from dagster_ray.kuberay._kubernetes.times import time_of
 from dagster_ray.kuberay._status.created import Created, created
 from dagster_ray.kuberay._status.errors import (
     ClusterGoneError,
@@ -171,9 +172,11 @@ def made(simulator: Simulator) -> Created:
 
 def test_a_driver_that_connects_is_written_into_the_rayjob(simulator: Simulator, api: KubernetesApi) -> None:
     job = made(simulator)
+    api.get(RAYJOBS, "default", job.name, Deadline(10))  # which tells the time, as the step's POST does
     register(api, job, "01000000", Deadline(10))
     (rayjob,) = simulator.store.list("rayjobs")
     assert rayjob["spec"]["jobId"] == "01000000"
+    assert time_of(rayjob["metadata"]["annotations"]["dagster/alive-at"])
 
 
 def test_a_rayjob_that_goes_while_the_driver_connects_is_told(simulator: Simulator, api: KubernetesApi) -> None:

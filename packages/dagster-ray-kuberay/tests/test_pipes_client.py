@@ -193,6 +193,32 @@ def test_an_api_server_that_is_away_while_the_job_runs_fails_nothing(world: Pipe
     assert ran.success, ran.log
 
 
+def test_a_step_that_follows_its_job_shows_that_it_lives(world: PipesWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dagster_ray.kuberay._pipes.run.ALIVE_SECONDS", 0.05)
+
+    def patches() -> int:
+        return sum(request.method == "PATCH" for request in world.simulator.requests)
+
+    seen: list[dict[str, str]] = []
+
+    def act() -> None:
+        eventually(lambda: world.jobs and world.rayjobs()[0]["spec"].get("jobId"))
+        before = patches()
+        eventually(lambda: patches() > before + 2)
+        seen.append(world.rayjobs()[0]["metadata"]["annotations"])
+        for job in world.jobs:
+            job["status"] = "SUCCEEDED"
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    ran = run_job(world.client(), JOB)
+    thread.join()
+    assert ran.success, ran.log
+    assert "dagster/alive-at" in seen[0]
+    names = [one.name for one in threading.enumerate()]
+    assert "dagster-ray heartbeat" not in names
+
+
 def test_a_rayjob_that_somebody_deletes_ends_the_step(world: PipesWorld) -> None:
     def act() -> None:
         eventually(lambda: world.jobs and world.rayjobs()[0]["spec"].get("jobId"))

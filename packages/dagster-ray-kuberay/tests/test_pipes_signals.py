@@ -140,6 +140,9 @@ def retry(world: PipesWorld) -> None:
         made = instance.fetch_materializations(dg.AssetKey("computed"), limit=10).records
     assert len(made) == 1
     assert len(world.rayjobs()) == len(world.jobs) == 1
+    (rayjob,) = world.rayjobs()
+    assert rayjob["metadata"]["labels"]["dagster/run-id"] == result.run_id, "the run that follows it decides about it"
+    assert "dagster/alive-at" in rayjob["metadata"]["annotations"]
     posts = [r for r in world.simulator.requests if r.method == "POST" and "/rayjobs" in r.path]
     assert len(posts) == 1
 

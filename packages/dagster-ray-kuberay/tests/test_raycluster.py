@@ -283,6 +283,29 @@ def test_the_lock_is_renewed_while_the_step_lives(simulator: Simulator) -> None:
     assert not {"dagster-ray heartbeat", "dagster-ray messages"} & set(threads), "the heartbeat ends with the step"
 
 
+def test_a_step_with_a_cluster_of_its_own_shows_that_it_lives(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sign is renewed as a lock is; the collector of a restored database has nothing else to go by."""
+    monkeypatch.setattr("dagster_ray.kuberay._labels.ALIVE_SECONDS", 0.05)
+    seen: list[dict[str, str]] = []
+
+    @dg.asset
+    def step(ray_cluster: RayResource) -> None:
+        eventually(lambda: len([request for request in simulator.requests if request.method == "PATCH"]) > 2)
+        seen.append(clusters(simulator)[0]["metadata"]["annotations"])
+
+    assert dg.materialize([step], resources={"ray_cluster": resource(simulator)}).success
+    assert "dagster/alive-at" in seen[0]
+    assert left(simulator) == []
+    assert not {"dagster-ray heartbeat", "dagster-ray messages"} & {thread.name for thread in threading.enumerate()}
+
+
+def test_a_short_step_with_a_cluster_of_its_own_makes_no_request_for_its_sign(simulator: Simulator) -> None:
+    assert run(simulator).success
+    assert [request.method for request in simulator.requests if request.method == "PATCH"] == []
+
+
 # Configuration
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Share:
-    """What one execution has to do with a cluster that is not its own."""
+    """What one execution has to do with a cluster that is not its own, and its heartbeat on either kind."""
 
     wish: "SharedWish | None" = None
     held: "Held | None" = None
@@ -172,6 +172,17 @@ class KubeRayCluster(KubeRayResource):
                 raise
             self._share.adopted, self._work.wish = True, None  # what is adopted is never deleted
             self._hold(found, api, sharing, log)
+        else:
+            self._show_life(api, log)
+
+    def _show_life(self, api: "KubernetesApi", log: logging.Logger) -> None:
+        """Let the cleanup sensors of all Dagster instances know that this step lives, whatever they know of its run."""
+        from dagster_ray.kuberay._labels import ALIVE_SECONDS
+        from dagster_ray.kuberay._sharing.heartbeat import Heartbeat
+        from dagster_ray.kuberay._steps.alive import Alive
+
+        _, own = self._created
+        self._share.heartbeat = Heartbeat(api, own, Alive(), ALIVE_SECONDS, log)
 
     # A shared cluster
 

@@ -18,7 +18,10 @@ INSTANCE_LABEL = "dagster/instance-id"
 ALIVE_ANNOTATION = "dagster/alive-at"
 """When a step that has the object for itself last showed that it lives, by the API server's clock."""
 ALIVE_SECONDS = 600.0
-"""How often a step renews that annotation on a RayCluster. On a RayJob it is written once, with the driver's job id."""
+"""How often a step renews that annotation on a RayCluster, and on the RayJob of a job of Pipes.
+
+On an interactive RayJob it is written once, with the driver's job id: the status says whether the driver lives.
+"""
 
 CLEANUP_LABEL = "dagster/cleanup"
 """The lifecycle's cleanup policy of an object that one step has for itself: always, on_exception or never."""

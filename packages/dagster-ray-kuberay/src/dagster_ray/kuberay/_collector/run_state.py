@@ -101,7 +101,7 @@ def heard_seconds(candidate: Candidate, now: datetime) -> float | None:
 
 
 def is_overdue(candidate: Candidate, now: datetime) -> bool:
-    """Return whether the step of a RayCluster would have been heard of since, if it lived."""
+    """Return whether the step of a RayCluster, or of a job of Pipes, would have been heard of since if it lived."""
     heard = heard_seconds(candidate, now)
     return heard is not None and heard >= RENEWAL_OVERDUE_SECONDS
 
@@ -119,9 +119,10 @@ def _may_live(candidate: Candidate, now: datetime) -> bool:
 def _lives_after(candidate: Candidate, run: RunFacts, now: datetime) -> bool:
     """Return whether an object shows life after the end of its run, so that the end is no proof.
 
-    The step of a RayCluster would have been heard of again; who uses a shared one is told by its locks alone. The
-    status of an interactive RayJob says whether its driver lives, so that a failed run, which is how monitoring ends
-    one, proves nothing. A run that somebody has canceled counts nevertheless: its step may never have been told.
+    The step of a RayCluster would have been heard of again, and so would that of a job of Pipes, which can outlive it;
+    who uses a shared cluster is told by its locks alone. The status of an interactive RayJob says whether its driver
+    lives, so that a failed run, which is how monitoring ends one, proves nothing. A run that somebody has canceled
+    counts nevertheless: its step may never have been told.
     """
     heard, job = heard_seconds(candidate, now), candidate.job
     if heard is None:
@@ -132,7 +133,7 @@ def _lives_after(candidate: Candidate, run: RunFacts, now: datetime) -> bool:
         return True
     if candidate.is_shared:
         return False
-    if job is None or candidate.is_pipes:
+    if job is None or (candidate.is_pipes and job.has_driver):
         return not is_overdue(candidate, now)
     failed = not run.succeeded and not run.was_canceled
     return failed and not job.is_refused and _may_live(candidate, now)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster import PipesContextInjector
 
-from dagster_ray.core import Deadline, interrupts_deferred, log_of
+from dagster_ray.core import Deadline, Identity, interrupts_deferred, log_of
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.pod_agents import ForwardedAgents
 from dagster_ray.kuberay._head.route import Access, goes_direct
 from dagster_ray.kuberay._kubernetes.errors import NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
+from dagster_ray.kuberay._labels import ALIVE_SECONDS, RUN_LABEL
 from dagster_ray.kuberay._pipes.attempts import CALL_LABEL, SUBMISSION_ANNOTATION, Found, choose_rayjob
 from dagster_ray.kuberay._pipes.rayjob import (
     CallIds,
@@ -28,9 +29,11 @@ from dagster_ray.kuberay._pipes.rayjob import (
 )
 from dagster_ray.kuberay._pipes.watch import RayJobWatch
 from dagster_ray.kuberay._preflight.checks import Flight, Preflight, check
+from dagster_ray.kuberay._sharing.heartbeat import Heartbeat
 from dagster_ray.kuberay._status.created import Created, created
 from dagster_ray.kuberay._steps import cluster_steps as steps
 from dagster_ray.kuberay._steps import interactive_steps
+from dagster_ray.kuberay._steps.alive import Alive
 from dagster_ray.kuberay._steps.creation import Wish, create, forgotten_if_refused
 from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
 from dagster_ray.kuberay._steps.wishes import Settings, namespace_of
@@ -137,8 +140,12 @@ class _RayJobCall:
         )
         waiting, route = self._wait(plan, deadline)
         job = self._created
+        heartbeat = Heartbeat(self._api, job, Alive(), ALIVE_SECONDS, self._log)
+        self._opened.callback(heartbeat.stop)
         client = self._job_client(job, waiting, route, deadline)
-        self._watch = watch = self._opened.enter_context(RayJobWatch(self._api, job, waiting, self._log))
+        # A re-execution goes on with the RayJob of another run, by whose end it must not be judged any more.
+        labels = {RUN_LABEL: Identity.label_value(self._call.context.run_id)}
+        self._watch = watch = self._opened.enter_context(RayJobWatch(self._api, job, waiting, self._log, labels))
         place = Place(
             client,
             route=self._agent_route(waiting.cluster or job.name, direct=plan.direct),

@@ -32,9 +32,17 @@ class RayJobWatch:
     An API server that is away changes nothing for the job, so that only what it says counts, never its silence.
     """
 
-    def __init__(self, api: "KubernetesApi", job: Created, waiting: "ClusterWait", log: logging.Logger) -> None:
-        """Begin to watch."""
+    def __init__(
+        self,
+        api: "KubernetesApi",
+        job: Created,
+        waiting: "ClusterWait",
+        log: logging.Logger,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Begin to watch; `labels` are written with the job id."""
         self._api, self._job, self._waiting, self._log = api, job, waiting, log
+        self._labels = labels
         self._job_id = ""
         self._is_registered = False
         self._try_at = 0.0
@@ -53,9 +61,12 @@ class RayJobWatch:
         self._stream.close()
 
     def submitted(self, submission_id: str) -> None:
-        """Tell the operator which job it is to follow; it is known to the dashboard by now."""
+        """Tell the operator which job it is to follow; it is known to the dashboard by now.
+
+        A job that an earlier attempt has left is registered once more: so the RayJob shows that a step lives again, and
+        in which run.
+        """
         self._job_id = submission_id
-        self._is_registered = at(self._job.manifest, "spec", "jobId") == submission_id
         self._register()
 
     def check(self) -> None:
@@ -84,7 +95,7 @@ class RayJobWatch:
         if self._is_registered or not self._job_id or time.monotonic() < self._try_at:
             return
         try:
-            register(self._api, self._job, self._job_id, Deadline(_PATCH_SECONDS))
+            register(self._api, self._job, self._job_id, Deadline(_PATCH_SECONDS), self._labels)
             self._is_registered = True
         except ClusterGoneError as error:
             raise JobLostError(self._job_id, self._job.target, "the RayJob was deleted by somebody else") from error

@@ -83,7 +83,12 @@ FEATURES: tuple[Feature, ...] = (
         "steps of `KubeRayCluster` with a cluster of their own, or one that exists",
         (
             Grant(_RAY, "rayclusters", ("create", "get", "list", "watch", "delete")),
-            Grant(_RAY, "rayclusters", ("patch",), "a cluster that exists already gets no lock"),
+            Grant(
+                _RAY,
+                "rayclusters",
+                ("patch",),
+                "a cluster that exists already gets no lock, and none shows that its step lives",
+            ),
         ),
     ),
     Feature(

@@ -1,7 +1,7 @@
 """The annotation by which a step shows that it lives, on an object that it has for itself."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dagster_ray.kuberay._kubernetes.errors import ServerTimeUnknownError
@@ -11,12 +11,18 @@ from dagster_ray.kuberay._labels import ALIVE_ANNOTATION
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
+
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """A step was alive at a time of the API server."""
+    """A step was alive at a time of the API server.
 
-    at: datetime
+    Attributes:
+        at: The time. By default long ago: before the first sign.
+    """
+
+    at: datetime = _LONG_AGO
 
     @property
     def key(self) -> str:

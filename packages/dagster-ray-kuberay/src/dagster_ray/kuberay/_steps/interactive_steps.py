@@ -1,7 +1,7 @@
 """What `KubeRayInteractiveJob` does with its RayJob. Thin: decisions are in the modules that it calls."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from dagster_ray.core import DagsterContext, Deadline, StepOutcome, log_of
@@ -63,12 +63,22 @@ def wait(
     return waiting, waiting.run(deadline)
 
 
-def register(api: "KubernetesApi", job: Created, job_id: str, deadline: Deadline) -> None:
+def register(
+    api: "KubernetesApi", job: Created, job_id: str, deadline: Deadline, labels: Mapping[str, str] | None = None
+) -> None:
     """Write the driver's job id into the RayJob, and when that was.
 
     The operator takes it when all pods are ready, and follows the driver from then on (run with 1.4.2 and 1.7.0).
+
+    Args:
+        api: The Kubernetes API.
+        job: The RayJob.
+        job_id: What Ray calls the driver, or the job.
+        deadline: Ends the call.
+        labels: Labels to write with it.
     """
-    patch = {"metadata": {"uid": job.uid, "annotations": alive_annotations(api)}, "spec": {"jobId": job_id}}
+    metadata = {"uid": job.uid, "annotations": alive_annotations(api), "labels": dict(labels or {})}
+    patch = {"metadata": metadata, "spec": {"jobId": job_id}}
     try:
         api.patch(RAYJOBS, job.namespace, job.name, patch, deadline)
     except (NotFoundError, ConflictError, InvalidObjectError) as error:
