@@ -197,12 +197,12 @@ def test_a_wrong_spec_is_refused_when_the_resource_is_built() -> None:
         Cluster(ray_job=InteractiveRayJobConfig(spec=InteractiveRayJobSpec(ttl_seconds_after_finished=-1)))
 
 
-def test_what_the_operator_alone_refuses_is_refused_too() -> None:
-    env = [{"name": "RAY_enable_autoscaler_v2", "value": "1"}]
+def test_what_the_operator_of_every_release_refuses_is_refused_too() -> None:
+    env = [{"name": "RAY_REDIS_ADDRESS", "value": "redis:6379"}]
     head = {"template": {"spec": {"containers": [{"name": "h", "env": env}]}}}
-    cluster = RayClusterSpec(head_group_spec=head, enable_in_tree_autoscaling=False)
-    with pytest.raises(ValidationError, match=r"is refused by the operator: .*KubeRay 1\.7\.0"):
-        InteractiveRayJobConfig(spec=InteractiveRayJobSpec(ray_cluster_spec=cluster))
+    cluster = RayClusterSpec(head_group_spec=head)
+    with pytest.raises(ValidationError, match=r"is refused by the operator: .*KubeRay 1\.7"):
+        RayClusterConfig(spec=cluster)
 
 
 def test_fields_behind_a_gate_are_not_refused() -> None:

@@ -357,7 +357,7 @@ def test_a_missing_variable_is_named_with_the_field_that_wants_it() -> None:
 
 def test_what_the_environment_brings_is_checked_as_well() -> None:
     config = job({"workerGroupSpecs": [{"groupName": {"env": "GROUP"}}]})
-    with pytest.raises(InvalidSpecError, match="is 'A B', which is no DNS label"):
+    with pytest.raises(InvalidSpecError, match="is 'A B', which cannot be part of a pod's name"):
         render_rayjob(config, RenderInput(**FACTS, environ={"GROUP": "A B"}))
 
 

@@ -85,9 +85,9 @@ class KubeRayResource(BaseRayResource):
     preflight: Literal["quick", "full", "off"] = Field(
         default="quick",
         description=(
-            "What is checked before anything is created. quick: names and versions of images, and by one request a "
-            "process the account's rights. full: also whether the API server and its admission take the object, and "
-            "it warns if no operator is to be seen. off: nothing."
+            "What is checked before anything is created. quick: names and versions of images, the rules of the "
+            "installed KubeRay, and by one request a process the account's rights. full: also whether the API server "
+            "and its admission take the object, and it warns if no operator is to be seen. off: nothing."
         ),
     )
 

@@ -297,8 +297,9 @@ class InteractiveRayJobConfig(StrictConfig):
         self = handler(data)
         if not _names_a_variable(data):
             from dagster_ray.kuberay._spec.acceptance import check_rayjob_config
+            from dagster_ray.kuberay._spec.load_log import say_once
 
-            check_rayjob_config(self)
+            say_once(check_rayjob_config(self))
         return self
 
 
@@ -343,6 +344,7 @@ class RayClusterConfig(StrictConfig):
         self = handler(data)
         if not _names_a_variable(data):
             from dagster_ray.kuberay._spec.acceptance import check_raycluster_config
+            from dagster_ray.kuberay._spec.load_log import say_once
 
-            check_raycluster_config(self)
+            say_once(check_raycluster_config(self))
         return self

@@ -18,6 +18,7 @@ from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappin
 from dagster_ray.kuberay._kubernetes.kinds import PODS, RULES_REVIEWS
 from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
 from dagster_ray.kuberay._preflight.images import is_image_name, versions_of
+from dagster_ray.kuberay._preflight.release import check_release
 from dagster_ray.kuberay._preflight.rights import Right, features_of, rights_of
 from dagster_ray.kuberay._preflight.rights_review import missing_rights
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
@@ -57,12 +58,13 @@ class Flight:
 def check(api: "KubernetesApi", flight: Flight, level: Preflight, deadline: Deadline, log: logging.Logger) -> None:
     """Raise if what is about to be created cannot work.
 
-    `quick` looks at the names of images, and asks the API server once a process which rights the account has. `full`
+    `quick` looks at the names of images, and asks the API server once a process which rights the account has. Where
+    only some releases of KubeRay refuse the specification, it asks which one is installed. `full`
     also lets the API server and its admission try the object without keeping it, once for each, and warns if no
     operator is to be seen. What cannot be found out is no reason to stop.
 
     Raises:
-        InvalidSpecError: An image has a name that none can have.
+        InvalidSpecError: An image has a name that none can have, or the installed KubeRay refuses the specification.
         VersionMismatchError: The head's image has another Ray or Python than this process.
         RightsMissingError: The account lacks rights that the step will need.
         KubernetesError, FieldNotSupportedError: The API server would refuse the object.
@@ -71,6 +73,7 @@ def check(api: "KubernetesApi", flight: Flight, level: Preflight, deadline: Dead
         return
     target = created(flight.wish.kind, flight.wish.namespace, flight.manifest)
     check_images(target.cluster_spec, target.target, is_driver=flight.is_driver)
+    check_release(api, flight.wish.kind, flight.manifest, deadline, log)
     _check_rights(api, flight, deadline, log)
     if level == "full":
         _try(api, flight, deadline, log)

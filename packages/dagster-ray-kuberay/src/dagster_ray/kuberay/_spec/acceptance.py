@@ -1,4 +1,4 @@
-"""What KubeRay would refuse of a configuration, told while the code location loads.
+"""What KubeRay would refuse of a configuration or an object, by release. Pure.
 
 Loads with the first configuration that is made: the operator's rules take long to load.
 """
@@ -6,17 +6,20 @@ Loads with the first configuration that is made: the operator's rules take long 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping
+from dagster_ray.kuberay._operator_rules.crd_fields import CrdKind, Release, release, versions
+from dagster_ray.kuberay._operator_rules.field_releases import missing_fields
 from dagster_ray.kuberay._operator_rules.specs import raycluster_rejections, rayjob_rejections
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, render_rayjob
-from dagster_ray.kuberay._spec.plain_json import references
+from dagster_ray.kuberay._spec.plain_json import Json, references
+from dagster_ray.kuberay._spec.portable import STRATEGY, portable_spec
 from dagster_ray.kuberay._spec.rules import check_raycluster, check_rayjob
+from dagster_ray.kuberay._spec.unknown_values import unknown_values
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay.configs import InteractiveRayJobConfig, RayClusterConfig
 
-NEWEST = "1.7.0"
-"""The newest KubeRay whose rules are known."""
 # Which gates are on is seen only by asking the operator; what one of them allows is not refused here.
 _GATES: tuple[str, ...] = (
     "GCSFaultToleranceEmbeddedStorage", "RayClusterHistoryServer", "RayClusterMTLS", "RayClusterNetworkPolicy",
@@ -27,35 +30,71 @@ _ALL_GATES: Mapping[str, bool] = dict.fromkeys(_GATES, True)
 _ANY_STEP = RenderInput(name="a", namespace="default", image="a", ray_version="2.60.0")
 
 
-def check_rayjob_config(config: "InteractiveRayJobConfig") -> None:
-    """Raise if KubeRay or the API server would refuse the RayJob, whichever step asks for it.
+def check_rayjob_config(config: "InteractiveRayJobConfig") -> tuple[str, ...]:
+    """Raise if every release of KubeRay would refuse the RayJob; return what only some refuse, in sentences.
 
     Raises:
-        InvalidSpecError: They would; it names the field.
+        InvalidSpecError: All would; it names the field.
         SpecFileError: Its file cannot be used.
     """
     plain = config.plain()
-    check_rayjob(plain["metadata"], plain["spec"])
     # What comes from the environment is known in the step only.
-    if not any(references(plain)):
-        _refuse_if(rayjob_rejections(render_rayjob(config, _ANY_STEP), NEWEST, _ALL_GATES))
+    rendered = None if any(references(plain)) else render_rayjob(config, _ANY_STEP)
+    return _judged("RayJob", plain, rendered)
 
 
-def check_raycluster_config(config: "RayClusterConfig") -> None:
-    """Raise if KubeRay or the API server would refuse the RayCluster, whichever step asks for it.
+def check_raycluster_config(config: "RayClusterConfig") -> tuple[str, ...]:
+    """Raise if every release of KubeRay would refuse the RayCluster; return what only some refuse, in sentences.
 
     Raises:
-        InvalidSpecError: They would; it names the field.
+        InvalidSpecError: All would; it names the field.
         SpecFileError: Its file cannot be used.
     """
     plain = config.plain()
-    check_raycluster(plain["metadata"], plain["spec"])
-    if not any(references(plain)):
-        _refuse_if(raycluster_rejections(render_raycluster(config, _ANY_STEP), NEWEST, _ALL_GATES))
+    rendered = None if any(references(plain)) else render_raycluster(config, _ANY_STEP)
+    return _judged("RayCluster", plain, rendered)
 
 
-def _refuse_if(texts: tuple[str, ...]) -> None:
-    """Raise if the operator has reasons to refuse a finished manifest."""
-    if texts:
-        reason = f"is refused by the operator: {texts[0].rstrip('.')}"
-        raise InvalidSpecError("spec", reason, "change the field that it names", f"KubeRay {NEWEST}")
+def _judged(kind: CrdKind, plain: Json, rendered: Manifest | None) -> tuple[str, ...]:
+    unknown = tuple(value.sentence for value in unknown_values(plain["spec"]))
+    refused = refusals(kind, plain, rendered)
+    if not refused:
+        return unknown
+    newest = refused[max(refused, key=release)]
+    if all(version in refused or _lacks_fields(kind, plain, release(version)) for version in versions()):
+        raise newest
+    accepting = " and ".join(version for version in versions() if version not in refused)
+    return (*unknown, f"{newest.problem} KubeRay {accepting} would accept it. For every release: {newest.remedy}")
+
+
+def _lacks_fields(kind: CrdKind, plain: Json, older: Release) -> bool:
+    """Return whether a release's API server does not know a field, and nothing else could be sent instead."""
+    portable = portable_spec(plain["spec"]) is not None
+    return any(path != STRATEGY or not portable for path in missing_fields(kind, plain, older))
+
+
+def refusals(kind: CrdKind, written: Manifest, rendered: Manifest | None) -> dict[str, InvalidSpecError]:
+    """Return why releases refuse an object, by release; those that accept it are missing.
+
+    Args:
+        kind: RayJob or RayCluster.
+        written: Its `metadata` and `spec`, perhaps with references to the environment.
+        rendered: The finished object, which the operator's own rules need; None while it is not known.
+    """
+    found = {version: _refusal(kind, written, rendered, version) for version in versions()}
+    return {version: error for version, error in found.items() if error is not None}
+
+
+def _refusal(kind: CrdKind, written: Manifest, rendered: Manifest | None, version: str) -> InvalidSpecError | None:
+    check, rejections = (
+        (check_rayjob, rayjob_rejections) if kind == "RayJob" else (check_raycluster, raycluster_rejections)
+    )
+    try:
+        check(mapping(written.get("metadata")), mapping(written.get("spec")), release(version))
+    except InvalidSpecError as error:
+        return error
+    texts = () if rendered is None else rejections(rendered, version, _ALL_GATES)
+    if not texts:
+        return None
+    reason = f"is refused by the operator: {texts[0].rstrip('.')}"
+    return InvalidSpecError("spec", reason, "change the field that it names", f"KubeRay {version}")

@@ -13,7 +13,7 @@ from dagster_ray.kuberay._spec.head_ports import check_dashboard_name
 from dagster_ray.kuberay._spec.plain_json import Json, with_values
 from dagster_ray.kuberay._spec.pod_templates import annotation_values, label_values
 from dagster_ray.kuberay._spec.rendering import RenderInput
-from dagster_ray.kuberay._spec.rules import check_raycluster, check_rayjob
+from dagster_ray.kuberay._spec.rules import OLDEST, check_raycluster, check_rayjob
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay.configs import InteractiveRayJobConfig, RayClusterConfig
@@ -89,7 +89,7 @@ def render_rayjob(config: "InteractiveRayJobConfig", wish: RenderInput) -> Json:
         wish: The facts of the step.
 
     Raises:
-        InvalidSpecError: KubeRay or the API server would refuse it.
+        InvalidSpecError: The API server, or every release of KubeRay, would refuse it.
         SpecFileError: The file cannot be used.
         MissingVariableError: A value comes from the environment, and the variable is not set in `wish.environ`.
     """
@@ -105,7 +105,7 @@ def render_rayjob(config: "InteractiveRayJobConfig", wish: RenderInput) -> Json:
     if wish.pre_running_deadline_seconds is None:
         deadline = {}
     rendered = {**_ending(spec), **deadline, **spec, "submissionMode": "InteractiveMode", "rayClusterSpec": cluster}
-    check_rayjob(metadata, rendered)
+    check_rayjob(metadata, rendered, OLDEST)
     check_dashboard_name(cluster, "spec.rayClusterSpec")
     return {"apiVersion": API_VERSION, "kind": "RayJob", "metadata": metadata, "spec": rendered}
 
@@ -122,7 +122,7 @@ def render_selecting_rayjob(config: "InteractiveRayJobConfig", cluster: str, wis
         wish: The facts of the step.
 
     Raises:
-        InvalidSpecError: KubeRay or the API server would refuse it.
+        InvalidSpecError: The API server, or every release of KubeRay, would refuse it.
         SpecFileError: The file cannot be used.
         MissingVariableError: A value comes from the environment, and the variable is not set in `wish.environ`.
     """
@@ -132,7 +132,7 @@ def render_selecting_rayjob(config: "InteractiveRayJobConfig", cluster: str, wis
     if wish.pre_running_deadline_seconds is not None:
         kept.setdefault("preRunningDeadlineSeconds", wish.pre_running_deadline_seconds)
     spec = {**kept, "submissionMode": "InteractiveMode", "clusterSelector": {CLUSTER_KEY: cluster}}
-    check_rayjob(metadata, spec)
+    check_rayjob(metadata, spec, OLDEST)
     return {"apiVersion": API_VERSION, "kind": "RayJob", "metadata": metadata, "spec": spec}
 
 
@@ -144,12 +144,12 @@ def render_raycluster(config: "RayClusterConfig", wish: RenderInput) -> Json:
         wish: The facts of the step.
 
     Raises:
-        InvalidSpecError: KubeRay or the API server would refuse it.
+        InvalidSpecError: The API server, or every release of KubeRay, would refuse it.
         SpecFileError: The file cannot be used.
         MissingVariableError: A value comes from the environment, and the variable is not set in `wish.environ`.
     """
     plain: Json = with_values(config.plain(), wish.environ)
     metadata = _metadata(plain["metadata"], wish)
     cluster = completed_cluster(plain["spec"], wish, {}, queued=QUEUE_LABEL in metadata["labels"])
-    check_raycluster(metadata, cluster)
+    check_raycluster(metadata, cluster, OLDEST)
     return {"apiVersion": API_VERSION, "kind": "RayCluster", "metadata": metadata, "spec": cluster}
