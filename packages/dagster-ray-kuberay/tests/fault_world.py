@@ -16,7 +16,7 @@ from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import KubeletOptions, PodTimes, Simulator
 
-FAST = PodTimes(probe_grid_seconds=None)
+FAST = PodTimes(probe_grid_seconds=None, image_backoff_seconds=1.0, restart_backoff_seconds=0.2)
 TIMEOUT_SECONDS = 20.0
 PATIENCE_SECONDS = 60
 

@@ -7,6 +7,7 @@ from diagnosis_objects import READY, Object, asks, container, event, pod, rayjob
 
 from dagster_ray.kuberay._diagnosis.diagnosis import explain, explain_head
 from dagster_ray.kuberay._diagnosis.events import events_of
+from dagster_ray.kuberay._diagnosis.images import image_trouble
 from dagster_ray.kuberay._status.cluster_state import Head
 
 NOT_FOUND = 'failed to resolve reference "docker.io/rayproject/ray:missing": not found'
@@ -31,7 +32,7 @@ HEADS: dict[str, tuple[Head | None, tuple[str, bool] | None]] = {
 def test_the_heads_condition_says(head: Head | None, expected: tuple[str, bool] | None) -> None:
     found = explain_head(head)
 
-    assert (None if found is None else (found.code, found.fatal)) == expected
+    assert (None if found is None else (found.code, found.proof is not None)) == expected
     if head is not None and found is not None:
         assert (found.reason, found.sentence) == (head.reason, head.message)
         assert found.remedy
@@ -117,7 +118,7 @@ def test_one_of_several_findings_is_told(facts: dict[str, Any], expected: tuple[
     whole: dict[str, Any] = {"pods": [], "events": []}
     found = explain(**(whole | facts))
 
-    assert (None if found is None else (found.code, found.fatal)) == expected
+    assert (None if found is None else (found.code, found.proof is not None)) == expected
 
 
 def test_pods_and_events_are_enough() -> None:
@@ -152,7 +153,7 @@ def test_a_sentence_is_one_line_and_has_an_end() -> None:
 
 def test_an_event_of_an_earlier_object_with_the_same_name_is_ignored() -> None:
     old = event("InvalidRayJobSpec", "m", about="RayJob", name="train", uid="uid-of-another")
-    status = {"jobDeploymentStatus": "Initializing"}
+    status = {"failed": 0}
 
     assert explain([], [old]) is not None
     assert explain([], [old], rayjob=rayjob(status=status)) is None
@@ -161,13 +162,13 @@ def test_an_event_of_an_earlier_object_with_the_same_name_is_ignored() -> None:
 def test_an_event_of_the_object_itself_counts() -> None:
     ours = event("InvalidRayJobSpec", "m", about="RayJob", name="train", uid="uid-of-train")
 
-    assert explain([], [ours], rayjob=rayjob(status={"jobDeploymentStatus": "Initializing"})) is not None
+    assert explain([], [ours], rayjob=rayjob(status={"failed": 0})) is not None
 
 
 def test_an_event_of_another_object_of_the_same_kind_is_ignored() -> None:
     other = event("InvalidRayJobSpec", "m", about="RayJob", name="other")
 
-    assert explain([], [other], rayjob=rayjob(status={"jobDeploymentStatus": "Initializing"})) is None
+    assert explain([], [other], rayjob=rayjob(status={"failed": 0})) is None
 
 
 SHAPES: dict[str, tuple[Object, tuple[str, int]]] = {
@@ -215,3 +216,137 @@ def test_events_come_in_the_order_of_time_whatever_their_precision() -> None:
     found = events_of([event("R", "m", eventTime=time) for time in times], [])
 
     assert [one.time[-4:].strip(":") for one in found] == ["0:01", "01.5", "0:02"]
+
+
+# What the operator refused, and has accepted since
+
+
+def refusal(seconds: int, **about: str) -> Object:
+    given = {"about": "RayCluster", "name": "c", "uid": "uid-of-c", **about}
+    return event("InvalidRayClusterSpec", "spec is invalid", lastTimestamp=f"2026-01-01T00:00:{seconds:02}Z", **given)
+
+
+def success(seconds: int) -> Object:
+    when = f"2026-01-01T00:00:{seconds:02}Z"
+    return event("CreatedService", "m", about="RayCluster", name="c", uid="uid-of-c", lastTimestamp=when)
+
+
+def head_of(seconds: int) -> Object:
+    made = pod("head")
+    return {**made, "metadata": {**made["metadata"], "creationTimestamp": f"2026-01-01T00:00:{seconds:02}Z"}}
+
+
+def observed(generation: int) -> Object:
+    metadata = {"name": "c", "uid": "uid-of-c", "generation": 2}
+    return {"metadata": metadata, "spec": {}, "status": {"state": "", "observedGeneration": generation}}
+
+
+VOIDED: dict[str, tuple[dict[str, Any], bool]] = {
+    "alone": ({"events": [refusal(10)]}, True),
+    "a success afterwards": ({"events": [refusal(10), success(20)]}, False),
+    "a success before": ({"events": [success(5), refusal(10)]}, True),
+    "a head that was created afterwards": ({"events": [refusal(10)], "pods": [head_of(20)]}, False),
+    "a head that was created before": ({"events": [refusal(10)], "pods": [head_of(5)]}, True),
+    "this generation has passed": ({"events": [refusal(10)], "raycluster": observed(2)}, False),
+    "an earlier generation has passed": ({"events": [refusal(10)], "raycluster": observed(1)}, True),
+    "a RayJob that is under way": (
+        {
+            "events": [event("InvalidRayJobSpec", "m", about="RayJob", name="train")],
+            "rayjob": rayjob(status={"jobDeploymentStatus": "Initializing"}),
+        },
+        False,
+    ),
+    "a RayJob whose cluster is refused": (
+        {
+            "events": [refusal(10)],
+            "rayjob": rayjob(status={"jobDeploymentStatus": "Initializing"}),
+        },
+        True,
+    ),
+    "a cluster that was made by hand meanwhile": (
+        {
+            "events": [event("RayClusterNotFound", "m", about="RayJob", name="train")],
+            "raycluster": observed(1),
+        },
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("facts", "refused"), VOIDED.values(), ids=VOIDED)
+def test_a_later_success_voids_a_refusal(facts: dict[str, Any], refused: bool) -> None:
+    whole: dict[str, Any] = {"pods": [], "events": []}
+    found = explain(**(whole | facts))
+
+    assert (found is not None and found.code in {"refused", "cluster-not-found"}) is refused
+
+
+# What registries, runtimes and kubelets say
+
+CONTAINERD = 'failed to pull and unpack image "r/x:1": '
+RESOLVE = CONTAINERD + 'failed to resolve reference "r/x:1": '
+PULLS: dict[str, list[str]] = {
+    "image-not-found": [
+        RESOLVE + "r/x:1: not found",
+        RESOLVE + "unexpected status from HEAD request to https://h/v2/x/manifests/1: 404 Not Found",
+        'failed to resolve reference "r/forbidden/ray503:1": r/forbidden/ray503:1: not found',
+        "reading manifest 9.9 in docker.io/library/x: manifest unknown",
+        "Error response from daemon: manifest for r/x:1 not found: manifest unknown: manifest unknown",
+        "name unknown: The repository with name 'x' does not exist",
+    ],
+    "image-unauthorized": [
+        RESOLVE
+        + "pull access denied, repository does not exist or may require authorization: authorization failed: no "
+        "basic auth credentials",
+        CONTAINERD + "failed to copy: httpReadSeeker: failed open: unexpected status code https://cdn/b: 403 Forbidden",
+        RESOLVE
+        + "failed to fetch oauth token: unexpected status from GET request to https://a/token: 401 Unauthorized",
+    ],
+    "image-unreachable": [
+        RESOLVE + "error parsing HTTP 503 response body: invalid character '<' looking for beginning of value: "
+        '"<html><title>503 Service Temporarily Unavailable</title></html>"',
+        "failed to pull image \"r/x:1\": error parsing HTTP 502 response body: invalid character '<' looking for value",
+        RESOLVE + "unexpected status from HEAD request to https://r/v2/x/manifests/1: 502 Bad Gateway",
+        RESOLVE + "failed to fetch anonymous token: unexpected status from GET request to https://a: 500 Internal",
+        'failed to do request: Head "https://r/v2/forbidden/not found": dial tcp: lookup r: no such host',
+        "net/http: request canceled (Client.Timeout exceeded while awaiting headers)",
+    ],
+    "image-pull": [
+        CONTAINERD + "failed to extract layer sha256:ab: archive/tar: invalid tar header: unknown",
+        "failed to extract layer: gzip: invalid checksum",
+        'failed to prepare extraction snapshot "extract-1 sha256:ab": parent snapshot does not exist: not found',
+        CONTAINERD + "failed to copy: httpReadSeeker: failed open: content at https://r/blobs/sha256:ab not found: "
+        "not found",
+        "failed to copy: unexpected EOF",
+        "pull QPS exceeded",
+    ],
+    "image-name": ["failed to resolve reference: invalid reference format"],
+    "image-rate-limit": ["unexpected status from HEAD request to https://r/v2: 429 Too Many Requests"],
+}
+
+
+@pytest.mark.parametrize(
+    ("message", "code"), [(message, code) for code, messages in PULLS.items() for message in messages]
+)
+def test_the_answer_of_a_registry_is_told_from_trouble_on_the_way(message: str, code: str) -> None:
+    assert image_trouble("ErrImagePull", message) == code
+
+
+def test_attempts_of_other_kinds_do_not_count() -> None:
+    """A registry that was away once, and then does not know the name, has said so once."""
+    events = [event("Failed", f"Failed to pull image: {text}") for text in (REFUSED, NOT_FOUND)]
+    found = explain([failing("head")], events)
+    assert found is not None
+    assert (found.attempts, found.fatal) == (1, False)
+    found = explain([failing("head")], [*events, event("Failed", f"Failed to pull image: {NOT_FOUND}")])
+    assert found is not None
+    assert (found.attempts, found.fatal) == (2, True)
+
+
+def test_a_probe_of_a_sidecar_without_wget_says_nothing_of_the_head() -> None:
+    probe = event("Unhealthy", "Readiness probe failed: wget: command not found")
+    for name, fatal in [("ray-head", True), ("fluent-bit", False)]:
+        about = {**probe["involvedObject"], "fieldPath": f"spec.containers{{{name}}}"}
+        found = explain([pod("head", phase="Running")], [{**probe, "involvedObject": about}])
+        assert found is not None
+        assert (found.code, found.proof is not None) == ("probe-without-wget", fatal)

@@ -69,7 +69,7 @@ def test_an_image_that_does_not_exist_is_told_as_long_as_the_pod_is_there() -> N
     images = [one for one in found if one.code == "image-not-found"]
 
     assert codes("1.7.0", "head-image-missing")[: len(BEGINNING) + 2] == [*BEGINNING, None, "image-not-found"]
-    assert {one.fatal for one in images} == {True}
+    assert {one.proof is not None for one in images} == {True}
     (sentence,) = {one.sentence for one in images}  # the same while kubelet backs off and tries again
     assert sentence.startswith("image rayproject/ray:missing of container ray-head of pod job-k-")
     assert {one.reason for one in images} == {"ErrImagePull", "ImagePullBackOff"}
@@ -90,7 +90,7 @@ def test_a_head_that_fits_nowhere_is_told_with_what_it_needs() -> None:
     (sentence,) = {one.sentence for one in found if one.code == "unschedulable-resources"}
 
     assert sentence.endswith("needs 500 CPU; it fits no node: 0/1 nodes are available: 1 Insufficient cpu")
-    assert not any(one.fatal for one in found)
+    assert not any(one.proof for one in found)
 
 
 def test_each_spec_that_was_refused_is_told_in_the_operators_words() -> None:

@@ -227,7 +227,8 @@ def test_a_shared_cluster_that_cannot_start_is_deleted_by_its_maker(simulator: S
 def test_a_broken_cluster_is_followed_by_the_next_generation(simulator: Simulator) -> None:
     assert shared(simulator).success
     (first,) = clusters(simulator)
-    reason = {"type": "HeadPodReady", "status": "False", "reason": "ErrImagePull", "message": "a: not found"}
+    reason = {"type": "HeadPodReady", "status": "False", "reason": "ErrImagePull", "message": "manifest unknown"}
+    reason["lastTransitionTime"] = "2020-01-01T00:00:00Z"
     with simulated(operator=False) as other:
         labels, spec = first["metadata"]["labels"], first["spec"]
         metadata = {"name": first["metadata"]["name"], "namespace": "default", "labels": labels}

@@ -1,11 +1,12 @@
 """With whom a step shares, which cluster it takes, and what it leaves behind. Tables."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from dagster_ray.core import Identity, StepOutcome
+from dagster_ray.kuberay._kubernetes.times import time_text
 from dagster_ray.kuberay._sharing.choice import (
     NAME_LIMIT,
     Choice,
@@ -102,16 +103,25 @@ def test_the_hash_of_a_specification_follows_what_it_makes() -> None:
 # Which cluster
 
 
-def cluster(name: str, generation: str = "1", *, head: str = "", locks: int = 0, **metadata: Any) -> dict[str, Any]:
+def cluster(
+    name: str, generation: str = "1", *, head: str = "", since_seconds: float = 300, locks: int = 0, **metadata: Any
+) -> dict[str, Any]:
     held = [Lock(f"{name}{n}", "run", "step", NOON, NOON, 600) for n in range(locks)]
     labels = {"dagster/sharing-generation": generation}
     found = {"name": name, "uid": name, "labels": labels, "annotations": {lock.key: lock.text() for lock in held}}
     ready = "True" if head == "HeadPodRunningAndReady" else "False"
-    conditions = [{"type": "HeadPodReady", "status": ready, "reason": head, "message": "not found"}]
+    since = time_text(NOON - timedelta(seconds=since_seconds))
+    condition = {"type": "HeadPodReady", "status": ready, "reason": head, "message": MESSAGES.get(head, "")}
+    conditions = [{**condition, "lastTransitionTime": since}]
     status = {"status": {"conditions": conditions, **({"state": "ready"} if ready == "True" else {})}} if head else {}
     return {"metadata": {**found, **metadata}, **status}
 
 
+MESSAGES = {
+    "ErrImagePull": "containers with unready status: [ray-head]; ray-head: manifest unknown",
+    "CrashLoopBackOff": "containers with unready status: [fluent-bit]; fluent-bit: back-off 5m0s",
+}
+HEAD_ALONE = {"headGroupSpec": {"template": {"spec": {"containers": [{"name": "ray-head"}, {"name": "fluent-bit"}]}}}}
 READY, CREATING = "HeadPodRunningAndReady", "ContainerCreating"
 GOING: dict[str, Any] = {"deletionTimestamp": "2026-01-01T11:59:00Z"}
 
@@ -131,6 +141,11 @@ CHOICES: dict[str, tuple[list[dict[str, Any]], Choice | str]] = {
     ),
     "one that is being deleted is followed": ([cluster("a", head=READY, **GOING)], Make(2)),
     "one whose head cannot run is followed": ([cluster("a", "7", head="ErrImagePull")], Make(8)),
+    "one whose head cannot run yet is joined": ([cluster("a", "7", head="ErrImagePull", since_seconds=5)], "a"),
+    "one with a sidecar that crashes is joined": (
+        [{**cluster("a", head="CrashLoopBackOff"), "spec": HEAD_ALONE}],
+        "a",
+    ),
     "one whose head died is joined, since the operator makes another": ([cluster("a", head="HeadPodNotFound")], "a"),
     "one that the step found unusable is followed": ([cluster("barred", "3", head=READY)], Make(4)),
     "one that was not made by sharing is used": ([cluster("a", "x", head=READY)], "a"),

@@ -28,7 +28,15 @@ READY = {
     "conditions": [{"type": "HeadPodReady", "status": "True", "reason": "HeadPodRunningAndReady", "message": ""}],
 }
 BROKEN = {
-    "conditions": [{"type": "HeadPodReady", "status": "False", "reason": "CrashLoopBackOff", "message": "back-off"}]
+    "conditions": [
+        {
+            "type": "HeadPodReady",
+            "status": "False",
+            "reason": "CrashLoopBackOff",
+            "message": "back-off",
+            "lastTransitionTime": "2020-01-01T00:00:00Z",
+        }
+    ]
 }
 OUTCOMES = (StepOutcome.SUCCEEDED, StepOutcome.FAILED, StepOutcome.SETUP_FAILED)
 

@@ -9,10 +9,13 @@ from collections.abc import Iterator
 
 from dagster_ray.kuberay._diagnosis.facts import Facts, condition_of, is_head, is_true, sentence_end
 from dagster_ray.kuberay._diagnosis.images import PULL_REASONS, image_trouble
-from dagster_ray.kuberay._diagnosis.situations import Code, Finding, finding
-from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping, mappings, name_of, text, whole
+from dagster_ray.kuberay._diagnosis.proof import Proof
+from dagster_ray.kuberay._diagnosis.situations import CANNOT_RUN, PROOFS, Code, Finding, finding
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text, whole
 
 _NOT_STARTED = {"RunContainerError", "StartError", "ContainerCannotRun"}
+# Of a shell, and of a runtime that finds nothing to start (reason StartError).
+_NO_COMMAND = {126, 127, 128}
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError"}
 _PROBE_FAILURES = 3  # Fewer are usual while Ray starts: KubeRay's probe begins after 10 s.
 _BACK_OFF = re.compile(r'Back-off pulling image "[^"]*": (?:\w+: )?')  # so that the sentence stays as it is meanwhile
@@ -39,17 +42,36 @@ def missing_object(message: str) -> Code | None:
     return next((code for code, pattern in _MISSING if pattern.search(message)), None)
 
 
-def waiting_trouble(reason: str, message: str) -> tuple[Code, bool] | None:
-    """Return what keeps a container waiting, and whether it will for ever; None if it only starts."""
+def waiting_trouble(reason: str, message: str) -> Code | None:
+    """Return what keeps a container waiting; None if it only starts."""
     if reason in PULL_REASONS:
         return image_trouble(reason, message)
     if reason == "CrashLoopBackOff" or reason in _NOT_STARTED:
-        return "container", True
+        return "container"
     if reason in _CONFIG:
-        if "runAsNonRoot" in message:
-            return "runs-as-root", True
-        return missing_object(message) or "container-config", False
+        return "runs-as-root" if "runAsNonRoot" in message else missing_object(message) or "container-config"
     return None
+
+
+def ray_container(spec: Manifest) -> str:
+    """Return the name of the container that runs Ray: the first one of a pod (KubeRay); empty where there is none."""
+    containers = mappings(spec.get("containers"))
+    return text(containers[0], "name") if containers else ""
+
+
+def ray_container_of(cluster_spec: Manifest) -> str:
+    """Return the name of the container that runs Ray in the head of a cluster; empty where the spec has none."""
+    return ray_container(mapping(at(cluster_spec, "headGroupSpec", "template", "spec")))
+
+
+def _keeps_drivers_away(pod: Manifest, name: str) -> bool:
+    """Return whether a head pod's container that does not run keeps Ray from running: Ray's own, and what comes first.
+
+    A sidecar does not, whatever becomes of it. One among the init containers has a restart policy of its own.
+    """
+    spec = mapping(pod.get("spec"))
+    first = [text(one, "name") for one in mappings(spec.get("initContainers")) if one.get("restartPolicy") != "Always"]
+    return is_head(pod) and name in {ray_container(spec), *first}
 
 
 def container_findings(facts: Facts) -> Iterator[Finding]:
@@ -73,25 +95,27 @@ def _of_container(facts: Facts, pod: Manifest, status: Manifest) -> Iterator[Fin
         yield _image(facts, pod, status, where)
         return
     trouble = waiting_trouble(reason, message)
-    if trouble is not None and trouble[0] != "container":
-        code, fatal = trouble
-        yield finding(code, reason, f"{where}{sentence_end(message)}", fatal=fatal, of_workers=not is_head(pod))
+    if trouble is not None and trouble != "container":
+        fatal = trouble in PROOFS and _keeps_drivers_away(pod, text(status, "name"))
+        yield finding(trouble, reason, f"{where}{sentence_end(message)}", fatal=fatal, of_workers=not is_head(pod))
         return
     yield from _ended(facts, pod, status, where)
 
 
 def _image(facts: Facts, pod: Manifest, status: Manifest, where: str) -> Finding:
     reason, message = text(status, "state", "waiting", "reason"), text(status, "state", "waiting", "message")
-    code, fatal = image_trouble(reason, message)
-    if code == "image-pull":  # an old kubelet that backs off: the cause stands in an event only
-        pulls = [event.message for event in facts.events_of_pod(pod) if event.message.startswith("Failed to pull")]
-        message = pulls[-1] if pulls else message
-        code, fatal = image_trouble(reason, message)
+    code = image_trouble(reason, message)
+    pulls = [event for event in facts.events_of_pod(pod) if event.message.startswith("Failed to pull")]
+    if code == "image-pull" and pulls:  # an old kubelet that backs off: the cause stands in an event only
+        message = pulls[-1].message
+        code = image_trouble(reason, message)
+    attempts = sum(event.count for event in pulls if image_trouble(reason, event.message) == code)
+    fatal = code in PROOFS and _keeps_drivers_away(pod, text(status, "name"))
     sentence = f"image {text(status, 'image')} of {where}{sentence_end(_BACK_OFF.sub('', message))}"
     if code == "image-unauthorized":  # pkg/kubelet/kubelet_pods.go
         secrets = [e.message for e in facts.events_of_pod(pod) if e.reason == "FailedToRetrieveImagePullSecret"]
         sentence += "".join(f"; {said}" for said in secrets[-1:])
-    return finding(code, reason, sentence, fatal=fatal, of_workers=not is_head(pod))
+    return finding(code, reason, sentence, fatal=fatal, of_workers=not is_head(pod), attempts=attempts)
 
 
 def _ended(facts: Facts, pod: Manifest, status: Manifest, where: str) -> Iterator[Finding]:
@@ -107,11 +131,14 @@ def _ended(facts: Facts, pod: Manifest, status: Manifest, where: str) -> Iterato
         return
     restarts, log = whole(status, "restartCount"), facts.log_of(pod)
     workers = not is_head(pod)
+    fatal = trouble is not None and _keeps_drivers_away(pod, text(status, "name"))
     again = {0: "", 1: ", restarted once"}.get(restarts, f", restarted {restarts} times")
     if text(end, "reason") == "OOMKilled":
         limit = _memory_limit(pod, text(status, "name"))
         sentence = f"{where} was killed for want of memory{limit} (exit code {code_of_end}{again})"
-        yield finding("out-of-memory", "OOMKilled", sentence, fatal=trouble is not None, of_workers=workers, log=log)
+        yield finding(
+            "out-of-memory", "OOMKilled", sentence, fatal=fatal, of_workers=workers, log=log, attempts=restarts
+        )
         return
     if (versions := _VERSIONS.search(log or text(end, "message"))) is not None:
         ray, python, own_ray, own_python = versions.groups()
@@ -122,7 +149,21 @@ def _ended(facts: Facts, pod: Manifest, status: Manifest, where: str) -> Iterato
     how = f" ended with exit code {code_of_end}{_meaning(code_of_end)}{again}" if end else ""
     said = sentence_end(text(end, "message").strip() or (message if reason != "CrashLoopBackOff" or not end else ""))
     word = reason or text(end, "reason") or "Error"
-    yield finding("container", word, f"{where}{how}{said}", fatal=trouble is not None, of_workers=workers, log=log)
+    yield finding(
+        "container",
+        word,
+        f"{where}{how}{said}",
+        fatal=fatal,
+        of_workers=workers,
+        log=log,
+        proof=_proof_of_end(reason, code_of_end),
+        attempts=restarts,
+    )
+
+
+def _proof_of_end(reason: str, exit_code: int) -> Proof | None:
+    """Return what proves that a container will not run; None for what does as a rule."""
+    return CANNOT_RUN if reason in _NOT_STARTED or exit_code in _NO_COMMAND else None
 
 
 def _meaning(exit_code: int) -> str:
@@ -148,7 +189,8 @@ def _probe(facts: Facts, pod: Manifest) -> Iterator[Finding]:
     for event in failures:
         if _NO_WGET.search(event.message):
             sentence = f"the probe of pod {name_of(pod)} calls wget, which the image does not have: {event.message}"
-            yield finding("probe-without-wget", "Unhealthy", sentence, fatal=True, of_workers=workers)
+            fatal = event.container in {"", ray_container(mapping(pod.get("spec")))}
+            yield finding("probe-without-wget", "Unhealthy", sentence, fatal=fatal, of_workers=workers)
             return
     killed = [e for e in facts.events_of_pod(pod) if e.reason == "Killing" and "failed liveness probe" in e.message]
     if killed:

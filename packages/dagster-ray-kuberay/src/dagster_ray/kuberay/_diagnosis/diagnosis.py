@@ -21,7 +21,7 @@ from dagster_ray.kuberay._diagnosis.operator import (
 from dagster_ray.kuberay._diagnosis.queue import queue_findings
 from dagster_ray.kuberay._diagnosis.reach import reach_findings
 from dagster_ray.kuberay._diagnosis.scheduling import scheduling_findings
-from dagster_ray.kuberay._diagnosis.situations import Diagnosis, finding
+from dagster_ray.kuberay._diagnosis.situations import PROOFS, Diagnosis, finding
 from dagster_ray.kuberay._diagnosis.storage import storage_findings
 from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping
 from dagster_ray.kuberay._status.cluster_state import Head
@@ -46,17 +46,26 @@ _FINDERS = (
 
 # What kubelet says of every pod that is not ready, before the container's own reason, which KubeRay from 1.5.1 on adds.
 _UNREADY = re.compile(r"^containers with unready status: \[[^\]]*\]; (?=\S)")
+_CONTAINER = re.compile(r"^([a-z0-9-]+): |restarting failed container=(\S+)")
 
 
-def explain_head(head: Head | None) -> Diagnosis | None:
+def explain_head(head: Head | None, ray_container: str = "") -> Diagnosis | None:
     """Return what the condition HeadPodReady says, if it says why the head does not run.
 
-    The operator copies the first waiting container's reason from 1.5.1 on; before, only pods have it.
+    The operator copies the reason of the first container that waits, in the order of names, from 1.5.1 on; before, only
+    pods have it. It says nothing of how often and for how long.
+
+    Args:
+        head: The head; None while it is not known.
+        ray_container: The name of the container that runs Ray. The trouble of another one is not fatal. Empty where it
+            is not known.
     """
-    if head is None or (trouble := waiting_trouble(head.reason, head.message)) is None:
+    if head is None or (code := waiting_trouble(head.reason, head.message)) is None:
         return None
-    code, fatal = trouble
-    return finding(code, head.reason, _UNREADY.sub("", head.message), fatal=fatal).diagnosis
+    said = _UNREADY.sub("", head.message)
+    about = _CONTAINER.search(said)
+    is_rays = about is None or not ray_container or ray_container in about.groups()
+    return finding(code, head.reason, said, fatal=code in PROOFS and is_rays).diagnosis
 
 
 def explain(
@@ -82,9 +91,9 @@ def explain(
     """Return why the cluster is not there; None if nothing that is known keeps it away.
 
     Asked when nothing has moved for a while, or something has failed: an object that was made just now may look as
-    if nobody cared for it. A fatal finding comes before a patient one, the head before workers, and the specific
-    before the general. Whoever does not know an argument leaves it out: None means "not asked", a list that is
-    empty "there is none".
+    if nobody cared for it. A finding that may be fatal comes before a patient one, the head before workers, and the
+    specific before the general. Whoever does not know an argument leaves it out: None means "not asked", a list that
+    is empty "there is none".
 
     Args:
         pods: The pods of the cluster.
@@ -130,7 +139,7 @@ def explain(
 
 def _first(facts: Facts) -> Diagnosis | None:
     found = [one for finder in _FINDERS for one in finder(facts)]
-    ranked = sorted(found, key=lambda one: (not one.diagnosis.fatal, one.of_workers))
+    ranked = sorted(found, key=lambda one: (one.diagnosis.proof is None, one.of_workers))
     return ranked[0].diagnosis if ranked else None
 
 

@@ -4,10 +4,13 @@ core/v1 has involvedObject, message, lastTimestamp and count; events.k8s.io/v1 h
 series. What one API wrote can be read through the other: then eventTime is set and lastTimestamp is null.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping, name_of, text, whole
+
+_CONTAINER = re.compile(r"^spec\.(?:initContainers|containers)\{(.+)\}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class Event:
     """When it was last seen, as the API writes it without the zone; sorts as text."""
     count: int
     """How often it was seen."""
+    container: str = ""
+    """The container that it is about; empty where it is about the whole object."""
 
 
 def read_event(event: Manifest) -> Event:
@@ -44,6 +49,7 @@ def read_event(event: Manifest) -> Event:
         message=text(event, "message") or text(event, "note"),
         time=next((time for time in times if time), "").removesuffix("Z"),
         count=next((count for count in counts if count > 0), 1),
+        container=found[1] if (found := _CONTAINER.search(text(about, "fieldPath"))) is not None else "",
     )
 
 

@@ -6,10 +6,11 @@ Words: ray-operator/controllers/ray/utils/constant.go, and the controllers besid
 import re
 from collections.abc import Iterator, Sequence
 
+from dagster_ray.kuberay._diagnosis.events import Event
 from dagster_ray.kuberay._diagnosis.facts import Facts, condition_of, is_head, is_true
 from dagster_ray.kuberay._diagnosis.refusals import read_refusal
 from dagster_ray.kuberay._diagnosis.situations import Finding, finding
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text, texts
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text, texts, whole
 from dagster_ray.kuberay._status.rayjob_state import GATE_TEXT
 
 _REFUSALS = {"InvalidRayJobSpec", "InvalidRayJobMetadata", "InvalidRayJobStatus"} | {
@@ -24,6 +25,7 @@ _CREATIONS = {
     "FailedToCreateRayCluster": "CreatedRayCluster",
     "FailedToCreateService": "CreatedService",
 }
+_SUCCESSES = frozenset(_CREATIONS.values())
 # What the operator puts before the API server's words.
 _FRAME = re.compile(r"^Failed to create (?:head|worker) Pod[^,]*, |^Failed to create RayCluster \S+: ")
 _OPERATOR = "ray.io/kuberay-operator"
@@ -33,15 +35,38 @@ _REDIS_FINALIZER = "ray.io/gcs-ft-redis-cleanup-finalizer"
 
 
 def refusal_findings(facts: Facts) -> Iterator[Finding]:
-    """Yield what the operator refuses: it will not look at the object again."""
+    """Yield what the operator refuses, and has not accepted since: it will not look at the object again."""
     rayjob = facts.rayjob or {}
     if text(rayjob, "status", "jobDeploymentStatus") == "ValidationFailed":
         yield _refused("ValidationFailed", text(rayjob, "status", "message"))
-    for event in facts.events:
-        if event.reason in _REFUSALS and not event.message.startswith(_WARNING_ONLY):
+    accepted = _accepted(facts)
+    for event in reversed(facts.events):
+        if event.reason in _SUCCESSES:
+            accepted.add((event.kind, event.name))
+        elif event.message.startswith(_WARNING_ONLY) or (event.kind, event.name) in accepted:
+            continue
+        elif event.reason in _REFUSALS and not _head_is_younger(facts, event):
             yield _refused(event.reason, event.message)
-        elif event.reason == "RayClusterNotFound":
+        elif event.reason == "RayClusterNotFound" and not facts.raycluster:
             yield finding("cluster-not-found", event.reason, event.message, fatal=True)
+
+
+def _accepted(facts: Facts) -> set[tuple[str, str]]:
+    """Return the objects, by kind and name, whose specs as they are now have passed the operator's validation."""
+    accepted: set[tuple[str, str]] = set()
+    rayjob, raycluster = facts.rayjob or {}, facts.raycluster or {}
+    if text(rayjob, "status", "jobDeploymentStatus") not in {"", "ValidationFailed"}:
+        accepted.add(("RayJob", name_of(rayjob)))
+    # Written with the status, which the operator computes after it has validated this generation.
+    if 0 < whole(raycluster, "metadata", "generation") <= whole(raycluster, "status", "observedGeneration"):
+        accepted.add(("RayCluster", name_of(raycluster)))
+    return accepted
+
+
+def _head_is_younger(facts: Facts, refusal: Event) -> bool:
+    """Return whether the head pod was created after a refusal of its RayCluster."""
+    made = [text(pod, "metadata", "creationTimestamp").removesuffix("Z") for pod in facts.pods if is_head(pod)]
+    return refusal.kind == "RayCluster" and any(time >= refusal.time for time in made if time and refusal.time)
 
 
 def _refused(reason: str, message: str) -> Finding:

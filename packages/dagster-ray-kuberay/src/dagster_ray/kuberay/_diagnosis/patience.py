@@ -12,6 +12,7 @@ _NORMAL_SECONDS: Mapping[str, float] = {
     "HeadPodRunningAndReady": 20.0,
 }
 
+_SUSPECT_SECONDS, _MOST_SUSPECT_SECONDS = 1.0, 20.0
 _DIRECT_SECONDS, _FORWARD_SECONDS, _LATE_FORWARD_SECONDS = 0.2, 0.5, 1.0
 _LATE_SECONDS = 15.0
 
@@ -43,3 +44,13 @@ def look_is_due(quiet_seconds: float, looks: int, reason: str, *, is_told: bool)
     """
     first = _NORMAL_SECONDS.get(reason, QUIET_SECONDS) if is_told else QUIET_SECONDS
     return quiet_seconds >= first * 2**looks
+
+
+def suspect_look_is_due(quiet_seconds: float, looks: int) -> bool:
+    """Return whether to read pods and events now, because something was seen that is fatal if it lasts.
+
+    Args:
+        quiet_seconds: For how long nothing has moved and nobody has looked.
+        looks: How often it was looked since something moved; each look doubles the time to the next, up to a bound.
+    """
+    return quiet_seconds >= min(_SUSPECT_SECONDS * 2**looks, _MOST_SUSPECT_SECONDS)

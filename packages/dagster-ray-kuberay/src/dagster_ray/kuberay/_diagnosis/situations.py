@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from dagster_ray.kuberay._diagnosis.proof import AT_ONCE, Proof, is_proven
+
 Code: TypeAlias = Literal[
     "image-not-found",
     "image-unauthorized",
@@ -162,6 +164,44 @@ REMEDIES: Mapping[Code, str] = {
     "the step.",
 }
 
+_SOON = Proof(10.0)
+# A kubelet makes its second attempt 12 to 20 s after the first one has failed.
+_TWO_PULLS = Proof(25.0, 2, "failed pulls")
+CANNOT_RUN = Proof(30.0, 2, "restarts")
+"""Of a container whose command is not there."""
+
+# What is not here is never called fatal.
+PROOFS: Mapping[Code, Proof] = {
+    "image-not-found": _TWO_PULLS,
+    "image-platform": _TWO_PULLS,
+    "image-unauthorized": Proof(120.0),
+    "image-name": AT_ONCE,
+    "image-never-pull": Proof(30.0),
+    # Five restarts take two and a half minutes of back-off: Redis, a mount or a database that a head needs may come up.
+    "container": Proof(180.0, 5, "restarts"),
+    "out-of-memory": Proof(60.0, 3, "restarts"),
+    "runs-as-root": _SOON,
+    "probe-without-wget": Proof(30.0),
+    "quota-too-small": _SOON,
+    "quota-needs-requests": _SOON,
+    "limit-range": _SOON,
+    "pod-security": _SOON,
+    "webhook-denied": Proof(60.0),
+    "namespace-ending": AT_ONCE,
+    "object-invalid": _SOON,
+    "rbac": Proof(60.0),
+    "credentials": AT_ONCE,
+    "crd-missing": AT_ONCE,
+    "namespace-missing": AT_ONCE,
+    "unknown-field": AT_ONCE,
+    "refused": AT_ONCE,
+    "cluster-not-found": Proof(60.0),
+    "queue-too-small": Proof(300.0),
+    "queue-deactivated": Proof(60.0),
+    "version-mismatch": AT_ONCE,
+    "token": AT_ONCE,
+}
+
 
 _SENTENCE_LIMIT = 1000
 
@@ -173,7 +213,7 @@ class Diagnosis:
     code: Code
     """Which situation: a stable identifier."""
     fatal: bool
-    """Whether waiting longer is of no use."""
+    """Whether what was read proves that waiting longer is of no use."""
     reason: str
     """Kubernetes', KubeRay's or Kueue's own word."""
     sentence: str
@@ -182,6 +222,10 @@ class Diagnosis:
     """What to do about it, as an instruction."""
     log: str = ""
     """The last lines of the log that tell why, if they were given."""
+    proof: Proof | None = None
+    """How often and how long it must be seen before it is called fatal; None if it never is."""
+    attempts: int = 0
+    """How many attempts of whoever tries have failed so far, where they are counted."""
 
     @property
     def page(self) -> str:
@@ -206,6 +250,8 @@ def finding(
     of_workers: bool = False,
     remedy: str | None = None,
     log: str = "",
+    proof: Proof | None = None,
+    attempts: int = 0,
 ) -> Finding:
     """Return what was found.
 
@@ -213,12 +259,16 @@ def finding(
         code: The situation.
         reason: The word that Kubernetes uses for it.
         sentence: What is wrong. Becomes one line of at most a thousand characters: a webhook may say more.
-        fatal: Whether waiting is of no use. Of workers it never is: they do not keep drivers from the head.
+        fatal: Whether waiting is of no use if it lasts. Of workers it never is: they keep no driver from the head.
         of_workers: Whether only workers are concerned.
         remedy: What to do; None for what is always done in this situation.
         log: The last lines of a log that tell why.
+        proof: What proves that it does not pass; None for what always does in this situation.
+        attempts: How many attempts have failed so far.
     """
     line = " ".join(sentence.split())
     line = line if len(line) <= _SENTENCE_LIMIT else line[:_SENTENCE_LIMIT] + "..."
     advice = REMEDIES[code] if remedy is None else remedy
-    return Finding(Diagnosis(code, fatal and not of_workers, reason, line, advice, log), of_workers)
+    wanted = (proof or PROOFS.get(code, AT_ONCE)) if fatal and not of_workers else None
+    proven = wanted is not None and is_proven(wanted, seconds=0, attempts=attempts)
+    return Finding(Diagnosis(code, proven, reason, line, advice, log, wanted, attempts), of_workers)

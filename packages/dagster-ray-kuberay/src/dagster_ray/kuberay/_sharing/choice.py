@@ -12,8 +12,11 @@ from enum import Enum
 from typing import TypeAlias
 
 from dagster_ray.core import Identity, StepOutcome
+from dagster_ray.kuberay._diagnosis.containers import ray_container_of
 from dagster_ray.kuberay._diagnosis.diagnosis import explain_head
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at
+from dagster_ray.kuberay._diagnosis.proof import is_proven
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping
+from dagster_ray.kuberay._kubernetes.times import time_of
 from dagster_ray.kuberay._labels import (
     GENERATION_LABEL,
     RUN_LABEL,
@@ -124,18 +127,27 @@ def choose(clusters: Sequence[Manifest], now: datetime, barred: Collection[str],
         barred: Uids of clusters that this step has found unusable.
         floor: The highest generation whose name this step has found taken by something else.
     """
-    usable = [cluster for cluster in clusters if at(cluster, "metadata", "uid") not in barred and is_usable(cluster)]
+    usable = [
+        cluster for cluster in clusters if at(cluster, "metadata", "uid") not in barred and is_usable(cluster, now)
+    ]
     if usable:
         return Take(min(usable, key=lambda cluster: _preference(cluster, now)))
     return Make(1 + max((floor, *map(generation_of, clusters))))
 
 
-def is_usable(cluster: Manifest) -> bool:
-    """Return whether a driver may ever connect to the cluster."""
+def is_usable(cluster: Manifest, now: datetime) -> bool:
+    """Return whether a driver may ever connect to the cluster.
+
+    What is wrong with a head may pass, so that it counts once the head has not been ready for long enough to prove it.
+    """
     if at(cluster, "metadata", "deletionTimestamp"):
         return False
-    trouble = explain_head(head_of_raycluster(cluster))
-    return trouble is None or not trouble.fatal
+    head = head_of_raycluster(cluster)
+    trouble = explain_head(head, ray_container_of(mapping(cluster.get("spec"))))
+    since = time_of(head.since)
+    if trouble is None or trouble.proof is None or since is None:
+        return True
+    return not is_proven(trouble.proof, seconds=(now - since).total_seconds(), attempts=0)
 
 
 def _preference(cluster: Manifest, now: datetime) -> tuple[int, int, int, str]:

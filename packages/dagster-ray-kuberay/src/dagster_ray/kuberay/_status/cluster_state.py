@@ -27,6 +27,8 @@ class Head:
     reason: str = ""
     """Reason of the condition HeadPodReady."""
     message: str = ""
+    since: str = ""
+    """Since when the condition has its status, as the API writes it; a change of its reason alone changes nothing."""
 
     @property
     def is_placed(self) -> bool:
@@ -112,6 +114,7 @@ def head_of_status(cluster: str, status: Manifest) -> Head:
         ports={str(name): port for name, found in endpoints.items() if (port := port_number(found)) is not None},
         reason=str(ready.get("reason") or ""),
         message=str(ready.get("message") or ""),
+        since=text(ready, "lastTransitionTime"),
     )
 
 
