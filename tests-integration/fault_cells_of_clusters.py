@@ -11,6 +11,7 @@ from fault_evidence import (
     KUBERAY_TESTS,
     LONG_OUTAGE,
     LOST_HEAD,
+    LOST_HEADS_OF_JOBS,
     NOT_MISSED,
     PIPES_TESTS,
     SERVER_DOWN,
@@ -187,26 +188,42 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
     ),
     Cell(
         HEAD,
-        {KUBE_PIPES: (SUBMIT,), PIPES: (SUBMIT,)},
-        "As while the dashboard is away: the job goes to the next head.",
-        UNCHANGED,
+        {KUBE_PIPES: (SUBMIT,)},
+        "The log names the pod and the reason of its end, and the job goes to the next head. Without a next head: "
+        "[not-ready](errors/not-ready.md) at the end of `timeout`. If the `RayJob` is deleted meanwhile: "
+        "[ray-job-lost](errors/ray-job-lost.md) at once.",
+        f"As without the fault. After an error: {BY_STEP}",
         (
-            *jobs_whose_server_meets("dashboard down for 60 s", KUBE_PIPES, SUBMIT),
-            *jobs_whose_server_meets("resets", PIPES, SUBMIT),
+            f"{LOST_HEADS_OF_JOBS}::test_a_job_goes_to_the_head_that_replaces_the_one_which_it_was_submitted_to",
+            f"{LOST_HEADS_OF_JOBS}::test_a_head_that_nobody_replaces_is_named_with_the_reason_of_its_end",
+            f"{LOST_HEADS_OF_JOBS}::test_a_rayjob_that_is_deleted_while_its_job_is_submitted_ends_the_step",
         ),
     ),
     Cell(
         HEAD,
+        {PIPES: (SUBMIT,)},
+        "As while the dashboard is away: the job goes to the next head.",
+        UNCHANGED,
+        jobs_whose_server_meets("resets", PIPES, SUBMIT),
+    ),
+    Cell(
+        HEAD,
         {KUBE_PIPES: (RUN, CLEANUP), PIPES: (RUN, CLEANUP)},
-        "[ray-job-lost](errors/ray-job-lost.md), as soon as a new head does not know the job, or the dashboard tells "
-        "that the job's node is dead. Without a new head: [job-server-unavailable](errors/job-server-unavailable.md) "
-        "after `server_timeout` (30 minutes).",
+        "[ray-job-lost](errors/ray-job-lost.md), as soon as a new head does not know the job, the dashboard reports "
+        f"the job's node as dead, or ({KUBE_PIPES} through a port-forward) the head's pod is gone. Otherwise, without "
+        "a new head: [job-server-unavailable](errors/job-server-unavailable.md) after `server_timeout` (30 minutes).",
         f"{KUBE_PIPES}: the step deletes the `RayJob` within 20 s. {PIPES}: nothing is left of the job.",
         (
             *with_ids(FORGOTTEN_JOB, "pipes", "pipes on a RayJob"),
             f"{PIPES_TESTS}/test_follower.py::test_a_job_whose_node_is_dead_is_lost_although_it_is_running_for_ray",
             f"{PIPES_TESTS}/test_follower.py::test_a_server_that_stays_away_ends_the_following",
             *with_ids(CANNOT_STOP, "pipes", "pipes on a RayJob"),
+            *with_ids(
+                f"{LOST_HEADS_OF_JOBS}::"
+                "test_a_job_whose_head_goes_is_lost_long_before_the_patience_with_a_dashboard_ends",
+                "and is replaced",
+                "and nobody replaces it",
+            ),
         ),
     ),
     Cell(

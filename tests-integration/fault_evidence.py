@@ -52,6 +52,7 @@ SILENT_DASHBOARD = (
 LOST_HEAD = (
     f"{KUBERAY_TESTS}/test_signals.py::test_a_head_that_dies_under_a_connected_step_fails_it_and_leaves_no_cluster"
 )
+LOST_HEADS_OF_JOBS = f"{KUBERAY_TESTS}/test_pipes_head.py"
 FORGOTTEN_JOB = f"{JOB_TESTS}::test_a_job_that_its_head_has_forgotten_is_lost"
 UNREADABLE_LOG = f"{JOB_TESTS}::test_a_log_that_the_server_cannot_read_costs_its_text"
 FULL_DISK_OF_STEP = f"{JOB_TESTS}::test_a_full_disk_under_the_steps_output_costs_the_jobs_text"

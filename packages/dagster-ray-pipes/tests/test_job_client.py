@@ -13,6 +13,7 @@ from dagster_ray.pipes._submission import NONCE
 from dagster_ray.pipes.errors import (
     InvalidSubmissionError,
     JobExistsError,
+    JobLostError,
     JobNotFoundError,
     JobServerAnswerError,
     JobServerRefusedError,
@@ -55,6 +56,23 @@ def test_a_job_is_submitted_once_whatever_is_lost(server: Server, lose: int, kee
     with client_of(server) as client:
         name = client.submit(entrypoint="true")
     assert (jobs.submitted, list(jobs.jobs)) == (1, [name])
+
+
+def test_a_call_ends_with_what_is_known_of_a_cluster_that_does_not_answer(server: Server) -> None:
+    """As soon as the first attempt has failed, and only in the thread that asks for it."""
+    asked: list[str] = []
+
+    def check() -> None:
+        asked.append(threading.current_thread().name)
+        raise JobLostError("a", "RayJob ns/a", "the head pod is gone")
+
+    server.script = lambda method, path, body: (503, "busy") if method == "POST" else (404, "no such job")
+    with client_of(server, timeout=60.0) as client:
+        with client.server.checked_by(check), pytest.raises(JobLostError, match="the head pod is gone"):
+            client.submit(entrypoint="python work.py")
+        assert asked == [threading.current_thread().name]
+        client.server.after_failure()
+    assert len(asked) == 1, "outside of the block nobody is asked"
 
 
 def test_another_job_of_the_same_id_is_not_ours(server: Server) -> None:

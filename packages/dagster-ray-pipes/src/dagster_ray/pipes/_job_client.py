@@ -192,6 +192,7 @@ class RayJobClient:
                 return
             if answer is not None and _refuses(answer):
                 raise SubmissionRefusedError(self.address, submission_id, last_line(answer.body))
+            self.server.after_failure()
             if not deadline.sleep(_PAUSE_SECONDS):
                 reason = "the answer was lost" if answer is None else last_line(answer.body)
                 spent = deadline.spent_seconds()
@@ -298,6 +299,7 @@ class RayJobClient:
                 url = f"{self.address}/api/packages/gcs/{_part(name)}"
                 answer = self.server.attempt("PUT", url, deadline.remaining_seconds(), data=file)
             except requests.RequestException as error:
+                self.server.after_failure()
                 if not deadline.sleep(_PAUSE_SECONDS):
                     spent = deadline.spent_seconds()
                     reason = type(error).__name__
@@ -307,6 +309,7 @@ class RayJobClient:
                 return
             if answer.status in {401, 403}:
                 raise JobServerRefusedError(self.address, call, answer.status, excerpt(answer.body))
+            self.server.after_failure()
             if not is_transient(answer.status) or not deadline.sleep(_PAUSE_SECONDS):
                 raise JobServerAnswerError(self.address, call, answer.status, excerpt(answer.body))
 

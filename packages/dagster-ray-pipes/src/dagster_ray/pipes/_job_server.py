@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -115,6 +116,7 @@ class JobServer:
         self.address = connection.address
         self._connection = connection
         self._local = threading.local()
+        self._checks = threading.local()
         self._lock = threading.Lock()
         self._sessions: list[requests.Session] = []
         self.answers = 0
@@ -131,6 +133,24 @@ class JobServer:
             self._local = threading.local()
         for session in sessions:
             session.close()
+
+    @contextmanager
+    def checked_by(self, check: Callable[[], None]) -> Generator[None]:
+        """Call `check` after each failed attempt of this thread while the body runs.
+
+        What it raises ends the call: no other attempt can succeed, for example because the cluster is gone.
+        """
+        self._checks.check = check
+        try:
+            yield
+        finally:
+            del self._checks.check
+
+    def after_failure(self) -> None:
+        """Make the check of this thread, if it has one; to be called after each failed attempt."""
+        check: Callable[[], None] | None = getattr(self._checks, "check", None)
+        if check is not None:
+            check()
 
     def call(
         self,
@@ -178,6 +198,7 @@ class JobServer:
                 last = f"{answer.status} {excerpt(answer.body)}"
                 if deadline.is_over() and answer.status == 500:
                     return answer
+            self.after_failure()
             if once or not deadline.sleep(pause):
                 spent = deadline.spent_seconds()
                 raise JobServerUnavailableError(self.address, f"{method} {path}", spent, last, field)

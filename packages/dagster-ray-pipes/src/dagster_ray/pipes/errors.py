@@ -44,14 +44,17 @@ class JobServerUnavailableError(DagsterRayError):
 
     code = "job-server-unavailable"
 
-    def __init__(self, address: str, call: str, seconds: float, reason: str, field: str = "timeout") -> None:
+    def __init__(  # noqa: PLR0917 - an error unpickles by position
+        self, address: str, call: str, seconds: float, reason: str, field: str = "timeout", advice: str = ""
+    ) -> None:
         """Take the server's address, the call, the seconds of trying, what was last seen and the field that counts.
 
         The field is `timeout` of `RayJobClient` for a server that has not answered yet, and `server_timeout` of the
-        Pipes client for one that has.
+        Pipes client for one that has. The advice is what to do about it, where more is known than the address.
         """
-        super().__init__(address, call, seconds, reason, field)
+        super().__init__(address, call, seconds, reason, field, advice)
         self.address, self.call, self.seconds, self.reason, self.field = address, call, seconds, reason, field
+        self.advice = advice
 
     @property
     @override
@@ -61,6 +64,8 @@ class JobServerUnavailableError(DagsterRayError):
     @property
     @override
     def remedy(self) -> str:
+        if self.advice:
+            return f"{self.advice[:1].lower()}{self.advice[1:].rstrip('.')}."
         if self.field == "timeout":
             return (
                 "check that the address is that of Ray's dashboard (port 8265) and can be reached from the step; a "
@@ -233,10 +238,10 @@ class JobLostError(DagsterRayError):
 
     code = "ray-job-lost"
 
-    def __init__(self, submission_id: str, address: str, reason: str) -> None:
-        """Take the submission id, the server's address and what was seen."""
-        super().__init__(submission_id, address, reason)
-        self.submission_id, self.address, self.reason = submission_id, address, reason
+    def __init__(self, submission_id: str, address: str, reason: str, advice: str = "") -> None:
+        """Take the submission id, the server's address, what was seen, and what to do if more is known than that."""
+        super().__init__(submission_id, address, reason, advice)
+        self.submission_id, self.address, self.reason, self.advice = submission_id, address, reason, advice
 
     @property
     @override
@@ -246,6 +251,8 @@ class JobLostError(DagsterRayError):
     @property
     @override
     def remedy(self) -> str:
+        if self.advice:
+            return f"{self.advice.rstrip('.')}."
         return "find out why the node or the head ended (memory, eviction, restart), then run the step again."
 
 

@@ -84,6 +84,12 @@ def _usable(rayjob: Manifest) -> Found | None:
     return Found(rayjob, is_complete=True) if state.status == "Complete" and job_status == "SUCCEEDED" else None
 
 
+def keeps_jobs(raycluster: Manifest) -> bool:
+    """Return whether a RayCluster keeps its jobs when its head is replaced: its control store lies outside of it."""
+    annotated = text(raycluster, "metadata", "annotations", "ray.io/ft-enabled")
+    return bool(at(raycluster, "spec", "gcsFaultToleranceOptions")) or annotated.lower() == "true"
+
+
 def end_of(rayjob: Manifest, *, deleted: bool = False) -> str | None:
     """Return in words why a RayJob's cluster ends although its job may still run; None if it does not.
 
@@ -95,6 +101,8 @@ def end_of(rayjob: Manifest, *, deleted: bool = False) -> str | None:
         own = state.status == "Complete" or at(rayjob, "status", "jobStatus") == "FAILED"
         if own and not state.is_deleted:
             return None
+        if state.is_deleted:
+            return "was deleted by somebody else"
         return f"is {state.status} ({state.reason or 'no reason given'}): {state.message or 'no message'}"
     if isinstance(state, Queued):
         return f"lost its cluster: {state.sentence}"

@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from dagster_ray.kuberay._pipes.watch import RayJobWatch
 from dagster_ray.kuberay._preflight.checks import Flight, Preflight, check
 from dagster_ray.kuberay._sharing.heartbeat import Heartbeat
 from dagster_ray.kuberay._status.created import Created, created
+from dagster_ray.kuberay._status.errors import ClusterGoneError
 from dagster_ray.kuberay._steps import cluster_steps as steps
 from dagster_ray.kuberay._steps import interactive_steps
 from dagster_ray.kuberay._steps.alive import Alive
@@ -49,7 +50,7 @@ from dagster_ray.pipes.clients import (
     numbered,
     rejected_jobs,
 )
-from dagster_ray.pipes.errors import JobNotFoundError, RayJobFailedError
+from dagster_ray.pipes.errors import JobLostError, JobNotFoundError, JobServerUnavailableError, RayJobFailedError
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._head.route import Route
@@ -90,16 +91,15 @@ class Call:
 def run_call(settings: ClientSettings, call: Call) -> CompletedRayJob:
     """Run a Ray job on a RayJob's cluster, and clean up as the lifecycle says, also when the step is interrupted."""
     api = steps.load_api(settings.kubeconfig_file, settings.kube_context)
-    with ExitStack() as opened:
-        opened.callback(api.close)
-        return _RayJobCall(settings, call, api, opened).run()
+    with closing(api):
+        return _RayJobCall(settings, call, api).run()
 
 
 class _RayJobCall:
     """What one call holds."""
 
-    def __init__(self, settings: ClientSettings, call: Call, api: "KubernetesApi", opened: ExitStack) -> None:
-        self._settings, self._call, self._api, self._opened = settings, call, api, opened
+    def __init__(self, settings: ClientSettings, call: Call, api: "KubernetesApi") -> None:
+        self._settings, self._call, self._api = settings, call, api
         self._log = log_of(call.context)
         self._namespace = namespace_of(call.config, api)
         self._wish: Wish | None = None
@@ -110,9 +110,7 @@ class _RayJobCall:
     def run(self) -> CompletedRayJob:
         """Run the job to its end."""
         try:
-            place, attempt = self._prepare(Deadline(self._settings.rayjob.timeout_seconds))
-            run = JobRun(place, self._call.context, self._settings.run, self._call.identity)
-            found = run.run(attempt, self._call.job, self._call.extras, self._call.injector, self._submitted)
+            found = self._run(Deadline(self._settings.rayjob.timeout_seconds))
         except BaseException as error:
             with interrupts_deferred(redeliver=False):
                 self._end_after(error)
@@ -121,15 +119,52 @@ class _RayJobCall:
             self._end_after(None)
         return found
 
-    # From nothing to a dashboard
-
-    def _prepare(self, deadline: Deadline) -> tuple[Place, Attempt]:
-        """Return where the job runs, and whether it is there already."""
+    def _run(self, deadline: Deadline) -> CompletedRayJob:
+        """Run the job on the head that is there, or on the next one if that goes before it has taken the job."""
         ids, found = self._choose(deadline)
         if found is not None:
             self._adopt(ids, found, deadline)
         else:
             self._create(ids, deadline)
+        is_first = True
+        while True:
+            with ExitStack() as opened:
+                place, watch = self._reach(ids, found, deadline, opened)
+                try:
+                    with place.client.server.checked_by(watch.check):
+                        attempt = self._attempt(place.client, ids, found, is_first=is_first)
+                        run = JobRun(place, self._call.context, self._settings.run, self._call.identity)
+                        job, extras, injector = self._call.job, self._call.extras, self._call.injector
+                        return run.run(attempt, job, extras, injector, self._submitted)
+                except JobLostError:
+                    if self._is_submitted or watch.lost_head is None:
+                        raise
+                except JobServerUnavailableError as error:
+                    raise watch.unreachable(error) from None  # the first one tells of a port of this machine
+            self._log.warning("%s: %s. The job goes to the next head.", self._created.target, watch.lost_head)
+            self._read_again(deadline)
+            is_first = False
+
+    def _read_again(self, deadline: Deadline) -> None:
+        """Read the RayJob as it is now, for the wait for its next head."""
+        job = self._created
+        try:
+            rayjob = self._api.get(RAYJOBS, job.namespace, job.name, deadline)
+        except NotFoundError as error:
+            raise ClusterGoneError(job.target, "it was deleted by somebody else") from error
+        if at(rayjob, "metadata", "uid") != job.uid:
+            raise ClusterGoneError(job.target, "it was deleted by somebody else, and another one has its name")
+        self._job = created(RAYJOBS, job.namespace, rayjob)
+        if self._call.cluster is not None:
+            cluster = existing_cluster(self._api, self._namespace, self._call.cluster, deadline)
+            self._job = with_cluster_spec(self._job, cluster)
+
+    # From nothing to a dashboard
+
+    def _reach(
+        self, ids: CallIds, found: Found | None, deadline: Deadline, opened: ExitStack
+    ) -> tuple[Place, RayJobWatch]:
+        """Return where the job runs once the dashboard answers, and what watches over it."""
         plan = steps.wait_plan(
             self._api,
             access=self._settings.access,
@@ -138,24 +173,25 @@ class _RayJobCall:
             goal="dashboard",
             even_if_complete=found is not None and found.is_complete,
         )
-        waiting, route = self._wait(plan, deadline)
+        waiting, route = self._wait(plan, deadline, opened)
         job = self._created
         heartbeat = Heartbeat(self._api, job, Alive(), ALIVE_SECONDS, self._log)
-        self._opened.callback(heartbeat.stop)
-        client = self._job_client(job, waiting, route, deadline)
+        opened.callback(heartbeat.stop)
+        client = self._job_client(job, waiting, route, deadline, opened=opened)
         # A re-execution goes on with the RayJob of another run, by whose end it must not be judged any more.
         labels = {RUN_LABEL: Identity.label_value(self._call.context.run_id)}
-        self._watch = watch = self._opened.enter_context(RayJobWatch(self._api, job, waiting, self._log, labels))
+        watch = RayJobWatch(self._api, job, (waiting, route), ids, self._log, labels=labels)
+        self._watch = opened.enter_context(watch)
         place = Place(
             client,
-            route=self._agent_route(waiting.cluster or job.name, direct=plan.direct),
+            route=self._agent_route(waiting.cluster or job.name, opened, direct=plan.direct),
             check=watch.check,
             metadata={"dagster_ray/rayjob": dg.MetadataValue.text(f"{job.namespace}/{job.name}")},
             has_link=plan.direct,
             uid=job.uid,
             judged=watch.judged,
         )
-        return place, self._attempt(client, ids, found)
+        return place, watch
 
     def _choose(self, deadline: Deadline) -> tuple[CallIds, Found | None]:
         """Look for what earlier attempts have left."""
@@ -221,43 +257,45 @@ class _RayJobCall:
         if cluster is not None:
             self._job = with_cluster_spec(self._job, cluster)
 
-    def _wait(self, plan: WaitPlan, deadline: Deadline) -> "tuple[ClusterWait, Route]":
+    def _wait(self, plan: WaitPlan, deadline: Deadline, opened: ExitStack) -> "tuple[ClusterWait, Route]":
         def keep(job: Created | None) -> None:
             self._job = job
 
         waiting, route = interactive_steps.wait(
             self._api, self._wanted, self._created, plan, keep, log=self._log, deadline=deadline
         )
-        self._opened.callback(route.close)
+        opened.callback(route.close)
         return waiting, route
 
-    def _job_client(self, job: Created, waiting: ClusterWait, route: "Route", deadline: Deadline) -> RayJobClient:
+    def _job_client(
+        self, job: Created, waiting: ClusterWait, route: "Route", deadline: Deadline, *, opened: ExitStack
+    ) -> RayJobClient:
         token = steps.token(self._api, job, waiting, deadline)
         seconds = max(_LEAST_CALL_SECONDS, deadline.remaining_seconds())
         client = RayJobClient(route.address, token=token, timeout=seconds, use_proxies=False)
-        self._opened.callback(client.close)
+        opened.callback(client.close)
         return client.patient(self._settings.run.patience.server_seconds)
 
-    def _agent_route(self, cluster: str, *, direct: bool) -> Callable[[str], str | None]:
+    def _agent_route(self, cluster: str, opened: ExitStack, *, direct: bool) -> Callable[[str], str | None]:
         if not direct:
             agents = ForwardedAgents(self._api, self._namespace, cluster)
-            self._opened.callback(agents.close)
+            opened.callback(agents.close)
             return agents.route
         # A host name for the head says nothing of the pods' own addresses.
         reachable = self._api.in_cluster or self._settings.head_host is None
         return lambda url: url if reachable else None
 
-    def _attempt(self, client: RayJobClient, ids: CallIds, found: Found | None) -> Attempt:
+    def _attempt(self, client: RayJobClient, ids: CallIds, found: Found | None, *, is_first: bool) -> Attempt:
         if self._call.cluster is not None and (found is None or not at(found.rayjob, "spec", "jobId")):
             # The cluster outlives the RayJobs that select it, so it may have jobs of earlier attempts.
             call = self._call
             return find_attempt(client, call.context, call.identity, call.job.get("submission_id"))
-        if found is None:
+        if found is None and is_first:
             return Attempt(ids.submission_id)
         try:
             return Attempt(ids.submission_id, client.details(ids.submission_id))
         except JobNotFoundError:
-            return Attempt(ids.submission_id)  # the earlier attempt came as far as the RayJob
+            return Attempt(ids.submission_id)  # the earlier attempt, or the head before, came as far as the RayJob
 
     def _submitted(self, submission_id: str) -> None:
         self._is_submitted = True

@@ -1,4 +1,4 @@
-"""Keeps an eye on the RayJob of a running Ray job: its end, its head, and the job id that the operator follows."""
+"""Keeps an eye on the RayJob of a Ray job: its end, its head, and the job id that the operator follows."""
 
 import logging
 import time
@@ -8,26 +8,34 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._diagnosis.events import events_of
+from dagster_ray.kuberay._diagnosis.evidence import Evidence, Question
 from dagster_ray.kuberay._kubernetes.errors import ConflictError, InvalidObjectError, KubernetesError, NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at
-from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
-from dagster_ray.kuberay._pipes.attempts import VERDICT_ANNOTATION, end_of
+from dagster_ray.kuberay._kubernetes.kinds import EVENTS, RAYJOBS
+from dagster_ray.kuberay._pipes.attempts import VERDICT_ANNOTATION, end_of, keeps_jobs
+from dagster_ray.kuberay._pipes.rayjob import CallIds
 from dagster_ray.kuberay._status.created import Created
 from dagster_ray.kuberay._status.errors import ClusterGoneError
+from dagster_ray.kuberay._steps import cluster_steps as steps
 from dagster_ray.kuberay._steps.interactive_steps import register
 from dagster_ray.pipes.clients import Verdict
-from dagster_ray.pipes.errors import JobLostError
+from dagster_ray.pipes.errors import JobLostError, JobServerUnavailableError
 
 if TYPE_CHECKING:
+    from dagster_ray.kuberay._head.route import Route
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
     from dagster_ray.kuberay._steps.wait import ClusterWait
 
 _PATCH_SECONDS = 5.0
 _PAUSE_SECONDS = 10.0
+_EVENT_SECONDS = 5.0
+_LOOK_SECONDS = 5.0
+_FIND_DELETER = "find out who deleted it (audit log, quota or clean-up jobs of the namespace), and run the step again"
 
 
 class RayJobWatch:
-    """Watches one RayJob while its job runs.
+    """Watches one RayJob while its job is submitted and runs.
 
     An API server that is away changes nothing for the job, so that only what it says counts, never its silence.
     """
@@ -36,15 +44,30 @@ class RayJobWatch:
         self,
         api: "KubernetesApi",
         job: Created,
-        waiting: "ClusterWait",
+        way: "tuple[ClusterWait, Route]",
+        ids: CallIds,
         log: logging.Logger,
+        *,
         labels: Mapping[str, str] | None = None,
     ) -> None:
-        """Begin to watch; `labels` are written with the job id."""
-        self._api, self._job, self._waiting, self._log = api, job, waiting, log
-        self._labels = labels
-        self._job_id = ""
-        self._is_registered = False
+        """Begin to watch.
+
+        Args:
+            api: The Kubernetes API.
+            job: The RayJob.
+            way: The wait that has found its head, and the way to it.
+            ids: The names of the call; one of them is the job's.
+            log: Where changes are told.
+            labels: Written with the job id.
+        """
+        self._api, self._job, self._log, self._labels = api, job, log, labels
+        self._waiting, self._route = way
+        self._pod, self._job_id = self._waiting.head_pod, ids.submission_id
+        self._rayjob = job.manifest
+        self._look_at, self._looks_without_pod = 0.0, 0
+        self._is_submitted = self._is_registered = False
+        self.lost_head: str | None = None
+        """What became of the head, once it is known to be gone."""
         self._try_at = 0.0
         self._stream = api.watch(RAYJOBS, job.namespace, name=job.name)
         self._is_told = False
@@ -66,14 +89,17 @@ class RayJobWatch:
         A job that an earlier attempt has left is registered once more: so the RayJob shows that a step lives again, and
         in which run.
         """
-        self._job_id = submission_id
+        self._job_id, self._is_submitted = submission_id, True
         self._register()
 
     def check(self) -> None:
-        """Take in what happened to the RayJob.
+        """Take in what happened to the RayJob and its head.
+
+        To be called after each failed attempt to submit, and regularly while the job runs.
 
         Raises:
-            JobLostError: Its cluster ends, and the job with it.
+            JobLostError: Its cluster ends, and the job with it. Or its head is gone; then `lost_head` tells more, and
+                a job that was not submitted yet may go to the next head.
         """
         self._register()
         try:
@@ -83,22 +109,74 @@ class RayJobWatch:
             if not self._is_told:
                 self._log.warning("%s cannot be watched; its job is followed all the same: %s", self._job.target, error)
             self._is_told = True
+        self._look_at_head()
+
+    def _look_at_head(self) -> None:
+        """Find out what became of a head that does not answer: who is waited for may be gone."""
+        missing, now = self._route.missing_pod, time.monotonic()
+        if self._is_submitted and missing is None:
+            return  # what follows the job has a patience of its own
+        if now < self._look_at and (self._is_submitted or missing is None):
+            return
+        self._look_at = now + _LOOK_SECONDS
+        cluster = steps.take_raycluster(self._api, self._job, self._waiting, self._log)
+        if missing is None and self._waiting.head_pod == self._pod:
+            return
+        if self._is_submitted:
+            self._looks_without_pod += 1
+            is_proof = self._waiting.head_pod != self._pod or self._looks_without_pod > 1
+            if cluster is None or keeps_jobs(cluster) or not is_proof:
+                return
+        reason = self._reason_of_end()
+        self.lost_head = f"the head pod {self._pod} is gone" + (f" ({reason})" if reason else "")
+        raise JobLostError(self._job_id, self._job.target, self.lost_head)
+
+    def _reason_of_end(self) -> str:
+        """Return the last event of the head pod; empty where none may be read."""
+        try:
+            selector = f"involvedObject.name={self._pod}"
+            found = self._api.list(EVENTS, self._job.namespace, Deadline(_EVENT_SECONDS), field_selector=selector).items
+        except DagsterRayError as error:
+            self._log.debug("The events of the head pod could not be read: %s", error)
+            return ""
+        events = events_of(found, ())
+        return f"{events[-1].reason}: {events[-1].message.rstrip('.')}" if events else ""
+
+    def unreachable(self, error: JobServerUnavailableError) -> JobServerUnavailableError:
+        """Return the error for a dashboard that did not answer, with the head's pod and what is known of it."""
+        target, pod = self._job.target, self._waiting.head_pod or self._pod
+        evidence = Evidence(self._api, self._job, self._log)
+        found = evidence.look(Question(manifest=self._rayjob, cluster=self._waiting.cluster))
+        reason = error.reason if found is None else f"{error.reason}; {found.reason}: {found.sentence}"
+        advice = f"look at the head of {target}: `kubectl describe pod {pod} -n {self._job.namespace}` and its log"
+        return JobServerUnavailableError(
+            self._route.place,
+            error.call,
+            error.seconds,
+            reason,
+            error.field,
+            advice if found is None else found.remedy,
+        )
 
     def _take(self, rayjob: Mapping[str, Any], *, deleted: bool) -> None:
         is_ours = at(rayjob, "metadata", "uid") == self._job.uid
         end = "is another one now" if not is_ours else end_of(rayjob, deleted=deleted)
         if end is not None:
-            raise JobLostError(self._job_id, self._job.target, f"the RayJob {end}")
+            is_gone = deleted or not is_ours or at(rayjob, "metadata", "deletionTimestamp")
+            advice = _FIND_DELETER if is_gone else ""
+            raise JobLostError(self._job_id, self._job.target, f"the RayJob {end}", advice)
+        self._rayjob = rayjob
         self._waiting.take(rayjob)
 
     def _register(self) -> None:
-        if self._is_registered or not self._job_id or time.monotonic() < self._try_at:
+        if self._is_registered or not self._is_submitted or time.monotonic() < self._try_at:
             return
         try:
             register(self._api, self._job, self._job_id, Deadline(_PATCH_SECONDS), self._labels)
             self._is_registered = True
         except ClusterGoneError as error:
-            raise JobLostError(self._job_id, self._job.target, "the RayJob was deleted by somebody else") from error
+            reason = "the RayJob was deleted by somebody else"
+            raise JobLostError(self._job_id, self._job.target, reason, _FIND_DELETER) from error
         except DagsterRayError as error:
             self._try_at = time.monotonic() + _PAUSE_SECONDS
             self._log.warning("%s does not know its job yet; this is tried again: %s", self._job.target, error)

@@ -13,7 +13,7 @@ from dagster_ray.kuberay._head.dashboard import Metadata, Refused, ask, mismatch
 from dagster_ray.kuberay._head.route import Access, Route, goes_direct
 from dagster_ray.kuberay._head.token import read_token, secret_name
 from dagster_ray.kuberay._kubernetes.errors import ConflictError, NotFoundError
-from dagster_ray.kuberay._kubernetes.fields import at
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, propagation_of
 from dagster_ray.kuberay._status.cluster_state import Ended
 from dagster_ray.kuberay._status.created import Created, created
@@ -122,21 +122,23 @@ def check(api: "KubernetesApi", own: Created, waiting: ClusterWait | None, conte
         take_raycluster(api, own, waiting, log_of(context))
 
 
-def take_raycluster(api: "KubernetesApi", own: Created, waiting: ClusterWait, log: logging.Logger) -> None:
-    """Take note of the head pod that a RayJob's RayCluster has now.
+def take_raycluster(api: "KubernetesApi", own: Created, waiting: ClusterWait, log: logging.Logger) -> Manifest | None:
+    """Take note of the head pod that a RayJob's RayCluster has now; return the RayCluster, None if it is not known.
 
     The RayJob's own copy of that status stands still once the operator has seen all pods ready.
     """
     if own.kind is not RAYJOBS or waiting.cluster is None:
-        return
+        return None
     try:  # by a list, which the wait itself needs too; `get` is a right of its own
         selector = f"metadata.name={waiting.cluster}"
         found = api.list(RAYCLUSTERS, own.namespace, Deadline(_CHECK_SECONDS), field_selector=selector).items
     except DagsterRayError as error:
         log.debug("The RayCluster of %s could not be read: %s", own.target, error)
-        return
-    for raycluster in found:
-        waiting.take_cluster(raycluster)
+        return None
+    if not found:
+        return None
+    waiting.take_cluster(found[0])
+    return found[0]
 
 
 def delete(api: "KubernetesApi", wish: Wish, own: Created | None, context: DagsterContext, deadline: Deadline) -> None:
