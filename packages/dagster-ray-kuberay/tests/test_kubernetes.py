@@ -70,6 +70,20 @@ def job(version: int = 1, name: str = "a") -> dict[str, Any]:
     return {"kind": "RayJob", "metadata": {"name": name, "uid": f"u-{name}", "resourceVersion": str(version)}}
 
 
+@pytest.mark.parametrize(
+    ("namespace", "path"),
+    [
+        pytest.param("../../../api/v1/namespaces/x", "..%2F..%2F..%2Fapi%2Fv1%2Fnamespaces%2Fx", id="a path"),
+        pytest.param("..", "%2E%2E", id="the segment above"),
+        pytest.param("a?watch=true", "a%3Fwatch%3Dtrue", id="a query"),
+        pytest.param("team-a", "team-a", id="a name"),
+    ],
+)
+def test_a_name_is_one_segment_of_a_path_whatever_is_in_it(namespace: str, path: str) -> None:
+    assert RAYJOBS.path(namespace) == f"/apis/ray.io/v1/namespaces/{path}/rayjobs"
+    assert RAYJOBS.path("default", namespace) == f"/apis/ray.io/v1/namespaces/default/rayjobs/{path}"
+
+
 def test_a_call_says_who_calls_and_with_which_credentials(tmp_path: Path) -> None:
     with ScriptedServer(answer(200, job())) as server:
         api = api_of(server, tmp_path)

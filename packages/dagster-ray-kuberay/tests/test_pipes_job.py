@@ -10,11 +10,14 @@ from dagster_ray.kuberay._pipes.attempts import (
     VERDICT_ANNOTATION,
     choose_rayjob,
     end_of,
+    keeps_jobs,
 )
 from dagster_ray.kuberay._pipes.job import PipesJob, read_call
 from dagster_ray.kuberay.errors import InvalidSpecError
 
 CLUSTER: dict[str, Any] = {"headGroupSpec": {"template": {}}}
+GROWING = "\n".join(["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9))])
+"""YAML whose aliases come to a hundred million values once they are written out."""
 
 CALLS: dict[str, tuple[dict[str, Any], PipesJob]] = {
     "parameters": (
@@ -98,6 +101,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a spec that is none": ({"spec": "x"}, "spec"),
     "a mode that is none": ({"spec": {"submissionMode": "Other"}}, "spec.submissionMode"),
     "a runtime environment that is a list": ({"spec": {"runtimeEnvYAML": "[a]"}}, "spec.runtimeEnvYAML"),
+    "a runtime environment whose aliases grow": ({"spec": {"runtimeEnvYAML": GROWING}}, "spec.runtimeEnvYAML"),
     "a runtime environment that is no YAML": ({"spec": {"runtimeEnvYAML": "{a"}}, "spec.runtimeEnvYAML"),
     "resources that are no JSON": ({"spec": {"entrypointResources": "{a"}}, "spec.entrypointResources"),
     "resources that are a number": ({"spec": {"entrypointResources": "1"}}, "spec.entrypointResources"),
@@ -177,8 +181,12 @@ ENDS: dict[str, tuple[dict[str, Any], bool, str | None]] = {
     "its job has succeeded": (rayjob("k", 0, "Complete", "SUCCEEDED"), False, None),
     "its job has failed": (rayjob("k", 0, "Failed", "FAILED"), False, None),
     "it ran out of time": (rayjob("k", 0, "Failed", "RUNNING"), False, "is Failed"),
-    "somebody deletes it": (rayjob("k", 0, deletionTimestamp="2026-01-01T00:00:00Z"), False, "is Deleted"),
-    "it is gone": (rayjob("k", 0), True, "is Deleted"),
+    "somebody deletes it": (
+        rayjob("k", 0, deletionTimestamp="2026-01-01T00:00:00Z"),
+        False,
+        "was deleted by somebody else",
+    ),
+    "it is gone": (rayjob("k", 0), True, "was deleted by somebody else"),
     "a queue takes its cluster": (rayjob("k", 0, "Suspending"), False, "lost its cluster"),
 }
 
@@ -188,3 +196,16 @@ def test_only_an_end_that_is_not_the_jobs_own_counts(there: dict[str, Any], dele
     found = end_of(there, deleted=deleted)
     assert (found or "").startswith(wanted or "")
     assert (found is None) is (wanted is None)
+
+
+@pytest.mark.parametrize(
+    ("raycluster", "keeps"),
+    [
+        pytest.param({"spec": {}}, False, id="its jobs go with its head"),
+        pytest.param({"spec": {"gcsFaultToleranceOptions": {"redisAddress": "r"}}}, True, id="its store is outside"),
+        pytest.param({"metadata": {"annotations": {"ray.io/ft-enabled": "true"}}}, True, id="as before KubeRay 1.3"),
+        pytest.param({"metadata": {"annotations": {"ray.io/ft-enabled": "false"}}}, False, id="switched off"),
+    ],
+)
+def test_which_cluster_keeps_its_jobs_when_its_head_is_replaced(raycluster: dict[str, Any], keeps: bool) -> None:
+    assert keeps_jobs(raycluster) is keeps

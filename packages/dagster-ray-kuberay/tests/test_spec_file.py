@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 from pydantic import ValidationError
 
+from dagster_ray.kuberay._operator_rules.runtime_env_yaml import runtime_env_fault
 from dagster_ray.kuberay._spec.errors import SpecFileError
 from dagster_ray.kuberay._spec.file import LIMIT_BYTES, parse_spec, read_spec
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_rayjob
@@ -164,6 +165,34 @@ def test_aliases_that_grow_without_end_are_refused() -> None:
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     with pytest.raises(SpecFileError, match="more than 50000 values"):
         parse_spec("job.yaml", "\n".join(lines))
+
+
+def merges(levels: int) -> str:
+    """Return a text each of whose mappings merges the one before ten times."""
+    lines = [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, levels)]
+    return "\n".join(["a0: &a0 {k1: 1, k2: 2}", *lines])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(merges(9), id="level after level"),
+        pytest.param(
+            "base: &base {" + ", ".join(f"k{n}: 1" for n in range(300)) + "}\n"
+            "" + "\n".join(f"a{n}: {{<<: *base}}" for n in range(300)),
+            id="each mapping a little",
+        ),
+    ],
+)
+def test_merge_keys_that_write_out_too_much_are_refused_while_the_text_is_read(text: str) -> None:
+    with pytest.raises(SpecFileError, match=r"its merge keys \(`<<`\) write out more than 50000 values"):
+        parse_spec("job.yaml", f"kind: RayJob\n{text}")
+    assert "merge keys" in str(runtime_env_fault(text, (1, 7, 0)))
+
+
+def test_merge_keys_of_a_sensible_size_mean_what_they_mean_for_yaml() -> None:
+    text = "kind: RayJob\nbase: &base {a: 1, b: 2}\nspec: {<<: [*base, {c: 3}], b: 4}"
+    assert parse_spec("job.yaml", text).rayjob == {"a": 1, "b": 4, "c": 3}
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

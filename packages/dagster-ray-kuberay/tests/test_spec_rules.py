@@ -163,6 +163,8 @@ def test_a_spec_is_refused_with_the_field_that_is_wrong(spec: dict[str, Any], fi
         pytest.param({"name": "a" * 48}, "metadata.name", id="a long name"),
         pytest.param({"name": "1st"}, "metadata.name", id="a digit first"),
         pytest.param({"name": "a.b"}, "metadata.name", id="a dot"),
+        pytest.param({"namespace": "../../../api/v1/namespaces/kube-system"}, "metadata.namespace", id="a path"),
+        pytest.param({"namespace": "a" * 64}, "metadata.namespace", id="a long namespace"),
         pytest.param({"generateName": "a-"}, "metadata.generateName", id="a generated name"),
         pytest.param({"label": {}}, "metadata.label", id="a misspelt key"),
         pytest.param({"uid": "x"}, "metadata.uid", id="what only the server writes"),

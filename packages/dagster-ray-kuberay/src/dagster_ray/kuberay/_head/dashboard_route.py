@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dagster_ray.kuberay._head.dashboard import Silent, ask
+from dagster_ray.kuberay._head.route import in_url
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
@@ -20,7 +21,7 @@ class DirectDashboard:
     @property
     def address(self) -> str:
         """What a job client takes."""
-        return f"http://{self.host}:{self.port}"
+        return f"http://{in_url(self.host)}:{self.port}"
 
     @property
     def dashboard_url(self) -> str:
@@ -30,7 +31,7 @@ class DirectDashboard:
     @property
     def place(self) -> str:
         """What is dialled."""
-        return f"the dashboard at {self.host}:{self.port}"
+        return f"the dashboard at {in_url(self.host)}:{self.port}"
 
     @property
     def missing_pod(self) -> str | None:

@@ -69,9 +69,18 @@ def host_of(head: Head, namespace: str, template: str | None) -> str:
         namespace: Its namespace.
         template: A format string with `{cluster}`, `{namespace}`, `{service}` and `{pod_ip}`; None for the Service's
             name inside the cluster, which the search domains of a pod complete.
+
+    Returns:
+        The name or address without a port; an IPv6 address has no brackets.
     """
     chosen = template or "{service}.{namespace}.svc"
-    return chosen.format(cluster=head.cluster, namespace=namespace, service=head.service, pod_ip=head.pod_ip)
+    host = chosen.format(cluster=head.cluster, namespace=namespace, service=head.service, pod_ip=head.pod_ip)
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
+def in_url(host: str) -> str:
+    """Return a host as it is written before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def checked_head_host(template: str) -> str:
@@ -105,17 +114,17 @@ class DirectRoute:
     @property
     def address(self) -> str:
         """What `ray.init` takes."""
-        return f"ray://{self.host}:{self.client_port}"
+        return f"ray://{in_url(self.host)}:{self.client_port}"
 
     @property
     def dashboard_url(self) -> str | None:
         """Where the dashboard answers."""
-        return None if self.dashboard_port is None else f"http://{self.host}:{self.dashboard_port}"
+        return None if self.dashboard_port is None else f"http://{in_url(self.host)}:{self.dashboard_port}"
 
     @property
     def place(self) -> str:
         """What is dialled."""
-        return f"{self.host}:{self.client_port}"
+        return f"{in_url(self.host)}:{self.client_port}"
 
     @property
     def missing_pod(self) -> str | None:

@@ -1,6 +1,7 @@
 """The kinds of Kubernetes objects that dagster-ray touches. Pure."""
 
 from dataclasses import dataclass
+from urllib.parse import quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,14 @@ class Kind:
     def path(self, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
         """Return the URL path of the objects of a namespace (None: of all), of one object, or of a part of it."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        scope = f"/namespaces/{namespace}" if namespace is not None else ""
-        tail = "".join(f"/{part}" for part in (name, subresource) if part is not None)
+        scope = f"/namespaces/{_segment(namespace)}" if namespace is not None else ""
+        tail = "".join(f"/{_segment(part)}" for part in (name, subresource) if part is not None)
         return f"{root}{scope}/{self.plural}{tail}"
+
+
+def _segment(text: str) -> str:
+    """Return a name as one segment of a path, whatever is in it: `../..` must not lead to another object."""
+    return text.replace(".", "%2E") if text in {".", ".."} else quote(text, safe="")
 
 
 RAYJOBS = Kind("ray.io", "v1", "rayjobs", "RayJob")

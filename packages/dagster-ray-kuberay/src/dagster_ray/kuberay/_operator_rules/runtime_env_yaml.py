@@ -6,6 +6,7 @@ import yaml
 import yaml.scanner
 
 from dagster_ray.kuberay._operator_rules.crd_fields import Release
+from dagster_ray.kuberay._operator_rules.yaml_merges import BoundedLoader, BoundedMerges
 
 UNREADABLE = (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError)
 """What PyYAML raises for a text that it cannot read: for `2026-99-99`, `!!int ''`, `!!bool x` or a deep nesting its
@@ -20,9 +21,9 @@ def runtime_env_fault(text: str, release: Release) -> str | None:
 
     The words about bad YAML are those of libyaml, which Go's parser is a copy of.
     """
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # only the C loader has libyaml's own words
+    loader: Any = _loader_with_words_of_libyaml()
     if sum(map(text.count, "[{-:?")) > _MOST_NESTED:
-        loader = yaml.SafeLoader
+        loader = BoundedLoader
     try:
         loaded: Any = yaml.load(text, Loader=loader)  # noqa: S506 - both are safe loaders
     except yaml.YAMLError as error:
@@ -37,6 +38,12 @@ def runtime_env_fault(text: str, release: Release) -> str | None:
                 f"cannot unmarshal {name} into Go value of type {package}.RuntimeEnvType"
             )
     return None
+
+
+def _loader_with_words_of_libyaml() -> type[Any]:
+    """Return the C loader, where PyYAML has it: only that one has libyaml's own words."""
+    c_loader: Any = getattr(yaml, "CSafeLoader", None)
+    return BoundedLoader if c_loader is None else type("BoundedCLoader", (BoundedMerges, c_loader), {})
 
 
 def _words(error: yaml.YAMLError) -> str:

@@ -14,7 +14,9 @@ import yaml
 
 from dagster_ray.kuberay._kubernetes.fields import mapping
 from dagster_ray.kuberay._operator_rules.runtime_env_yaml import UNREADABLE
+from dagster_ray.kuberay._operator_rules.yaml_merges import BoundedLoader
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
+from dagster_ray.kuberay._spec.file import LIMIT_VALUES
 from dagster_ray.kuberay._spec.manifests import CLUSTER_KEY
 from dagster_ray.kuberay._spec.plain_json import Json, plain_json
 
@@ -130,12 +132,30 @@ def _of_manifest(manifest: Mapping[str, Any]) -> tuple[Json, Json, object]:
 def _runtime_env(value: object) -> Json:
     if isinstance(value, str):
         try:
-            value = yaml.safe_load(value) or {}
+            value = yaml.load(value, Loader=BoundedLoader) or {}  # noqa: S506 - a safe loader
         except UNREADABLE as error:
             raise InvalidSpecError("spec.runtimeEnvYAML", "is no YAML", "correct it") from error
     if not isinstance(value, dict):
         raise InvalidSpecError("spec.runtimeEnvYAML", "is no mapping", "give a runtime environment as YAML")
+    if not _is_within(cast("object", value), LIMIT_VALUES):
+        reason = f"holds more than {LIMIT_VALUES} values once its aliases are written out"
+        raise InvalidSpecError("spec.runtimeEnvYAML", reason, "write out less")
     return cast("Json", value)
+
+
+def _is_within(value: object, most: int) -> bool:
+    """Return whether a value has no more than so many values in it; each alias of one counts again."""
+    waiting, count = [value], 0
+    while waiting:
+        found = waiting.pop()
+        count += 1
+        if isinstance(found, dict):
+            waiting += cast("dict[object, object]", found).values()
+        elif isinstance(found, list):
+            waiting += cast("list[object]", found)
+        if count + len(waiting) > most:
+            return False
+    return True
 
 
 def _resources(value: object) -> Json:

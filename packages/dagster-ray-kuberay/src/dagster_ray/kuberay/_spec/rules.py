@@ -46,6 +46,10 @@ def check_metadata(metadata: Manifest, kind: str, limit: int, release: Release =
     for key in ("labels", "annotations"):
         if not isinstance(metadata.get(key, {}), Mapping):
             raise InvalidSpecError(f"metadata.{key}", "is no mapping", "give text by text")
+    namespace = metadata.get("namespace")
+    if isinstance(namespace, str) and (len(namespace) > 63 or not _DNS_1123.fullmatch(namespace)):
+        reason = f"is {namespace!r}, which is no DNS label"
+        raise InvalidSpecError("metadata.namespace", reason, "use up to 63 lower-case letters, digits and `-`")
     name = metadata.get("name")
     if isinstance(name, str):
         _check_name(name, kind, limit, release)
