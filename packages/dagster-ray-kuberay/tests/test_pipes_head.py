@@ -121,10 +121,11 @@ def test_a_rayjob_that_is_deleted_while_its_job_is_submitted_ends_the_step() -> 
     assert "default was deleted." not in ran.log
 
 
-def test_a_dashboard_that_takes_no_job_is_named_by_its_pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dagster_ray.kuberay._pipes.run._LEAST_CALL_SECONDS", 1.0)
+def test_a_dashboard_that_takes_no_job_is_named_by_its_pod() -> None:
     with world_whose_first_head_takes_no_job() as (world, _):
-        ran = run_job(world.client(access="port_forward", timeout=6.0, termination_timeout=1.0), JOB)
+        ran = run_job(
+            world.client(access="port_forward", timeout=20.0, server_timeout=3.0, termination_timeout=1.0), JOB
+        )
         pod = world.heads[0]
     assert not ran.success
     assert "[dagster-ray: job-server-unavailable]" in ran.log
