@@ -24,6 +24,8 @@ class Driver:
     is_connected: bool = False
     jobs: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """The driver's job on each head that it connected to."""
+    worker: object = None
+    """What Ray Client has of the connection, another one for each."""
 
     def init(self, address: str, **_options: object) -> SimpleNamespace:
         """Connect if the way to the head carries bytes, as `ray.init` does."""
@@ -36,7 +38,7 @@ class Driver:
         if not said:
             raise ConnectionError("ray client connection timeout")
         self._register()
-        self.is_connected = True
+        self.is_connected, self.worker = True, SimpleNamespace(_conn_str=f"{host}:{port}")
         return SimpleNamespace(dashboard_url=None)
 
     def _register(self) -> None:
@@ -66,11 +68,14 @@ class Driver:
 def driver_without_ray(simulator: Simulator, patch: pytest.MonkeyPatch) -> Generator[Driver]:
     """Replace what dagster-ray calls of Ray to connect and disconnect."""
     import ray
+    from ray.util.client import ray as client
 
     driver = Driver(simulator)
     patch.setattr(ray, "init", driver.init)
     patch.setattr(ray, "shutdown", driver.shutdown)
     patch.setattr(ray, "is_initialized", lambda: driver.is_connected)
+    patch.setattr(client, "is_connected", lambda: driver.is_connected)
+    patch.setattr(client, "get_context", lambda: SimpleNamespace(client_worker=driver.worker))
     patch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: JOB_ID))
     patch.setenv("RAY_USE_TLS", "1")  # a fake head cannot answer the sign of life that is asked for without TLS
     patch.setenv("RAY_AUTH_MODE", "disabled")
