@@ -60,6 +60,29 @@ FROZEN = Fault(
 )
 RESTARTED = Fault("An operator that is restarted", "KubeRay's operator is away for two minutes.")
 HEAD = Fault("The head is killed", "The head's pod is deleted, evicted, or dies with its node.")
+REQUEUED = Fault(
+    "A queue takes the cluster back",
+    "A queue admits a cluster, suspends it again because somebody else has priority, and admits it later. KubeRay "
+    "deletes the RayCluster of a suspended `RayJob` and then makes another one under another name.",
+)
+SIDECAR = Fault(
+    "A sidecar that crashes",
+    "A container beside Ray in the head's pod, such as a log shipper, crashes again and again. The pod is never ready, "
+    "and neither is the cluster for the operator, although Ray serves.",
+)
+CRASHES = Fault(
+    "A head that crashes while it starts",
+    "Ray's container ends, and the kubelet restarts it: at once the first time, then after 10, 20, 40 s and so on.",
+)
+REGISTRY = Fault(
+    "An image that cannot be pulled",
+    "The registry does not have it, does not allow it, or fails. The kubelet tries again after 10, 20, 40 s and so on.",
+)
+DENIED = Fault(
+    "Pods that are refused",
+    "The API server refuses the operator's head pod: an admission webhook denies it, the operator lacks a right, or a "
+    "quota is smaller than the pod. The operator tries again, after 5 ms and then twice as long each time.",
+)
 DASHBOARD = Fault(
     "The dashboard is away for 60 s",
     "Ray's dashboard, which is the job server of Pipes, refuses connections for a minute.",
@@ -80,8 +103,8 @@ COPY = Fault(
     "those that were in progress. A `KubeRayCluster` of one step is kept because its step renews an annotation.",
 )
 FAULTS = (
-    SIGTERM, SIGKILL, BURST, RESETS, DROPPED, EXPIRED, LOST, REFUSED, FROZEN, RESTARTED, HEAD, DASHBOARD,
-    SERVER, SKEW, DISK, COPY,
+    SIGTERM, SIGKILL, BURST, RESETS, DROPPED, EXPIRED, LOST, REFUSED, FROZEN, RESTARTED, HEAD, REQUEUED, SIDECAR,
+    CRASHES, REGISTRY, DENIED, DASHBOARD, SERVER, SKEW, DISK, COPY,
 )  # fmt: skip
 
 

@@ -248,3 +248,13 @@ def test_a_head_that_cannot_run_is_told_with_the_reason(world: PipesWorld) -> No
     assert not ran.success
     assert "[dagster-ray: cannot-start]" in ran.log
     eventually(lambda: world.rayjobs() == [])
+
+
+def test_a_sidecar_that_crashes_again_and_again_keeps_no_job_from_the_head(world: PipesWorld) -> None:
+    head = head_group(cpus=1, memory="2Gi")
+    head["template"]["spec"]["containers"].append({"name": "fluent-bit", "image": "crashing:1"})
+    cluster: dict[str, Any] = {"headGroupSpec": head, "workerGroupSpecs": []}
+    call: dict[str, Any] = {**JOB, "template": {"spec": {"rayClusterSpec": cluster}}}
+    with world.ending("SUCCEEDED"):
+        ran = run_job(world.client(), call)
+    assert ran.success, ran.log
