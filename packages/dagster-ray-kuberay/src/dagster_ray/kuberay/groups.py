@@ -7,6 +7,7 @@ annotation of the pod template, `dagster/completion`, marks them as completed by
 from collections.abc import Mapping
 from typing import Any
 
+from dagster_ray.core.variables import is_env_var, variable_of
 from dagster_ray.kuberay._spec.completion import with_defaults
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.merge import merged
@@ -20,15 +21,22 @@ GPU_PRODUCT_LABEL = "nvidia.com/gpu.product"
 """The label by which NVIDIA's GPU feature discovery tells the model of a node's GPUs."""
 
 
-def _quantity(amount: float | str) -> str:
+def _quantity(amount: float | str) -> Any:
+    if is_env_var(amount):
+        return plain_json(amount)
     return amount if isinstance(amount, str) else f"{amount:g}" if isinstance(amount, float) else str(amount)
+
+
+def _some(amount: int) -> bool:
+    """Return whether there are any; what a variable says is known to the step only, and meant to be more than none."""
+    return is_env_var(amount) or amount > 0
 
 
 def _resources(cpus: float | str, memory: int | str, gpus: int) -> Json:
     """Return requests equal to limits: the pod gets what Ray counts on and is evicted last."""
     amounts = {"cpu": _quantity(cpus), "memory": _quantity(memory)}
-    if gpus:
-        amounts[GPU_RESOURCE] = str(gpus)
+    if _some(gpus):
+        amounts[GPU_RESOURCE] = _quantity(gpus)
     return {"requests": dict(amounts), "limits": dict(amounts)}
 
 
@@ -41,13 +49,13 @@ def _template(
 ) -> Json:
     """Return a pod template; `pod_spec` is merged over it."""
     spec: Json = {"containers": [container]}
-    if gpus:
+    if _some(gpus):
         spec["tolerations"] = [{"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}]
     if accelerator is not None:
         spec["nodeSelector"] = {GPU_PRODUCT_LABEL: accelerator} if isinstance(accelerator, str) else dict(accelerator)
     given: Json = plain_json(pod_spec)
     refuse_snake_case(given, "template.spec")
-    if gpus and "tolerations" in given:
+    if _some(gpus) and "tolerations" in given:
         given["tolerations"] = [*given["tolerations"], *spec["tolerations"]]
     metadata: Json = {"labels": dict(labels)} if labels else {}
     return with_defaults({"metadata": metadata, "spec": merged(spec, given)})
@@ -61,7 +69,7 @@ def _container(
         container["image"] = image
     if env:
         container["env"] = [
-            {"name": key, "value": value} if isinstance(value, str) else {"name": key, "valueFrom": plain_json(value)}
+            {"name": key, "value" if isinstance(value, str) or variable_of(value) else "valueFrom": plain_json(value)}
             for key, value in env.items()
         ]
     return container
@@ -100,7 +108,7 @@ def head_group(
     """
     container = _container("ray-head", _resources(cpus, memory, gpus), image, env)
     return {
-        "rayStartParams": {} if num_cpus is None else {"num-cpus": str(num_cpus)},
+        "rayStartParams": {} if num_cpus is None else {"num-cpus": _quantity(num_cpus)},
         "template": _template(container, gpus, accelerator, labels, pod_spec),
     }
 
@@ -146,11 +154,14 @@ def worker_group(
     group: Json = {"groupName": name}
     if replicas is not None:
         group["replicas"] = replicas
-    if max_replicas is not None or min_replicas:
+    if max_replicas is not None or _some(min_replicas):
         group["minReplicas"] = min_replicas
     if max_replicas is not None:
         group["maxReplicas"] = max_replicas
-        if not min_replicas <= (min_replicas if replicas is None else replicas) <= max_replicas:
+        if (
+            not any(map(is_env_var, (min_replicas, replicas, max_replicas)))
+            and not min_replicas <= (min_replicas if replicas is None else replicas) <= max_replicas
+        ):
             reason = f"is not between min_replicas, {min_replicas}, and max_replicas, {max_replicas}"
             raise InvalidSpecError(f"workerGroupSpecs[{name}].replicas", reason, "change one of the three")
     container = _container("ray-worker", _resources(cpus, memory, gpus), image, env)

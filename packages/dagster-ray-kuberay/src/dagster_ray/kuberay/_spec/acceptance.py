@@ -15,6 +15,7 @@ from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, 
 from dagster_ray.kuberay._spec.plain_json import Json, references
 from dagster_ray.kuberay._spec.portable import STRATEGY, portable_spec
 from dagster_ray.kuberay._spec.rules import check_raycluster, check_rayjob
+from dagster_ray.kuberay._spec.typed_values import typed
 from dagster_ray.kuberay._spec.unknown_values import unknown_values
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def check_rayjob_config(config: "InteractiveRayJobConfig") -> tuple[str, ...]:
         InvalidSpecError: All would; it names the field.
         SpecFileError: Its file cannot be used.
     """
-    plain = config.plain()
+    plain = typed(config.plain(), "RayJob", {})
     # What comes from the environment is known in the step only.
     rendered = None if any(references(plain)) else render_rayjob(config, _ANY_STEP)
     return _judged("RayJob", plain, rendered)
@@ -50,7 +51,7 @@ def check_raycluster_config(config: "RayClusterConfig") -> tuple[str, ...]:
         InvalidSpecError: All would; it names the field.
         SpecFileError: Its file cannot be used.
     """
-    plain = config.plain()
+    plain = typed(config.plain(), "RayCluster", {})
     rendered = None if any(references(plain)) else render_raycluster(config, _ANY_STEP)
     return _judged("RayCluster", plain, rendered)
 

@@ -66,8 +66,8 @@ def completed_group(group: Mapping[str, Any], wish: RenderInput, *, autoscaling:
     return {
         **group,
         "replicas": group.get("replicas", start),
-        "minReplicas": least,
-        "maxReplicas": most,
+        "minReplicas": group.get("minReplicas", least),
+        "maxReplicas": group.get("maxReplicas", most),
         "rayStartParams": _start_params(group),
         "template": completed_template(mapping(group.get("template")), wish, head=False, completed=True),
     }

@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import yaml
-
 from dagster_ray.kuberay._operator_rules.runtime_env_yaml import UNREADABLE
-from dagster_ray.kuberay._operator_rules.yaml_merges import BoundedLoader
 from dagster_ray.kuberay._spec.errors import SpecFileError
 from dagster_ray.kuberay._spec.plain_json import Json, step
 
@@ -84,10 +81,11 @@ def parse_spec(file: str, text: str) -> FileSpec:
     Raises:
         SpecFileError: It is no YAML, has more than one document, or is no specification of KubeRay.
     """
+    # Loads with the first file: the fields of the CRDs take a while.
+    from dagster_ray.kuberay._spec.yaml_text import documents as documents_of
+
     try:
-        documents: list[object] = [
-            document for document in yaml.load_all(text, Loader=BoundedLoader) if document is not None
-        ]
+        documents: list[object] = [document for document in documents_of(text) if document is not None]
     except UNREADABLE as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark is not None else ""

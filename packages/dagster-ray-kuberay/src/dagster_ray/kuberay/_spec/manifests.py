@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core.variables import variable_of
 from dagster_ray.kuberay._kubernetes.fields import at, mapping
+from dagster_ray.kuberay._operator_rules.crd_fields import CrdKind
 from dagster_ray.kuberay._spec.cluster_defaults import completed_cluster
 from dagster_ray.kuberay._spec.head_ports import check_dashboard_name
-from dagster_ray.kuberay._spec.plain_json import Json, with_values
+from dagster_ray.kuberay._spec.plain_json import Json, references, with_values
 from dagster_ray.kuberay._spec.pod_templates import annotation_values, label_values
 from dagster_ray.kuberay._spec.rendering import RenderInput
 from dagster_ray.kuberay._spec.rules import OLDEST, check_raycluster, check_rayjob
+from dagster_ray.kuberay._spec.typed_values import typed
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay.configs import InteractiveRayJobConfig, RayClusterConfig
@@ -81,6 +83,12 @@ def _ending(spec: Mapping[str, Any]) -> Json:
     return {} if "deletionRules" in strategy or keeps else {"shutdownAfterJobFinishes": True}
 
 
+def _looked_up(config: "InteractiveRayJobConfig | RayClusterConfig", kind: CrdKind, environ: Mapping[str, str]) -> Json:
+    """Return a configuration as plain JSON with the values of variables, each of the type that its field has."""
+    plain = config.plain()
+    return typed(with_values(plain, environ), kind, dict(references(plain)))
+
+
 def render_rayjob(config: "InteractiveRayJobConfig", wish: RenderInput) -> Json:
     """Return the RayJob to send.
 
@@ -93,7 +101,7 @@ def render_rayjob(config: "InteractiveRayJobConfig", wish: RenderInput) -> Json:
         SpecFileError: The file cannot be used.
         MissingVariableError: A value comes from the environment, and the variable is not set in `wish.environ`.
     """
-    plain: Json = with_values(config.plain(), wish.environ)
+    plain = _looked_up(config, "RayJob", wish.environ)
     metadata, spec = _metadata(plain["metadata"], wish), plain["spec"]
     cluster = completed_cluster(
         mapping(spec.get("rayClusterSpec")),
@@ -126,7 +134,7 @@ def render_selecting_rayjob(config: "InteractiveRayJobConfig", cluster: str, wis
         SpecFileError: The file cannot be used.
         MissingVariableError: A value comes from the environment, and the variable is not set in `wish.environ`.
     """
-    plain: Json = with_values(config.plain(), wish.environ)
+    plain = _looked_up(config, "RayJob", wish.environ)
     metadata = _metadata(plain["metadata"], wish)
     kept = {key: plain["spec"][key] for key in _OF_THE_RAYJOB if key in plain["spec"]}
     if wish.pre_running_deadline_seconds is not None:
@@ -148,7 +156,7 @@ def render_raycluster(config: "RayClusterConfig", wish: RenderInput) -> Json:
         SpecFileError: The file cannot be used.
         MissingVariableError: A value comes from the environment, and the variable is not set in `wish.environ`.
     """
-    plain: Json = with_values(config.plain(), wish.environ)
+    plain = _looked_up(config, "RayCluster", wish.environ)
     metadata = _metadata(plain["metadata"], wish)
     cluster = completed_cluster(plain["spec"], wish, {}, queued=QUEUE_LABEL in metadata["labels"])
     check_raycluster(metadata, cluster, OLDEST)
