@@ -1,7 +1,7 @@
 """`PipesRayJobClient`: Pipes for any Ray job server."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
 import dagster as dg
@@ -19,13 +19,13 @@ from dagster_ray.pipes._reader import MessageChannel
 from dagster_ray.pipes._reattach import (
     Attempt,
     CallIdentity,
-    StepContext,
     call_identity,
     choose,
     choose_numbered,
     is_of_step,
     numbered,
 )
+from dagster_ray.pipes._step_context import StepContext
 from dagster_ray.pipes._submission import RayJob, checked_job
 from dagster_ray.pipes._verdicts import rejected_jobs
 from dagster_ray.pipes.errors import InvalidSubmissionError, JobExistsError, JobNotFoundError
@@ -132,7 +132,7 @@ class PipesRayJobClient(RayPipesClient):
             JobServerUnavailableError: The job server was away too long.
         """
         job = checked_job(ray_job)
-        check_context(context, extras)
+        check_context(context, extras, self._injector)
         identity = call_identity(context, job, extras)
         client = self._client.patient(self._settings.patience.server_seconds)
         attempt = find_attempt(client, context, identity, job.get("submission_id"))
@@ -150,12 +150,13 @@ class PipesRayJobClient(RayPipesClient):
             options: What the client's constructor takes, without an address.
         """
 
-        def client_of(context: dg.InitResourceContext) -> PipesRayJobClient:
+        def client_of(context: dg.InitResourceContext) -> Iterator[PipesRayJobClient]:
             cluster: object = getattr(context.resources, resource_key)
             url = require_ray_resource(cluster, where=f"the resource {resource_key}").dashboard_url
             if url is None:
                 raise InvalidSubmissionError("resource_key", f"is {resource_key!r}, whose cluster has no dashboard")
-            return cls(url, **options)
+            with RayJobClient(url) as client:
+                yield cls(client, **options)
 
         return dg.ResourceDefinition(
             resource_fn=client_of,

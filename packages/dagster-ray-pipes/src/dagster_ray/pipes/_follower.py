@@ -136,6 +136,7 @@ class JobFollower:
         try:
             self._end_files()
         finally:  # the step waits for these, whatever the last lines meet
+            self._client.server.end_thread()
             self._over.set()
             self._drained.set()
 

@@ -25,6 +25,7 @@ from dagster_ray.pipes._job_answers import (
 )
 from dagster_ray.pipes._job_server import Answer, Connection, JobServer, checked_address, token_of_environment
 from dagster_ray.pipes._packages import upload_runtime_env
+from dagster_ray.pipes._runtime_env import with_files_read
 from dagster_ray.pipes._submission import (
     NONCE,
     RayJob,
@@ -168,7 +169,7 @@ class RayJobClient:
         """
         checked = checked_job(job)
         submission_id = checked.pop("submission_id", None) or new_submission_id()
-        runtime_env = upload_runtime_env(checked.pop("runtime_env", {}), _Packages(self))
+        runtime_env = upload_runtime_env(with_files_read(checked.pop("runtime_env", {})), _Packages(self))
         nonce = uuid.uuid4().hex
         return Submission(submission_id, nonce, request_of(checked, submission_id, runtime_env, nonce))
 
@@ -226,7 +227,7 @@ class RayJobClient:
         answer = self.server.call("GET", "/api/jobs/", Deadline(self.timeout), field=self._field)
         found = read_list(answer.body) if answer.status == 200 else None
         if found is None:
-            raise JobServerAnswerError(self.address, "GET /api/jobs/", answer.status, excerpt(answer.body))
+            raise JobServerAnswerError(self.address, "GET /api/jobs/", answer.status, self._said(answer))
         return found
 
     def stop(self, submission_id: str, *, timeout: float | None = None) -> bool:
@@ -281,7 +282,7 @@ class RayJobClient:
         path = f"/api/packages/gcs/{_part(name)}"
         answer = self.server.call("GET", path, Deadline(self.timeout), field=self._field)
         if answer.status not in {200, 404}:
-            raise JobServerAnswerError(self.address, f"GET {path}", answer.status, excerpt(answer.body))
+            raise JobServerAnswerError(self.address, f"GET {path}", answer.status, self._said(answer))
         return answer.status == 200
 
     def put_package(self, name: str, file: IO[bytes]) -> None:
@@ -308,12 +309,15 @@ class RayJobClient:
             if answer.status == 200:
                 return
             if answer.status in {401, 403}:
-                raise JobServerRefusedError(self.address, call, answer.status, excerpt(answer.body))
+                raise JobServerRefusedError(self.address, call, answer.status, self._said(answer))
             self.server.after_failure()
             if not is_transient(answer.status) or not deadline.sleep(_PAUSE_SECONDS):
-                raise JobServerAnswerError(self.address, call, answer.status, excerpt(answer.body))
+                raise JobServerAnswerError(self.address, call, answer.status, self._said(answer))
 
     # Parts
+
+    def _said(self, answer: Answer) -> str:
+        return excerpt(answer.body) + self.server.through
 
     def _post(self, body: Mapping[str, Any], deadline: Deadline) -> Answer | None:
         """Return the answer to one POST; None if it was lost."""
@@ -341,7 +345,7 @@ class RayJobClient:
             raise JobNotFoundError(self.address, submission_id)
         found = json_object(answer.body) if answer.status == 200 else None
         if found is None:
-            raise JobServerAnswerError(self.address, f"{method} {path}", answer.status, excerpt(answer.body))
+            raise JobServerAnswerError(self.address, f"{method} {path}", answer.status, self._said(answer))
         return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import dagster as dg
-from dagster import PipesContextInjector, PipesSession, open_pipes_session
+from dagster import PipesContextInjector, PipesEnvContextInjector, PipesSession, open_pipes_session
 from dagster._core.pipes.context import build_external_execution_context_data
 from dagster_pipes import encode_param
 
@@ -25,7 +25,9 @@ from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._job_client import RayJobClient
 from dagster_ray.pipes._job_file import AgentRoute
 from dagster_ray.pipes._reader import MessageChannel, PipesRayJobMessageReader, message_file
-from dagster_ray.pipes._reattach import SUBMITTING, Attempt, CallIdentity, StepContext, delivered_logs
+from dagster_ray.pipes._reattach import SUBMITTING, Attempt, CallIdentity, delivered_logs
+from dagster_ray.pipes._runtime_env import unknown_keys
+from dagster_ray.pipes._step_context import StepContext, run_of
 from dagster_ray.pipes._submission import NONCE
 from dagster_ray.pipes._verdicts import JOB_KEY, OBJECT_KEY, PREFIX, Verdict, report_verdict
 from dagster_ray.pipes.errors import (
@@ -96,11 +98,21 @@ def check_variables(variables: Mapping[str, str]) -> None:
             raise PipesContextTooLargeError(name, len(value), CONTEXT_LIMIT_BYTES)
 
 
-def check_context(context: StepContext, extras: Mapping[str, Any] | None) -> None:
+def check_context(
+    context: StepContext, extras: Mapping[str, Any] | None, injector: PipesContextInjector | None = None
+) -> None:
     """Raise PipesContextTooLargeError if the Pipes context is too large for an environment variable.
 
     To be called before anything is created; the session itself is opened later.
+
+    Args:
+        context: The context of the step.
+        extras: What the job's Pipes context carries.
+        injector: How the context travels. None: in an environment variable. Where it travels in another way, only the
+            variables that the session makes count, when it is open.
     """
+    if injector is not None and not isinstance(injector, PipesEnvContextInjector):
+        return
     data = build_external_execution_context_data(context, extras)
     check_variables({"DAGSTER_PIPES_CONTEXT": encode_param({"data": data})})
 
@@ -185,8 +197,12 @@ class JobRun:
         # Before the POST: the next attempt knows by this line which log messages came from the job.
         self._log.info("%s %s to %s.", SUBMITTING, submission_id, address)
         runtime_env = dict(job.get("runtime_env", {}))
+        if unknown := unknown_keys(runtime_env):
+            names = ", ".join(unknown)
+            self._log.warning("Ray has no runtime_env key %s; only a plug-in of the cluster can use it.", names)
         runtime_env["env_vars"] = {**runtime_env.get("env_vars", {}), **variables}
-        known = {key: value for key, value in self._context.run.dagster_execution_info.items() if value}
+        run = run_of(self._context)
+        known = {} if run is None else {key: text for key, text in run.dagster_execution_info.items() if text}
         own = {**self._identity.metadata, FILE_KEY: reader.file}  # a later attempt relies on these
         metadata = {**known, "dagster/step-key": self._identity.step_key, **job.get("metadata", {}), **own}
         fields = {**job, "submission_id": submission_id, "runtime_env": runtime_env, "metadata": metadata}

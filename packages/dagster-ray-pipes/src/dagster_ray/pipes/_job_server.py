@@ -1,5 +1,7 @@
 """Requests to a Ray job server: one session a thread, deadlines, retries of what passes, typed errors."""
 
+import contextlib
+import ipaddress
 import os
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -108,6 +110,31 @@ def token_of_environment(environ: Mapping[str, str]) -> str | None:
         return None
 
 
+def environ_proxies(url: str) -> dict[str, str]:
+    """Return the proxies of the environment for a URL; none for this machine, which no proxy can mean."""
+    from requests.utils import get_environ_proxies
+
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return {}
+    with contextlib.suppress(ValueError):  # it is a name
+        if ipaddress.ip_address(host).is_loopback:
+            return {}
+    return get_environ_proxies(url)
+
+
+def proxy_in_words(url: str) -> str:
+    """Return how an error tells which proxy of the environment a URL is asked through; empty if there is none."""
+    from requests.utils import select_proxy
+
+    proxy = select_proxy(url, environ_proxies(url))
+    if not proxy:
+        return ""
+    parts = urlsplit(proxy if "://" in proxy else f"//{proxy}")  # without its user and password
+    host = urlsplit(url).hostname
+    return f"; asked through the proxy {parts.netloc.rpartition('@')[2]}, list {host} in NO_PROXY to ask it directly"
+
+
 class JobServer:
     """Calls a job server. Safe to use from several threads; `close` ends all connections."""
 
@@ -152,6 +179,21 @@ class JobServer:
         if check is not None:
             check()
 
+    @property
+    def through(self) -> str:
+        """How an error tells that requests go through a proxy; empty if they do not."""
+        return proxy_in_words(self.address) if self._connection.use_proxies else ""
+
+    def end_thread(self) -> None:
+        """Close the connections of this thread, which ends."""
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            return
+        self._local.session = None
+        with self._lock, contextlib.suppress(ValueError):  # `close` was faster
+            self._sessions.remove(session)
+        session.close()
+
     def call(
         self,
         method: str,
@@ -191,7 +233,7 @@ class JobServer:
             else:
                 self.answers += not is_transient(answer.status)
                 if answer.status in {401, 403}:
-                    said = excerpt(answer.body)
+                    said = excerpt(answer.body) + self.through
                     raise JobServerRefusedError(self.address, f"{method} {path}", answer.status, said)
                 if once or not is_transient(answer.status):
                     return answer
@@ -201,6 +243,7 @@ class JobServer:
             self.after_failure()
             if once or not deadline.sleep(pause):
                 spent = deadline.spent_seconds()
+                last += self.through
                 raise JobServerUnavailableError(self.address, f"{method} {path}", spent, last, field)
             pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
 
@@ -230,10 +273,8 @@ class JobServer:
             seconds: Longest wait for the beginning of the answer, and for each part of it.
             parts: See `RequestParts`.
         """
-        from requests.utils import get_environ_proxies
-
         read = max(0.1, seconds)
-        proxies = get_environ_proxies(url) if self._connection.use_proxies else {}
+        proxies = environ_proxies(url) if self._connection.use_proxies else {}
         return self._session().request(
             method,
             url,

@@ -12,6 +12,7 @@ from typing import IO, Any, cast
 from typing_extensions import Protocol
 
 from dagster_ray.pipes._package_files import PackageFile, content_hash, package_files
+from dagster_ray.pipes._runtime_env import with_files_read
 from dagster_ray.pipes.errors import InvalidSubmissionError, PackageNotFoundError, PackageTooLargeError
 
 LIMIT_BYTES = 100 * 2**20
@@ -69,7 +70,7 @@ def with_content(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
         PackageNotFoundError: A path is neither a folder nor a package, or cannot be read.
         InvalidSubmissionError: A field is of the wrong kind.
     """
-    return upload_runtime_env(runtime_env, _EveryPackage())
+    return upload_runtime_env(with_files_read(runtime_env), _EveryPackage())
 
 
 class _EveryPackage:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import uuid
 import weakref
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -21,9 +22,8 @@ from dagster_ray.core import image_candidates
 from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._messages import LogLine
 from dagster_ray.pipes._packages import with_content
+from dagster_ray.pipes._step_context import StepContext, run_of, step_key_of
 from dagster_ray.pipes._submission import NONCE
-
-StepContext: TypeAlias = dg.OpExecutionContext | dg.AssetExecutionContext
 
 STEP_KEY, CALL_KEY = "dagster-ray/step", "dagster-ray/call"
 """Metadata of a job: the run and step that submitted it, and the call of the client within the step."""
@@ -141,7 +141,9 @@ def call_identity(
     calls = _calls.setdefault(context, Counter())
     number = calls[digest]
     calls[digest] += 1
-    step_key = context.get_step_execution_context().step.key
+    step_key = step_key_of(context)
+    if step_key is None:  # called directly: it has no run, no log and no later attempt
+        return CallIdentity((uuid.uuid4().hex,), "direct", digest, number)
     return CallIdentity(tuple(_runs(context)), step_key, digest, number)
 
 
@@ -150,7 +152,7 @@ def _runs(context: StepContext) -> Iterator[str]:
 
     A re-execution of all steps wants everything anew (dagster/_core/pipes/reattach.py has the same rule).
     """
-    run: dg.DagsterRun | None = context.run
+    run = run_of(context)
     seen: set[str] = set()
     while run is not None and run.run_id not in seen and len(seen) < _LONGEST_CHAIN:
         seen.add(run.run_id)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Required, TypedDict
 
+from dagster_ray.pipes._runtime_env import check_runtime_env
 from dagster_ray.pipes.errors import InvalidSubmissionError
 
 NONCE = "dagster-ray/nonce"
@@ -92,6 +93,7 @@ def checked_job(job: Mapping[str, Any]) -> dict[str, Any]:
         if key in found and not isinstance(found[key], Mapping):
             raise InvalidSubmissionError(key, f"is a {type(found[key]).__name__}; it must be a mapping")
     _check_metadata(found.get("metadata", {}))
+    check_runtime_env(found.get("runtime_env", {}))
     return found
 
 

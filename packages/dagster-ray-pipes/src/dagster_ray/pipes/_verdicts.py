@@ -11,7 +11,8 @@ from typing import Any, Literal
 import dagster as dg
 from dagster._core.events import EngineEventData
 
-from dagster_ray.pipes._reattach import CallIdentity, StepContext
+from dagster_ray.pipes._reattach import CallIdentity
+from dagster_ray.pipes._step_context import StepContext, run_of
 
 Verdict = Literal["good", "bad"]
 PREFIX = "dagster_ray/"
@@ -101,8 +102,12 @@ def report_verdict(
 
     A log that cannot be written is a warning: the step's own error, or its results, matter more.
     """
+    run = run_of(context)
+    if run is None:
+        context.log.info(message)
+        return
     data = EngineEventData(metadata={**metadata, VERDICT_KEY: dg.MetadataValue.text(verdict)})
     try:
-        context.instance.report_engine_event(message, context.run, data, step_key=step_key)
+        context.instance.report_engine_event(message, run, data, step_key=step_key)
     except Exception:
         context.log.warning("The verdict on a Ray job could not be written, so a retry may follow it.", exc_info=True)

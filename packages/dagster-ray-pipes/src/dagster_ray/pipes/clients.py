@@ -5,7 +5,8 @@ A client makes a place for the job, then lets a `JobRun` submit, follow and judg
 
 from dagster_ray.pipes._client import find_attempt, settings_of
 from dagster_ray.pipes._job_run import JobRun, Place, RunSettings, check_context
-from dagster_ray.pipes._reattach import Attempt, CallIdentity, StepContext, call_identity, numbered
+from dagster_ray.pipes._reattach import Attempt, CallIdentity, call_identity, numbered
+from dagster_ray.pipes._step_context import StepContext
 from dagster_ray.pipes._submission import checked_job
 from dagster_ray.pipes._verdicts import Verdict, rejected_jobs
 

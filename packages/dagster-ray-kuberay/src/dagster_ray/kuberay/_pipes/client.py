@@ -111,7 +111,7 @@ class PipesKubeRayJobClient(RayPipesClient):
         """
         found = read_call(ray_job)
         job = checked_job(found.submission)
-        check_context(context, extras)
+        check_context(context, extras, self._injector)
         config = config_of(self._template, found)
         around = {"template": config.plain(), "cluster": found.cluster}
         identity = call_identity(context, {**job, **around}, extras, self._settings.rayjob.image)
