@@ -7,6 +7,7 @@ from diagnosis_objects import container, event, pod
 
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
+from dagster_ray.kuberay._status.cluster_state import Ended, Starting
 from dagster_ray.kuberay._status.created import created
 from dagster_ray.kuberay._steps.wait_state import WaitState
 
@@ -108,6 +109,19 @@ def test_a_cluster_that_is_watched_knows_more_than_the_rayjobs_copy() -> None:
     state.note(rayjob("Waiting", "first", cluster_status("first", address=None)), 3)
     assert state.head is not None
     assert state.head.pod_ip == "10.0.0.9"
+
+
+def test_another_object_of_the_same_name_is_not_what_is_awaited() -> None:
+    another = rayjob("Waiting", "other", cluster_status("other"))
+    another["metadata"]["uid"] = "another"
+    state = waiting(rayjob("Initializing", "first"))
+
+    state.note(another, 1, deleted=True)
+    assert (state.cluster, isinstance(state.state, Starting)) == ("first", True)
+    state.note(another, 2)
+    assert isinstance(state.state, Ended)
+    assert state.state.is_deleted
+    assert state.cluster == "first"
 
 
 WAITING = rayjob("Waiting", "c", cluster_status("c"))

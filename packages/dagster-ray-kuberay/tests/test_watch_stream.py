@@ -136,3 +136,23 @@ def test_close_does_not_wait_for_a_watch_that_the_server_never_answers(
         assert not thread.is_alive()
         over.set()
         api.close()
+
+
+@pytest.mark.parametrize("page", [NO_WATCH, {}, {"items": []}], ids=["a page", "nothing", "a list without a version"])
+def test_a_list_that_is_none_is_no_proof_that_something_is_gone(page: Any, tmp_path: Path) -> None:
+    """The watch has expired, and something between answers the list: before, the object counted as deleted."""
+    over = threading.Event()
+    known = {"metadata": {"uid": "u", "resourceVersion": "8"}}
+    replies = [
+        stream({"type": "ADDED", "object": known}, EXPIRED),
+        answer(200, page),
+        answer(200, {"metadata": {"resourceVersion": "9"}, "items": [known]}),
+        stream({"type": "MODIFIED", "object": {"metadata": {"uid": "u", "resourceVersion": "10"}}}, then=over),
+    ]
+    with ScriptedServer(*replies) as server:
+        api = api_of(server, tmp_path)
+        with api.watch(RAYJOBS, "ray", resource_version="1") as watching:
+            found = [watching.next(20), watching.next(20)]
+        over.set()
+        api.close()
+    assert [event and event.type for event in found] == ["ADDED", "MODIFIED"]

@@ -10,6 +10,7 @@ from dagster_ray.kuberay._diagnosis.containers import ray_container_of
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain_head
 from dagster_ray.kuberay._diagnosis.patience import look_is_due, suspect_look_is_due
 from dagster_ray.kuberay._diagnosis.proof import Suspicion, is_proven
+from dagster_ray.kuberay._kubernetes.fields import text
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._status.cluster_state import ClusterState, Ended, Head, Queued, Starting
 from dagster_ray.kuberay._status.created import Created
@@ -59,6 +60,9 @@ class WaitState:
 
     def note(self, manifest: Mapping[str, Any], at_seconds: float, *, deleted: bool = False) -> None:
         """Take in the object as it was at some time."""
+        if text(manifest, "metadata", "uid") not in {"", self._awaited.uid}:
+            self._note_another(deleted=deleted)
+            return
         self.manifest = manifest
         self.state = self._awaited.state_of(manifest, deleted=deleted)
         if self._even_if_complete and isinstance(self.state, Ended) and self.state.status == "Complete":
@@ -72,6 +76,11 @@ class WaitState:
             if self._named_at is None:
                 self._named_at = at_seconds
         self._move(at_seconds)
+
+    def _note_another(self, *, deleted: bool) -> None:
+        """Take in that an object of the same name is another one: what is awaited is gone, whatever the other does."""
+        if not deleted:
+            self.state = Ended("Deleted", "Deleted", "it was deleted by somebody else, and another object has its name")
 
     def note_cluster(self, raycluster: Mapping[str, Any], at_seconds: float) -> None:
         """Take in the RayCluster of a RayJob, unless the RayJob has another one by now."""
