@@ -1,12 +1,17 @@
 """What a step's start-up looks like in Dagster."""
 
+# The event itself needs a run.
+# pyright: reportPrivateUsage=false
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
+import dagster as dg
 import pytest
 
 from dagster_ray.core import RayResource, startup_metadata
+from dagster_ray.core._startup_event import _dashboard_of_event, ends_with_the_step
 
 
 @dataclass
@@ -38,6 +43,9 @@ TOOK = ["dagster_ray/startup_seconds", "dagster_ray/create_seconds", "dagster_ra
         pytest.param(Connected(), None, WHERE, id="nothing was measured"),
         pytest.param(Connected(), {"create": 1.0, "connect": 2.0}, WHERE + TOOK, id="what somebody else has measured"),
         pytest.param(Connected(None), None, [WHERE[0], WHERE[2]], id="no dashboard"),
+        pytest.param(
+            Connected("http://127.0.0.1:8265"), None, [WHERE[0], WHERE[2]], id="a link that ends with the step"
+        ),
     ],
 )
 def test_the_metadata_of_a_start(resource: Connected, seconds: Mapping[str, float] | None, keys: list[str]) -> None:
@@ -45,3 +53,27 @@ def test_the_metadata_of_a_start(resource: Connected, seconds: Mapping[str, floa
     assert list(metadata) == keys
     if "dagster_ray/startup_seconds" in metadata:
         assert metadata["dagster_ray/startup_seconds"].value == sum((seconds or {"": 1.25}).values())
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:8265", True),
+        ("http://localhost:8265/", True),
+        ("http://[::1]:8265", True),
+        ("http://10.0.0.7:8265", False),
+        ("https://ray.example.org", False),
+        ("http://head.ns.svc:8265", False),
+    ],
+)
+def test_which_links_end_with_the_step(url: str, expected: bool) -> None:
+    assert ends_with_the_step(url) is expected
+
+
+def test_the_event_tells_such_an_address_as_text() -> None:
+    resource = cast("RayResource", Connected("http://127.0.0.1:8265"))
+    told = _dashboard_of_event(resource)
+    assert isinstance(told, dg.TextMetadataValue)
+    assert told.value == "http://127.0.0.1:8265 (on the step's machine, while the step runs)"
+    linked = _dashboard_of_event(cast("RayResource", Connected("http://head:8265")))
+    assert isinstance(linked, dg.UrlMetadataValue)
