@@ -186,7 +186,9 @@ def test_the_start_up_is_an_event_of_the_step(journal: str) -> None:
     (event,) = [event for event in events if (event.message or "").startswith("Connected to Probe probe")]
     metadata = event.engine_event_data.metadata
     assert event.step_key == "train"
-    assert metadata["dagster_ray/dashboard"].value == "http://127.0.0.1:8265 (on the step's machine, while the step runs)"
+    assert (
+        metadata["dagster_ray/dashboard"].value == "http://127.0.0.1:8265 (on the step's machine, while the step runs)"
+    )
     assert metadata["dagster_ray/job_id"] == dg.MetadataValue.text("0a000000")
     assert set(metadata) == {
         *(f"dagster_ray/{name}" for name in ("cluster", "dashboard", "job_id")),

@@ -59,7 +59,7 @@ def store() -> Store:
 def test_which_files_go_into_a_package(
     tmp_path: Path, ignored: dict[str, str], excludes: list[str], left: list[str]
 ) -> None:
-    tree(tmp_path, "a.py", "sub/b.py", "sub/b.log", "data/big.bin", "data/keep/x.csv", ".git/config")
+    tree(tmp_path, "a.py", "sub/b.py", "sub/b.log", "data/big.bin", "data/keep/x.csv")
     for name, text in ignored.items():
         (tmp_path / name).write_text(text)
     found = [file.name for file in package_files(tmp_path, excludes)]

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import stat
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,13 @@ LIMIT_BYTES = 100 * 2**20
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _BIGGEST = 10
+# What a local working_dir may be besides a folder (RUNTIME_ENV_PACKAGE_EXTENSIONS of Ray 2.60), and the end of the
+# name under which a cluster keeps it.
+_ARCHIVES = {".zip": ".zip", ".tar.gz": ".tar.gz", ".tgz": ".tar.gz", ".tar.xz": ".tar.xz"}
+_DEFAULT_EXCLUDES = ".git,.venv,venv,__pycache__"  # ray/_private/ray_constants.py, for a working_dir
+_EXCLUDED_FROM_MODULES = (".git", "__pycache__")
 _PIECE_BYTES = 2**20
+_FOLDER_ATTRIBUTES = (stat.S_IFDIR | 0o755) << 16 | 0x10  # 0x10: a folder for MS-DOS, as zipfile writes it
 
 
 class PackageStore(Protocol):
@@ -40,8 +47,8 @@ def upload_runtime_env(
 ) -> dict[str, Any]:
     """Return a runtime_env whose local packages were uploaded and stand there as URIs.
 
-    `working_dir` may be a folder or a zip file, an entry of `py_modules` a folder, a `.py` file or a wheel. What is a
-    URI already stays. The argument is not changed.
+    `working_dir` may be a folder or an archive (.zip, .tar.gz, .tgz, .tar.xz), an entry of `py_modules` a folder,
+    a `.py` file or a wheel. What is a URI already stays. The argument is not changed.
 
     Raises:
         PackageNotFoundError: A path is none of these, or cannot be read.
@@ -95,10 +102,12 @@ class _Upload:
         if path is None:
             return str(value)
         if path.is_dir():
-            return self._folder(path, "")
-        if path.suffix in {".zip", ".jar"} and path.is_file():
-            return self._file(path, path.suffix)
-        raise PackageNotFoundError("runtime_env.working_dir", str(path), "it is no folder and no zip file")
+            return self._folder(path, "", _default_excludes())
+        ending = next((kept for ending, kept in _ARCHIVES.items() if path.name.endswith(ending)), None)
+        if ending is not None and path.is_file():
+            return self._file(path, ending)
+        expected = f"it is neither a folder nor an archive ({', '.join(_ARCHIVES)})"
+        raise PackageNotFoundError("runtime_env.working_dir", str(path), expected)
 
     def module(self, value: Any) -> str:
         """Return the URI of an entry of py_modules."""
@@ -106,7 +115,7 @@ class _Upload:
         if path is None:
             return str(value)
         if path.is_dir():
-            return self._folder(path, f"{path.name}/")
+            return self._folder(path, f"{path.name}/", _EXCLUDED_FROM_MODULES)
         if path.suffix == ".whl" and path.is_file():
             return self._file(path, ".whl", name=path.name)  # pip reads what a wheel is from its name
         if path.suffix == ".py" and path.is_file():
@@ -114,9 +123,10 @@ class _Upload:
             return self._zipped([PackageFile(path, path.name, status.st_size, executable=False)], "")
         raise PackageNotFoundError("runtime_env.py_modules", str(path), "it is no folder, Python file or wheel")
 
-    def _folder(self, path: Path, prefix: str) -> str:
+    def _folder(self, path: Path, prefix: str, excludes: Sequence[str]) -> str:
         ignore = os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "0") == "1"
-        return self._zipped(package_files(path, self._excludes, use_gitignore=not ignore), prefix)
+        files = package_files(path, [*excludes, *self._excludes], use_gitignore=not ignore)
+        return self._zipped(files, prefix)
 
     def _zipped(self, files: Sequence[PackageFile], prefix: str) -> str:
         name = f"_ray_pkg_{content_hash(files, prefix)}.zip"
@@ -131,6 +141,10 @@ class _Upload:
             for file in files:
                 entry = zipfile.ZipInfo(prefix + file.name, _EPOCH)
                 entry.compress_type = zipfile.ZIP_DEFLATED
+                if file.is_folder:
+                    entry.external_attr = _FOLDER_ATTRIBUTES
+                    package.writestr(entry, b"")
+                    continue
                 entry.external_attr = (0o755 if file.executable else 0o644) << 16
                 with file.path.open("rb") as source, package.open(entry, "w", force_zip64=True) as writer:
                     while piece := source.read(_PIECE_BYTES):
@@ -153,6 +167,12 @@ class _Upload:
             if not self._store.has(uri_name):
                 self._store.put(uri_name, file)
         return f"gcs://{uri_name}"
+
+
+def _default_excludes() -> list[str]:
+    """Return what Ray leaves out of each working_dir; its variable changes it."""
+    text = os.environ.get("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", _DEFAULT_EXCLUDES)
+    return [pattern.strip() for pattern in text.split(",") if pattern.strip()]
 
 
 def _path(field: str, value: Any) -> Path | None:
