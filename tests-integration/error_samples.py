@@ -45,7 +45,12 @@ KUBERAY_SAMPLES: dict[str, DagsterRayError] = {
             "KubeRay >= 1.4",
         ),
         errors.SpecFileError("job.yaml", "kind", "'Pod' is neither RayJob nor RayCluster"),
-        errors.KubeconfigError("the kubeconfig (default)", "Invalid kube-config file. No configuration found."),
+        errors.KubeconfigError("the kubeconfig /home/me/.kube/config", "there is no such file"),
+        errors.CredentialsError(
+            "user ci of the kubeconfig /etc/dagster/kubeconfig",
+            "the token file /etc/dagster/token cannot be read (FileNotFoundError)",
+        ),
+        errors.ExecPluginError("aws", "failed with exit code 255", "The SSO session has expired. Run: aws sso login"),
         errors.ServerTimeUnknownError("https://api.example:6443"),
         errors.KubernetesError("create", "rayjobs.ray.io", "ray", "nightly", 413, "Request entity too large"),
         errors.KubernetesAnswerError(

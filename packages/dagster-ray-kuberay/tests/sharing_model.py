@@ -11,16 +11,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from types import SimpleNamespace
 from typing import Any
 
 from typing_extensions import override
 
 from dagster_ray.core import Deadline, Identity
 from dagster_ray.kuberay._kubernetes.answers import error_of
+from dagster_ray.kuberay._kubernetes.api_call import Call
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-from dagster_ray.kuberay._kubernetes.connection import Call, KubernetesConnection
+from dagster_ray.kuberay._kubernetes.connection import KubernetesConnection
 from dagster_ray.kuberay._kubernetes.server_clock import ServerClock
+from dagster_ray.kuberay._kubernetes.settings import Settings
 from dagster_ray.kuberay._labels import GENERATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL
 from dagster_ray.kuberay._sharing.choice import Selection, selection_of
 from dagster_ray.kuberay._sharing.locks import Lock, live_locks
@@ -85,8 +86,7 @@ class VirtualConnection(KubernetesConnection):
     """The API server's answers, without a network."""
 
     def __init__(self, actor: Actor) -> None:
-        configuration = SimpleNamespace(host="http://model")
-        super().__init__(SimpleNamespace(configuration=configuration), "default", in_cluster=True)
+        super().__init__(Settings("the model", "http://model"), in_cluster=True)
         self._actor = actor
         self._clock = ServerClock(actor.monotonic)
 

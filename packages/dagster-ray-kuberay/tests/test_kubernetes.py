@@ -93,7 +93,7 @@ def test_a_call_says_who_calls_and_with_which_credentials(tmp_path: Path) -> Non
         api.close()
     assert (seen.method, seen.path) == ("GET", "/apis/ray.io/v1/namespaces/ray/rayjobs/a")
     assert seen.headers["User-Agent"].startswith("dagster-ray-kuberay/")
-    assert seen.headers["authorization"] == f"Bearer {CANARY}"
+    assert seen.headers["Authorization"] == f"Bearer {CANARY}"
 
 
 def test_an_exec_plug_in_gives_the_credentials(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_an_exec_plug_in_gives_the_credentials(tmp_path: Path) -> None:
         api = KubernetesApi.load(kubeconfig(tmp_path, server.url, exec=run))
         api.get(RAYJOBS, "ray", "a", deadline())
         api.close()
-    assert server.seen[0].headers["authorization"] == "Bearer from-plug-in"
+    assert server.seen[0].headers["Authorization"] == "Bearer from-plug-in"
 
 
 def test_a_context_has_its_own_namespace(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ The three groups: what the Kubernetes API answers, what is wrong with a specific
 from dagster_ray.core.errors import InvalidVariableError, MissingVariableError
 from dagster_ray.kuberay._kubernetes.errors import (
     ConflictError,
+    CredentialsError,
+    ExecPluginError,
     ForbiddenError,
     GoneError,
     InvalidObjectError,
@@ -39,6 +41,8 @@ __all__ = [
     "ClientPortClosedError",
     "ClusterGoneError",
     "ConflictError",
+    "CredentialsError",
+    "ExecPluginError",
     "FieldNotSupportedError",
     "ForbiddenError",
     "GoneError",

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._kubernetes.answers import error_of, is_transient, message_of, parsed
-from dagster_ray.kuberay._kubernetes.connection import CONNECT_SECONDS, Call, KubernetesConnection
-from dagster_ray.kuberay._kubernetes.errors import NotFoundError
+from dagster_ray.kuberay._kubernetes.api_call import Call
+from dagster_ray.kuberay._kubernetes.connection import CONNECT_SECONDS, KubernetesConnection
+from dagster_ray.kuberay._kubernetes.errors import CredentialsError, ExecPluginError, NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
 from dagster_ray.kuberay._kubernetes.foreign_answers import foreign_answer
 from dagster_ray.kuberay._kubernetes.kinds import ACCESS_REVIEWS, PODS, RULES_REVIEWS, Kind
@@ -301,7 +302,10 @@ class KubernetesApi:
         full = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_SECONDS)}
         call = Call("watch", "GET", kind, namespace, query=full)
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=_WATCH_HEADERS_SECONDS)
-        response = self._connection.send(call, timeout, preload=False)
+        try:
+            response = self._connection.send(call, timeout, preload=False)
+        except (CredentialsError, ExecPluginError) as error:
+            raise WatchUnavailableError(error.problem) from None
         if response.status == 200:
             if (sock := socket_of(response)) is not None:
                 sock.settimeout(_SILENCE_SECONDS)

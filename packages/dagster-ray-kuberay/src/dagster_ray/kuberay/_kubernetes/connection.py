@@ -1,37 +1,42 @@
-"""The connection to a Kubernetes cluster. The only module that imports kubernetes, and it does so when a step needs it.
+"""One Kubernetes API server, as one account: credentials as they are now, retries, and the server's clock.
 
-Uses the official client's configuration, credentials and connection pool with paths and JSON of our own, so that
-every version from 30 on behaves the same, and fields which its model classes do not know survive.
+Paths and JSON are our own, so that fields which the model classes of the official client do not know survive.
 """
 
-# The official client has no types.
+# urllib3's responses come untyped from the Kubernetes client; websocket-client is typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportMissingTypeStubs=false
 
 import json
+import logging
 import os
 import random
-import ssl
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._kubernetes.answers import error_of, is_transient, message_of, retry_seconds
+from dagster_ray.kuberay._kubernetes.api_call import Call
+from dagster_ray.kuberay._kubernetes.credentials import Credential, Credentials
 from dagster_ray.kuberay._kubernetes.errors import (
+    CredentialsError,
+    ExecPluginError,
     KubeconfigError,
     KubernetesAnswerError,
     ServerTimeUnknownError,
     UnavailableError,
 )
-from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.foreign_answers import foreign_answer
 from dagster_ray.kuberay._kubernetes.kinds import PODS, Kind
+from dagster_ray.kuberay._kubernetes.kubeconfig_files import is_in_pod, pod_settings, read_settings
+from dagster_ray.kuberay._kubernetes.proxies import proxy_for
 from dagster_ray.kuberay._kubernetes.server_clock import ServerClock
+from dagster_ray.kuberay._kubernetes.settings import Settings
+from dagster_ray.kuberay._kubernetes.transport import ProxyRefusedError, Transport, distrust, proxy_refusal
 
 if TYPE_CHECKING:
     from websocket import WebSocket
@@ -40,58 +45,39 @@ CONNECT_SECONDS = 5.0
 _READ_SECONDS = 10.0
 # A proxy that restarts shows a page once; one that wants a login always does.
 _MOST_PAGES = 3
-_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _USER_AGENT = f"dagster-ray-kuberay/{version('dagster-ray-kuberay')}"
 _PORT_FORWARD_PROTOCOL = "v4.channel.k8s.io"
 _PORT_FORWARD = Kind("", "v1", "pods/portforward", "PodPortForwardOptions")
 
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call, for the request and for errors."""
-
-    verb: str
-    """As a Role names it."""
-    method: str
-    kind: Kind
-    namespace: str | None
-    name: str | None = None
-    subresource: str | None = None
-    query: Mapping[str, str] | None = None
-    body: Mapping[str, Any] | None = None
-    content_type: str = "application/json"
-    whole_path: str | None = None
-    """The path of its URL, where it is no object's."""
-
-    @property
-    def form(self) -> str:
-        """What the body of a success holds: `object`, `json` or `text`."""
-        if self.subresource == "log":
-            return "text"
-        return "object" if self.whole_path is None else "json"
-
-    @property
-    def path(self) -> str:
-        """The path of its URL, with the query."""
-        if self.whole_path is not None:
-            return self.whole_path
-        tail = f"?{urlencode(self.query)}" if self.query else ""
-        return self.kind.path(self.namespace, self.name, self.subresource) + tail
+_log = logging.getLogger("dagster_ray")
+_warned_of: set[str] = set()
 
 
 class KubernetesConnection:
     """One Kubernetes cluster, with one account: credentials, connections, and the server's clock."""
 
-    def __init__(self, client: Any, namespace: str, *, in_cluster: bool, account: tuple[str, ...] = ()) -> None:
-        """Take an ApiClient of the official library, which nobody else uses, and the account and its namespace."""
-        self._client = client
-        self._configuration = client.configuration
+    def __init__(self, settings: Settings, load: Callable[[], Settings] | None = None, *, in_cluster: bool) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            settings: The API server and the account.
+            load: Loads them again, when credentials may have changed.
+            in_cluster: Whether they are those of the pod that this process runs in.
+
+        Raises:
+            KubeconfigError: The proxy is of a kind that is not supported.
+        """
+        self._settings = settings
+        self._proxy = proxy_for(settings.server, settings.proxy_url, os.environ, settings.source)
+        self._credentials = Credentials(settings, load or (lambda: settings))
+        self._lock = threading.Lock()
+        self._transport: tuple[tuple[str, str], Transport] | None = None
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._clock = ServerClock()
-        self.namespace = namespace
+        self.namespace = settings.namespace
         self.in_cluster = in_cluster
-        self.server: str = self._configuration.host.rstrip("/")
-        self.account = (self.server, *account)
+        self.server = settings.server
+        self.account = (settings.server, settings.source, settings.context, settings.user_name, str(hash(settings)))
         """What tells this account from others of this process: what is remembered of it belongs to it alone."""
         self.requests = 0
         """How many HTTP requests were sent."""
@@ -102,33 +88,24 @@ class KubernetesConnection:
     def load(cls, kubeconfig_file: str | None, context: str | None) -> "KubernetesConnection":
         """Return the cluster that the arguments, the pod or the environment name, in this order.
 
-        Reads a kubeconfig as kubectl does (KUBECONFIG, ~/.kube/config) and runs its exec plug-ins. The official
-        library's default configuration is neither read nor changed.
+        Reads a kubeconfig as kubectl does. Nothing is run and nobody is asked yet. The official library's default
+        configuration is neither read nor changed.
 
         Raises:
-            KubeconfigError: There is none, or it cannot be read.
+            KubeconfigError: There is none, or it cannot be used.
         """
-        from kubernetes import client, config
-
-        in_pod = "KUBERNETES_SERVICE_HOST" in os.environ and _NAMESPACE_FILE.exists()
-        in_cluster = in_pod and kubeconfig_file is None and context is None
-        source = "the pod's service account" if in_cluster else f"the kubeconfig {kubeconfig_file or '(default)'}"
-        configuration = client.Configuration()
-        configuration.retries = False
-        try:
-            if in_cluster:
-                config.load_incluster_config(client_configuration=configuration)
-                namespace, account = _NAMESPACE_FILE.read_text(encoding="utf-8").strip(), ()
-            else:
-                config.load_kube_config(
-                    kubeconfig_file, context, client_configuration=configuration, persist_config=False
-                )
-                namespace, account = _place_of(config, kubeconfig_file, context)
-        except Exception as error:  # noqa: BLE001 - the loader raises whatever YAML, base64 and plug-ins raise
-            # Texts of the loader may quote the file, which has credentials.
-            reason = str(error) if isinstance(error, config.ConfigException) else type(error).__name__
-            raise KubeconfigError(source, reason.splitlines()[0][:200] if reason else "unreadable") from None
-        return cls(client.ApiClient(configuration), namespace, in_cluster=in_cluster, account=account)
+        if kubeconfig_file is None and context is None and is_in_pod():
+            return cls(pod_settings(), pod_settings, in_cluster=True)
+        settings = read_settings(kubeconfig_file, context)
+        if settings.insecure and settings.server not in _warned_of:
+            _warned_of.add(settings.server)
+            _log.warning(
+                "The certificate of the API server %s is not checked, because %s sets insecure-skip-tls-verify.",
+                settings.server,
+                settings.source,
+            )
+        # By the name of the context: a later `kubectl config use-context` is not meant for this step.
+        return cls(settings, lambda: read_settings(kubeconfig_file, settings.context), in_cluster=False)
 
     def request(self, call: Call, deadline: Deadline, name: str | None = None) -> bytes:
         """Send a call until it is answered for good; return the body of a success.
@@ -141,61 +118,41 @@ class KubernetesConnection:
         Raises:
             UnavailableError: There was no other answer before the deadline.
             KubernetesAnswerError: Something else answered in the API server's place, three times.
+            CredentialsError, ExecPluginError: There are no credentials.
             KubernetesError: The server refused.
         """
-        import urllib3
-
-        name = call.name or name
-        attempt, pages, retry_after = 0, 0, None
+        name, attempt, pages = call.name or name, 0, 0
         while True:
             attempt += 1
-            seconds = max(0.1, min(_READ_SECONDS, deadline.remaining_seconds()))
-            timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
-            page = None
-            try:
-                response = self.send(call, timeout, preload=True)
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                if isinstance(error, urllib3.exceptions.SSLError):
-                    raise KubeconfigError(self.server, "its TLS certificate is not accepted") from None
-                status, last, retry_after = 0, type(error).__name__, None
-            else:
-                status, page = response.status, _page_of(response, call.form)
-                if page is None and 200 <= status < 300:
-                    return response.data
-                if page is None and not is_transient(status):
-                    raise error_of(call.verb, call.kind, call.namespace, name, status=status, body=response.data)
-                retry_after = response.headers.get("Retry-After")
-                last = page or f"{status} {message_of(response.data)}"
+            found = self._attempt(call, name, deadline, is_first=attempt == 1)
+            if isinstance(found, bytes):
+                return found
             self.unanswered_writes += call.method != "GET"
-            is_foreign = page is not None and not is_transient(status)
-            pages += is_foreign
-            failed = (call.verb, call.kind.resource, call.namespace, name, status, last)
+            pages += found.is_foreign
+            failed = (call.verb, call.kind.resource, call.namespace, name, found.status, found.words)
             if pages >= _MOST_PAGES:
                 raise KubernetesAnswerError(*failed)
-            if not deadline.sleep(retry_seconds(attempt, retry_after, self._rng)):
-                raise KubernetesAnswerError(*failed) if is_foreign else UnavailableError(*failed, attempt)
+            if not deadline.sleep(retry_seconds(attempt, found.retry_after, self._rng)):
+                if found.error is not None:
+                    raise found.error
+                raise KubernetesAnswerError(*failed) if found.is_foreign else UnavailableError(*failed, attempt)
 
-    def send(self, call: Call, timeout: Any, *, preload: bool) -> Any:
-        """Send a call once; return the response of urllib3, whatever its status."""
-        headers = {"Accept": "application/json", "User-Agent": _USER_AGENT, **self._auth_headers()}
-        body = None
-        if call.subresource == "log":
-            headers["Accept"] = "*/*"
-        if call.body is not None:
-            headers["Content-Type"] = call.content_type
-            body = json.dumps(call.body).encode()
-        self.requests += 1
-        response = self._client.rest_client.pool_manager.request(
-            call.method,
-            self.server + call.path,
-            body=body,
-            headers=headers,
-            timeout=timeout,
-            preload_content=preload,
-            retries=False,
-            redirect=False,
-        )
-        self._clock.heard(response.headers.get("Date"))
+    def send(self, call: Call, timeout: Any, *, preload: bool, deadline: Deadline | None = None) -> Any:
+        """Send a call; return the response of urllib3, whatever its status.
+
+        After a 401 the credentials are loaded once more; if they have changed, the call is sent again.
+
+        Raises:
+            CredentialsError, ExecPluginError: There are no credentials.
+        """
+        deadline = deadline or Deadline(_READ_SECONDS)
+        credential = self._credentials.current(deadline)
+        response = self._send(call, timeout, credential, preload=preload)
+        if response.status == 401:
+            renewed = self._credentials.renewed(credential, deadline)
+            if renewed is not None:
+                response.close()
+                response = self._send(call, timeout, renewed, preload=preload)
         return response
 
     def open_stream(self, namespace: str, pod: str, port: int, timeout_seconds: float) -> "WebSocket":
@@ -203,43 +160,19 @@ class KubernetesConnection:
 
         Raises:
             KubernetesError: The API server refused.
+            CredentialsError, ExecPluginError: There are no credentials.
             OSError: It could not be reached, or the pod has no such stream now.
         """
-        from websocket import WebSocket, WebSocketBadStatusException, WebSocketException
-
+        deadline = Deadline(timeout_seconds)
         call = Call("create", "GET", PODS, namespace, pod, "portforward", {"ports": str(port)})
-        base = urlsplit(self.server)
-        url = f"{'wss' if base.scheme == 'https' else 'ws'}://{base.netloc}{base.path}{call.path}"
-        socket = WebSocket(sslopt=self._tls_options(base.scheme), skip_utf8_validation=True)
-        self.requests += 1
-        redirect: tuple[int, str] | None = None
-        try:
-            socket.connect(
-                url,
-                header={**self._auth_headers(), "User-Agent": _USER_AGENT},
-                subprotocols=[_PORT_FORWARD_PROTOCOL],
-                timeout=timeout_seconds,
-                redirect_limit=0,  # the credentials would go along
-                **self._proxy_options(),
-            )
-            redirect = _redirect_of(socket)  # some versions of the library take it for a stream
-        except WebSocketBadStatusException as error:
-            socket.close()
-            body = error.resp_body if isinstance(error.resp_body, bytes) else b""
-            raise _stream_error(namespace, pod, int(error.status_code or 0), body) from None
-        except WebSocketException as error:
-            socket.close()
-            redirect = _redirect_of(socket)
-            if redirect is None:
-                raise OSError(type(error).__name__) from None
-        except BaseException:
-            socket.close()
-            raise
-        if redirect is not None:
-            socket.close()
-            raise KubernetesAnswerError("create", _PORT_FORWARD.resource, namespace, pod, *redirect)
-        socket.settimeout(None)
-        return socket
+        credential = self._credentials.current(deadline)
+        found = self._greet(call, credential, deadline)
+        if isinstance(found, _Refused) and found.status == 401:
+            renewed = self._credentials.renewed(credential, deadline)
+            found = found if renewed is None else self._greet(call, renewed, deadline)
+        if isinstance(found, _Refused):
+            raise self._stream_error(namespace, pod, found)
+        return found
 
     def server_time(self) -> datetime:
         """Return the API server's time now, as its last answer and the seconds since tell it.
@@ -253,31 +186,178 @@ class KubernetesConnection:
         return now
 
     def close(self) -> None:
-        """Close all idle connections."""
-        self._client.rest_client.pool_manager.clear()
+        """Close all idle connections, and end an exec plug-in that still runs."""
+        self._credentials.close()
+        with self._lock:
+            found, self._transport = self._transport, None
+        if found is not None:
+            found[1].close()
 
-    def _auth_headers(self) -> dict[str, str]:
-        """Return the credentials; the official client renews them here when they expire."""
-        settings = self._configuration.auth_settings()
-        return {item["key"]: item["value"] for item in settings.values() if item["in"] == "header" and item["value"]}
+    def _attempt(self, call: Call, name: str | None, deadline: Deadline, *, is_first: bool) -> "bytes | _Unanswered":
+        """Send a call once; return the body of a success, or what came instead of an answer for good."""
+        import urllib3
 
-    def _tls_options(self, scheme: str) -> dict[str, Any]:
-        settings = self._configuration
-        if scheme != "https" or not settings.verify_ssl:
-            options: dict[str, Any] = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
-        else:
-            options = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": settings.ssl_ca_cert}
-            if settings.assert_hostname is not None:
-                options["check_hostname"] = settings.assert_hostname
-        more = {"certfile": settings.cert_file, "keyfile": settings.key_file}
-        more["server_hostname"] = getattr(settings, "tls_server_name", None)
-        return options | {key: value for key, value in more.items() if value}
+        seconds = max(0.1, min(_READ_SECONDS, deadline.remaining_seconds()))
+        timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
+        try:
+            response = self.send(call, timeout, preload=True, deadline=deadline)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            return self._without_answer(error, is_first=is_first)
+        except (CredentialsError, ExecPluginError) as error:
+            if not self._credentials.have_worked:
+                raise
+            return _Unanswered(0, error.problem, error=error)
+        status, page, passes = response.status, _page_of(response, call.form), is_transient(response.status)
+        if page is None and 200 <= status < 300:
+            return response.data
+        if page is None and not passes:
+            raise error_of(call.verb, call.kind, call.namespace, name, status=status, body=response.data)
+        words = page or f"{status} {message_of(response.data)}"
+        return _Unanswered(status, words, response.headers.get("Retry-After"), is_foreign=not passes)
 
-    def _proxy_options(self) -> dict[str, Any]:
-        if not self._configuration.proxy:
-            return {}
-        proxy = urlsplit(self._configuration.proxy)
-        return {"http_proxy_host": proxy.hostname, "http_proxy_port": proxy.port, "proxy_type": proxy.scheme}
+    def _send(self, call: Call, timeout: Any, credential: Credential, *, preload: bool) -> Any:
+        import urllib3
+
+        # At this place in all versions from 1.26 on.
+        headers = urllib3.response.HTTPHeaderDict()  # pyright: ignore[reportPrivateImportUsage]
+        for name, value in self._headers(credential):
+            headers.add(name, value.encode().decode("latin-1"))  # http.client's encoding: the bytes stay UTF-8
+        headers["Accept"] = "*/*" if call.subresource == "log" else "application/json"
+        body = None
+        if call.body is not None:
+            headers["Content-Type"] = call.content_type
+            body = json.dumps(call.body).encode()
+        transport = self._transport_of(credential)
+        self.requests += 1
+        try:
+            response = transport.pool.urlopen(
+                call.method,
+                self.server + call.path,
+                body=body,
+                headers=headers,
+                timeout=timeout,
+                preload_content=preload,
+                retries=False,
+                redirect=False,
+            )
+        except (urllib3.exceptions.HTTPError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - http.client quotes headers that it does not like
+            raise KubeconfigError(self.server, f"a request cannot be sent ({type(error).__name__})") from None
+        self._clock.heard(response.headers.get("Date"))
+        return response
+
+    def _greet(self, call: Call, credential: Credential, deadline: Deadline) -> "WebSocket | _Refused":
+        """Return an open websocket, or what was answered instead."""
+        from websocket import WebSocket, WebSocketBadStatusException, WebSocketException
+
+        base = urlsplit(self.server)
+        url = f"{'wss' if base.scheme == 'https' else 'ws'}://{base.netloc}{base.path}{call.path}"
+        websocket = WebSocket(skip_utf8_validation=True)
+        transport = self._transport_of(credential)
+        self.requests += 1
+        redirect: _Refused | None = None
+        try:
+            opened = transport.open_socket(max(0.1, deadline.remaining_seconds()))
+            websocket.sock = opened  # closed with it, whatever happens
+            websocket.connect(
+                url,
+                socket=opened,
+                header=[f"{name}: {value}" for name, value in self._headers(credential)],
+                subprotocols=[_PORT_FORWARD_PROTOCOL],
+                redirect_limit=0,  # the credentials would go along
+            )
+            redirect = _redirect_of(websocket)  # some versions of the library take it for a stream
+        except ProxyRefusedError as error:
+            websocket.close()
+            return _Refused(error.status, by_proxy=True)
+        except WebSocketBadStatusException as error:
+            websocket.close()
+            return _refusal_of(error)
+        except WebSocketException as error:
+            websocket.close()
+            redirect = _redirect_of(websocket)
+            if redirect is None:
+                raise OSError(type(error).__name__) from None
+        except BaseException:
+            websocket.close()
+            raise
+        if redirect is not None:
+            websocket.close()
+            return redirect
+        websocket.settimeout(None)
+        return websocket
+
+    def _headers(self, credential: Credential) -> list[tuple[str, str]]:
+        """Return who calls; a name may come several times."""
+        authorization = [("Authorization", credential.authorization)] if credential.authorization else []
+        return [("User-Agent", _USER_AGENT), *authorization, *self._settings.user.impersonate]
+
+    def _transport_of(self, credential: Credential) -> Transport:
+        """Return connections with the certificate of some credentials; those with another one are given up."""
+        wanted = (credential.certificate, credential.key)
+        with self._lock:
+            known = self._transport
+            if known is not None and known[0] == wanted:
+                return known[1]
+            made = Transport(self._settings, self._proxy, credential)
+            self._transport = (wanted, made)
+        if known is not None:
+            known[1].close()
+        return made
+
+    def _without_answer(self, error: Exception, *, is_first: bool) -> "_Unanswered":
+        """Return what an error of the connection says.
+
+        Raises:
+            KubeconfigError: The server's certificate is not accepted.
+        """
+        why, status = distrust(error), proxy_refusal(error)
+        if why is not None:
+            if not (is_first and self._settings.ca_file):
+                raise KubeconfigError(self.server, f"its TLS certificate is not accepted: {why}") from None
+            with self._lock:  # the file may hold a new authority by now
+                self._transport = None
+        if status is not None:
+            return _Unanswered(status, self._words_of_proxy(status), is_foreign=not is_transient(status))
+        return _Unanswered(0, type(error).__name__)
+
+    def _words_of_proxy(self, status: int) -> str:
+        return f"{status} from the proxy {self._proxy.address if self._proxy is not None else ''}"
+
+    def _stream_error(self, namespace: str, pod: str, refused: "_Refused") -> Exception:
+        """Return the error for an answer that is no stream."""
+        if is_transient(refused.status):
+            return OSError(f"{refused.status} from {'the proxy' if refused.by_proxy else 'the API server'}")
+        page = foreign_answer(refused.status, refused.body, location=refused.location)
+        if refused.by_proxy:
+            page = self._words_of_proxy(refused.status)
+        if page is not None:
+            return KubernetesAnswerError("create", _PORT_FORWARD.resource, namespace, pod, refused.status, page)
+        return error_of("create", _PORT_FORWARD, namespace, pod, status=refused.status, body=refused.body)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unanswered:
+    """What came instead of an answer for good; the call may be sent again."""
+
+    status: int
+    words: str
+    retry_after: str | None = None
+    is_foreign: bool = False
+    """Whether something else answered in the API server's place."""
+    error: Exception | None = None
+    """What is raised if it stays like this; None for an error about the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """What was answered to a websocket's greeting, instead of a stream."""
+
+    status: int
+    body: bytes = b""
+    location: str | None = None
+    by_proxy: bool = False
 
 
 def _page_of(response: Any, form: str) -> str | None:
@@ -291,28 +371,16 @@ def _page_of(response: Any, form: str) -> str | None:
     )
 
 
-def _stream_error(namespace: str, pod: str, status: int, body: bytes) -> Exception:
-    """Return the error for an answer that is no stream."""
-    if is_transient(status):
-        return OSError(f"{status} from the API server")
-    page = foreign_answer(status, body)
-    if page is not None:
-        return KubernetesAnswerError("create", _PORT_FORWARD.resource, namespace, pod, status, page)
-    return error_of("create", _PORT_FORWARD, namespace, pod, status=status, body=body)
+def _refusal_of(error: Any) -> _Refused:
+    """Return what a WebSocketBadStatusException says."""
+    body = getattr(error, "resp_body", None)  # older versions do not keep it, nor know 307 and 308 as redirects
+    location = (error.resp_headers or {}).get("location")
+    return _Refused(int(error.status_code or 0), body if isinstance(body, bytes) else b"", location)
 
 
-def _redirect_of(socket: "WebSocket") -> tuple[int, str] | None:
-    """Return status and description of the redirect that answered a websocket's greeting; None if nothing did."""
-    answer = socket.handshake_response
+def _redirect_of(websocket: "WebSocket") -> _Refused | None:
+    """Return the redirect that answered a websocket's greeting; None if nothing did."""
+    answer = websocket.handshake_response
     if answer is None or not 300 <= answer.status < 400:
         return None
-    page = foreign_answer(answer.status, b"", location=answer.headers.get("location"))
-    return None if page is None else (answer.status, page)
-
-
-def _place_of(config: Any, kubeconfig_file: str | None, context: str | None) -> tuple[str, tuple[str, ...]]:
-    """Return the namespace of the kubeconfig's context, and what tells its account from others."""
-    contexts, current = config.list_kube_config_contexts(config_file=kubeconfig_file)
-    chosen = current if context is None else next((item for item in contexts if item["name"] == context), current)
-    names = (kubeconfig_file or os.environ.get("KUBECONFIG") or "", at(chosen, "name"), at(chosen, "context", "user"))
-    return str(at(chosen, "context", "namespace") or "default"), tuple(str(name) for name in names)
+    return _Refused(answer.status, location=answer.headers.get("location"))

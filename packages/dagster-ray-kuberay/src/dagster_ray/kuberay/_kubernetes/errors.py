@@ -2,6 +2,8 @@
 
 DagsterRayError
   KubeconfigError          no cluster is configured
+  CredentialsError         the credentials of the kubeconfig cannot be used
+  ExecPluginError          the program that prints them has failed
   ServerTimeUnknownError   the API server's answers do not tell the time
   KubernetesError          a call failed; the subclasses say why
     UnauthorizedError        401: the credentials were not taken
@@ -41,6 +43,58 @@ class KubeconfigError(DagsterRayError):
         return (
             "set `kubeconfig_file` and `kube_context` on the resource, KUBECONFIG in the environment, or run in a pod."
         )
+
+
+class CredentialsError(DagsterRayError):
+    """The credentials that a kubeconfig or a service account names cannot be used."""
+
+    code = "kubernetes-credentials"
+
+    def __init__(self, source: str, reason: str) -> None:
+        """Take whose credentials they are and what is wrong. Never the credentials."""
+        super().__init__(source, reason)
+        self.source, self.reason = source, reason
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"The credentials of {self.source} cannot be used: {self.reason.rstrip('.')}."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return "correct the kubeconfig, or the file that it names."
+
+
+class ExecPluginError(DagsterRayError):
+    """The program that a kubeconfig names for printing credentials has failed."""
+
+    code = "exec-plugin"
+
+    def __init__(self, command: str, reason: str, said: str = "") -> None:
+        """Take the program, what went wrong, and what it said on its error output."""
+        super().__init__(command, reason, said)
+        self.command, self.reason, self.said = command, reason, said
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another run may succeed."""
+        return self.reason.startswith("failed with exit code")
+
+    @property
+    @override
+    def problem(self) -> str:
+        said = f": {self.said.rstrip('.')}" if self.said else ""
+        return f"The exec plug-in `{self.command}` of the kubeconfig {self.reason}{said}."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        if self.reason == "was not found":
+            return "install it where the step runs, or put its folder on the step's PATH."
+        if self.reason.startswith("has not ended"):
+            return "run it with the arguments of the kubeconfig and without a terminal: it must end by itself."
+        return "run it with the arguments of the kubeconfig as the step's user, and correct what it reports."
 
 
 class ServerTimeUnknownError(DagsterRayError):

@@ -28,6 +28,8 @@ def foreign_answer(
     if 300 <= status < 400:
         # The rest of the address may hold secrets of a login.
         return f"{status}, a redirect to {host_of_url(location)}, which is not followed"
+    if status == 407:
+        return "407, a proxy that wants credentials"
     succeeded = 200 <= status < 300
     is_page = content_type.lower().startswith("text/html")
     if not (succeeded and form == "text"):  # a log may begin with anything
