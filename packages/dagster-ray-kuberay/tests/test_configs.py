@@ -167,11 +167,13 @@ def test_a_cluster_and_its_sharing_arrive_in_the_step() -> None:
         pytest.param(
             InteractiveRayJobSpec, {"runtimeEnvYAML": "{}"}, "KubeRay ignores it in InteractiveMode", id="a runtime_env"
         ),
-        pytest.param(InteractiveRayJobSpec, {"submitterPodTemplate": {}}, "no pod submits", id="a submitter"),
+        pytest.param(InteractiveRayJobSpec, {"submitterPodTemplate": {"spec": {}}}, "no pod submits", id="a submitter"),
         pytest.param(
             InteractiveRayJobSpec, {"submissionMode": "HTTPMode"}, "it is always InteractiveMode", id="another mode"
         ),
-        pytest.param(InteractiveRayJobSpec, {"cluster_selector": {}}, "use KubeRayCluster", id="a selector"),
+        pytest.param(
+            InteractiveRayJobSpec, {"cluster_selector": {"ray.io/cluster": "a"}}, "use KubeRayCluster", id="a selector"
+        ),
     ],
 )
 def test_what_cannot_be_meant_is_refused(model: type[Any], given: dict[str, Any], message: str) -> None:

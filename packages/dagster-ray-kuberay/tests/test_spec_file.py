@@ -226,9 +226,9 @@ def test_what_stands_in_a_file_is_checked_when_the_configuration_is_built(
     assert message in str(caught.value)
 
 
-def test_metadata_that_only_a_server_writes_is_refused_with_the_file(tmp_path: Path) -> None:
-    (path := tmp_path / "job.yaml").write_text("kind: RayJob\nmetadata: {uid: x}\nspec: {}")
-    with pytest.raises(ValidationError, match=r"`metadata\.uid` in .*job\.yaml"):
+def test_metadata_that_no_object_has_is_refused_with_the_file(tmp_path: Path) -> None:
+    (path := tmp_path / "job.yaml").write_text("kind: RayJob\nmetadata: {label: {}}\nspec: {}")
+    with pytest.raises(ValidationError, match=r"`metadata\.label` in .*job\.yaml"):
         InteractiveRayJobConfig(spec_file=str(path))
 
 

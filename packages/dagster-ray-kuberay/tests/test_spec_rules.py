@@ -236,8 +236,8 @@ def test_the_operator_refuses_the_same(spec: dict[str, Any]) -> None:
         ),
         (
             SpecFileError("job.yaml", "kind", "'Pod' is neither RayJob nor RayCluster"),
-            "`kind` in job.yaml cannot be used: 'Pod' is neither RayJob nor RayCluster. To fix: give one YAML document "
-            "of at most 1 MiB: a RayJob, a RayCluster, or the spec of one. [dagster-ray: spec-file]",
+            "`kind` in job.yaml cannot be used: 'Pod' is neither RayJob nor RayCluster. To fix: give a YAML file of at "
+            "most 1 MiB with one RayJob or RayCluster, or the spec of one. [dagster-ray: spec-file]",
         ),
         (
             MissingVariableError("TEAM", "metadata.labels.team"),

@@ -9,8 +9,11 @@ from typing_extensions import override
 
 from dagster_ray.core import DagsterContext, Deadline, StepOutcome, log_of
 from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.core.variables import variable_of
 from dagster_ray.kuberay._kuberay_resource import KubeRayResource
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
+from dagster_ray.kuberay._spec.plain_json import Json
+from dagster_ray.kuberay._spec.selection import selected_cluster
 from dagster_ray.kuberay.configs import ClusterSharing, RayClusterConfig
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
@@ -59,6 +62,11 @@ class KubeRayCluster(KubeRayResource):
         if inner is not None and outer is not None and inner != outer:
             reason = "differs from ray_cluster.cluster_sharing"
             raise InvalidSpecError("cluster_sharing", reason, "keep one of the two")
+        if self._sharing is not None and variable_of(self._config.spec_file) is None:
+            spec: Json = self._config.plain()["spec"]
+            if selected_cluster(spec) is not None:
+                reason = "is given, and a clusterSelector names the cluster that is used"
+                raise InvalidSpecError("cluster_sharing", reason, "keep one of the two")
         return self
 
     # What users read
@@ -156,17 +164,24 @@ class KubeRayCluster(KubeRayResource):
     def _create_or_adopt(
         self, context: DagsterContext, api: "KubernetesApi", deadline: Deadline, log: logging.Logger
     ) -> None:
-        from dagster_ray.kuberay._sharing.adoption import adopt
+        from dagster_ray.kuberay._sharing.adoption import adopt, adopt_selected
         from dagster_ray.kuberay._status.errors import NameTakenError
         from dagster_ray.kuberay._steps import cluster_steps as steps
-        from dagster_ray.kuberay._steps.wishes import raycluster_wish
+        from dagster_ray.kuberay._steps.wishes import namespace_of, raycluster_wish
 
+        sharing = self._config.sharing or self._outer_sharing or ClusterSharing()
+        selected = selected_cluster(self._config.plain()["spec"])
+        if selected is not None:
+            namespace = namespace_of(self._config, api)
+            self._share.adopted = True
+            held = adopt_selected(api, (namespace, selected), context, sharing.ttl_seconds, deadline)
+            self._hold(held, api, sharing, log)
+            return
         wish = raycluster_wish(self._config, self._settings, context, api, deadline=deadline, log=log)
         self._check_before(api, wish, wish.render(wish.names[0]), "cluster", deadline=deadline, log=log)
         try:
             steps.create_wanted(self._work, api, wish, deadline, log)
         except NameTakenError:
-            sharing = self._config.sharing or self._outer_sharing or ClusterSharing()
             found = adopt(api, wish, context, sharing.ttl_seconds, deadline)
             if found is None:
                 raise

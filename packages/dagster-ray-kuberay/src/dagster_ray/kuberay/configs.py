@@ -27,6 +27,8 @@ from dagster_ray.kuberay._spec.errors import InvalidSpecError, SpecFileError
 from dagster_ray.kuberay._spec.file import FileSpec, read_spec
 from dagster_ray.kuberay._spec.merge import merged
 from dagster_ray.kuberay._spec.plain_json import Json, plain_json
+from dagster_ray.kuberay._spec.selection import SELECTOR
+from dagster_ray.kuberay._spec.server_fields import without_server_fields
 
 __all__ = [
     "ClusterSharing",
@@ -124,6 +126,8 @@ class RayClusterSpec(KubernetesConfig):
         Raises:
             ValidationError: pydantic's.
         """
+        if found.rayjob.get(SELECTOR):
+            return cls(**{SELECTOR: found.rayjob[SELECTOR]})
         return cls(**found.cluster)
 
 
@@ -220,7 +224,7 @@ def _file_metadata(file: str, metadata: Json, kind: str) -> Json:
     """Return what all steps may have in common; a name is not part of it."""
     from dagster_ray.kuberay._spec.rules import check_metadata
 
-    kept = {key: value for key, value in metadata.items() if key not in ("name", "generateName")}
+    kept = {key: value for key, value in metadata.items() if key not in {"name", "generateName"}}
     try:
         check_metadata(kept, kind, limit=0)
     except InvalidSpecError as error:
@@ -236,7 +240,7 @@ def _plain(
     kind: str,
 ) -> Json:
     """Return metadata and spec as plain JSON, over what the file holds."""
-    written: Json = {"metadata": plain_json(metadata, "metadata"), "spec": spec.plain()}
+    written: Json = {"metadata": without_server_fields(plain_json(metadata, "metadata")), "spec": spec.plain()}
     if file is None:
         return written
     found = read_spec(file)
@@ -244,8 +248,10 @@ def _plain(
         under = of_file(found)
     except ValidationError as error:
         raise _file_error(file, error) from error
-    plain: Json = merged({"metadata": _file_metadata(file, found.metadata, kind), "spec": under.plain()}, written)
-    if found.is_manifest and found.cluster:
+    plain: Json = merged(
+        {"metadata": _file_metadata(file, without_server_fields(found.metadata), kind), "spec": under.plain()}, written
+    )
+    if found.is_manifest and found.cluster and SELECTOR not in plain["spec"]:
         plain["spec"] = _with_whole_cluster(plain["spec"], kind)
     return plain
 
@@ -310,7 +316,13 @@ class RayClusterConfig(StrictConfig):
 
     metadata: dict[str, Any] = Field(default_factory=dict, description=_METADATA)
     spec: RayClusterSpec = Field(default_factory=RayClusterSpec, description="The spec.")
-    spec_file: str | None = Field(default=None, description=f"{_SPEC_FILE} Of a RayJob the cluster is taken.")
+    spec_file: str | None = Field(
+        default=None,
+        description=(
+            f"{_SPEC_FILE} Of a RayJob the cluster is taken; if it has a clusterSelector, the existing cluster that "
+            "it names is used and never deleted."
+        ),
+    )
     cluster_sharing: ClusterSharing | None = Field(
         default=None, description="Whether and with whom the cluster is shared. Unset: each step has its own."
     )

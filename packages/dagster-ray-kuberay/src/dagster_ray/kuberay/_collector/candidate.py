@@ -22,7 +22,7 @@ from dagster_ray.kuberay._labels import (
 )
 from dagster_ray.kuberay._pipes.attempts import CALL_LABEL
 from dagster_ray.kuberay._sharing.locks import AnyLock, locks_of
-from dagster_ray.kuberay._spec.manifests import CLUSTER_KEY
+from dagster_ray.kuberay._spec.selection import CLUSTER_KEY
 
 ORIGIN_LABEL = "ray.io/originated-from-crd"
 """KubeRay's label on a RayCluster: the kind of object that it was made for."""

@@ -17,10 +17,10 @@ from dagster_ray.kuberay._operator_rules.runtime_env_yaml import UNREADABLE
 from dagster_ray.kuberay._operator_rules.yaml_merges import BoundedLoader
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.file import LIMIT_VALUES
-from dagster_ray.kuberay._spec.manifests import CLUSTER_KEY
 from dagster_ray.kuberay._spec.plain_json import Json, plain_json
+from dagster_ray.kuberay._spec.selection import CLUSTER_KEY
 
-_MANIFEST_KEYS = ("apiVersion", "kind", "metadata", "spec", "api_version")
+_MANIFEST_KEYS = ("apiVersion", "kind", "metadata", "spec", "status", "api_version")
 # The fields of a RayJob's spec that say what is submitted, by the parameter of Ray's job API.
 _SUBMISSION = {
     "entrypoint": "entrypoint",
@@ -116,7 +116,8 @@ def _of_manifest(manifest: Mapping[str, Any]) -> tuple[Json, Json, object]:
     if not isinstance(plain, dict):
         raise InvalidSpecError("spec", "is no mapping", "give the spec of a RayJob")
     given = cast("Json", plain)
-    spec = {_SNAKE.get(key, key): value for key, value in given.items() if value is not None}
+    # Kubernetes' own types leave an empty text out: it says nothing.
+    spec = {_SNAKE.get(key, key): value for key, value in given.items() if value not in (None, "")}
     mode = spec.pop("submissionMode", "InteractiveMode")
     if mode not in _MODES:
         raise InvalidSpecError("spec.submissionMode", f"is {mode!r}", f"use one of: {', '.join(_MODES)}, or none")

@@ -1,14 +1,17 @@
 """Use a RayCluster that somebody else has made. It is never changed, except for a lock, and never deleted."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import DagsterContext, Deadline, identity_of, log_of
 from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL
 from dagster_ray.kuberay._sharing.heartbeat import lock_patch
 from dagster_ray.kuberay._sharing.locks import Lock
 from dagster_ray.kuberay._sharing.steps import Held, new_lock_id
+from dagster_ray.kuberay._spec.errors import InvalidSpecError
+from dagster_ray.kuberay._spec.selection import SELECTOR
 from dagster_ray.kuberay._status.created import created
 from dagster_ray.kuberay._steps.creation import Wish
 
@@ -42,3 +45,32 @@ def adopt(
         log.info("%s gets no lock: %s", own.target, error.problem)
         return Held(own, lock, made=False, is_locked=False)
     return Held(own, lock, made=False)
+
+
+def adopt_selected(
+    api: "KubernetesApi", selected: tuple[str, str], context: DagsterContext, ttl_seconds: float, deadline: Deadline
+) -> Held:
+    """Return the cluster that a `clusterSelector` names. It must exist: nothing is created in its place.
+
+    Args:
+        api: The cluster's API.
+        selected: The RayCluster's namespace and name.
+        context: The step.
+        ttl_seconds: How long the lock of the step counts without renewal.
+        deadline: When to give up.
+
+    Raises:
+        InvalidSpecError: It does not exist, or dagster-ray has made it.
+        KubernetesError: It cannot be read.
+    """
+    namespace, name = selected
+    nothing: dict[str, Any] = {}
+    found = adopt(
+        api, Wish(RAYCLUSTERS, namespace, (name,), "", lambda _: nothing, frozenset()), context, ttl_seconds, deadline
+    )
+    if found is None:
+        reason = (
+            f"names the RayCluster {namespace}/{name}, which does not exist, or which dagster-ray made for other steps"
+        )
+        raise InvalidSpecError(f"spec.{SELECTOR}", reason, "create the RayCluster first, or use cluster_sharing")
+    return found

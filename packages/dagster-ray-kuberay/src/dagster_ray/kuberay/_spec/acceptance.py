@@ -15,6 +15,7 @@ from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, 
 from dagster_ray.kuberay._spec.plain_json import Json, references
 from dagster_ray.kuberay._spec.portable import STRATEGY, portable_spec
 from dagster_ray.kuberay._spec.rules import check_raycluster, check_rayjob
+from dagster_ray.kuberay._spec.selection import selected_cluster
 from dagster_ray.kuberay._spec.typed_values import typed
 from dagster_ray.kuberay._spec.unknown_values import unknown_values
 
@@ -51,7 +52,10 @@ def check_raycluster_config(config: "RayClusterConfig") -> tuple[str, ...]:
         InvalidSpecError: All would; it names the field.
         SpecFileError: Its file cannot be used.
     """
-    plain = typed(config.plain(), "RayCluster", {})
+    written = config.plain()
+    if selected_cluster(written["spec"]) is not None:
+        return ()
+    plain = typed(written, "RayCluster", {})
     rendered = None if any(references(plain)) else render_raycluster(config, _ANY_STEP)
     return _judged("RayCluster", plain, rendered)
 

@@ -30,6 +30,11 @@ def _refuse_unknown(model: type[Any], key: str, aliases: Mapping[str, str]) -> N
         raise UnknownFieldError(model.__name__, key, close[0] if close else None, tuple(sorted(aliases)))
 
 
+def _is_empty(value: object) -> bool:
+    """Return whether a value is the one that Kubernetes' own types leave out: it says nothing."""
+    return not isinstance(value, bool) and value in ("", 0, {}, [])
+
+
 def _folded(key: str) -> str:
     return key.replace("_", "").lower()
 
@@ -57,6 +62,8 @@ class KubernetesConfig(VariablesConfig, dg.PermissiveConfig):
         for key, value in given.items():
             alias = aliases.get(key, key)
             if key not in aliases and key not in aliases.values():
+                if _is_empty(value) and any(_folded(key) == _folded(name) for name in cls.refused):
+                    continue
                 _refuse_unknown(cls, key, aliases)
             if alias in cleaned:
                 raise InvalidSpecError(alias, "is given twice, in both spellings", "keep one of the two")

@@ -53,4 +53,4 @@ class SpecFileError(DagsterRayError, ValueError):
     @property
     @override
     def remedy(self) -> str:
-        return "give one YAML document of at most 1 MiB: a RayJob, a RayCluster, or the spec of one."
+        return "give a YAML file of at most 1 MiB with one RayJob or RayCluster, or the spec of one."

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+from dagster_ray.kuberay._kubernetes.fields import mapping, name_of
 from dagster_ray.kuberay._operator_rules.runtime_env_yaml import UNREADABLE
 from dagster_ray.kuberay._spec.errors import SpecFileError
 from dagster_ray.kuberay._spec.plain_json import Json, step
 
 LIMIT_BYTES = 1 << 20
 """Largest file that is read. An API server takes objects of 1.5 MiB at most."""
+_KINDS = ("RayJob", "RayCluster")
 LIMIT_VALUES = 50_000
 """Most values that a file may hold once its aliases are written out."""
 
@@ -58,10 +60,10 @@ def _part(file: str, document: Mapping[str, Any], key: str) -> Json:
     return cast("Json", part)
 
 
-def _recognised(file: str, document: Json) -> FileSpec:
+def _recognized(file: str, document: Json) -> FileSpec:
     """Tell a RayJob, a RayCluster and the spec of one apart."""
     kind = document.get("kind")
-    if kind not in (None, "RayJob", "RayCluster"):
+    if kind not in (None, *_KINDS):
         raise SpecFileError(file, "kind", f"{kind!r} is neither RayJob nor RayCluster")
     whole = kind is not None or "spec" in document
     metadata, spec = (_part(file, document, "metadata"), _part(file, document, "spec")) if whole else ({}, document)
@@ -79,7 +81,7 @@ def parse_spec(file: str, text: str) -> FileSpec:
     """Return what the text of a file says. Pure.
 
     Raises:
-        SpecFileError: It is no YAML, has more than one document, or is no specification of KubeRay.
+        SpecFileError: It is not YAML, has more than one RayJob or RayCluster, or is not a specification of KubeRay.
     """
     # Loads with the first file: the fields of the CRDs take a while.
     from dagster_ray.kuberay._spec.yaml_text import documents as documents_of
@@ -91,17 +93,27 @@ def parse_spec(file: str, text: str) -> FileSpec:
         where = f"line {mark.line + 1}" if mark is not None else ""
         what = getattr(error, "problem", None) or "it is no YAML"
         raise SpecFileError(file, where, str(what)) from error
-    if len(documents) != 1 or not isinstance(documents[0], dict):
+    return _recognized(file, _copied(_chosen(file, documents), file, "", [0]))
+
+
+def _chosen(file: str, documents: list[object]) -> object:
+    """Return the document that is one of KubeRay; what others describe is not made by dagster-ray."""
+    maps = [mapping(cast("object", document)) for document in documents if isinstance(document, dict)]
+    rays = [document for document in maps if document.get("kind") in _KINDS]
+    if len(rays) > 1:
+        named = ", ".join(f"{document['kind']} {name_of(document)}".rstrip() for document in rays)
+        raise SpecFileError(file, "", f"it has {len(rays)} documents that could be meant: {named}")
+    if not rays and not (len(documents) == 1 and maps):
         raise SpecFileError(file, "", f"one mapping is wanted, and it has {len(documents)} documents")
-    return _recognised(file, _copied(cast("object", documents[0]), file, "", [0]))
+    return rays[0] if rays else maps[0]
 
 
 def read_spec(file: str) -> FileSpec:
     """Read the specification that a file holds.
 
     Args:
-        file: Path of a YAML file with one document: a RayJob, a RayCluster, the spec of a RayJob or that of a
-            RayCluster. `status`, `apiVersion` and `kind` are not used further.
+        file: Path of a YAML file with a RayJob, a RayCluster, the spec of a RayJob or that of a RayCluster. Documents
+            of other kinds beside a RayJob or RayCluster are not used, nor is `status`.
 
     Raises:
         SpecFileError: The file cannot be read, is larger than 1 MiB, or holds something else.

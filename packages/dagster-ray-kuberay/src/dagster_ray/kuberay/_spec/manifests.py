@@ -15,13 +15,13 @@ from dagster_ray.kuberay._spec.plain_json import Json, references, with_values
 from dagster_ray.kuberay._spec.pod_templates import annotation_values, label_values
 from dagster_ray.kuberay._spec.rendering import RenderInput
 from dagster_ray.kuberay._spec.rules import OLDEST, check_raycluster, check_rayjob
+from dagster_ray.kuberay._spec.selection import CLUSTER_KEY
 from dagster_ray.kuberay._spec.typed_values import typed
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay.configs import InteractiveRayJobConfig, RayClusterConfig
 
 __all__ = [
-    "CLUSTER_KEY",
     "DEFAULT_TTL_SECONDS",
     "RenderInput",
     "metadata_text",
@@ -34,8 +34,6 @@ API_VERSION = "ray.io/v1"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 DEFAULT_TTL_SECONDS = 60
-CLUSTER_KEY = "ray.io/cluster"
-"""The one key that KubeRay reads of a clusterSelector; its value is a RayCluster's name (rayjob_controller.go)."""
 _OF_THE_RAYJOB = ("activeDeadlineSeconds", "managedBy", "preRunningDeadlineSeconds")
 
 

@@ -20,6 +20,7 @@ from dagster_ray.core.variables import is_env_var, resolved
 from dagster_ray.kuberay._cluster import KubeRayCluster
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 from dagster_ray.kuberay._spec.image import choose_image
+from dagster_ray.kuberay._spec.selection import selected_cluster
 from dagster_ray.kuberay._steps.wishes import operator_deadline
 from dagster_ray.kuberay.command._marked_yaml import MARK, marked_yaml
 from dagster_ray.kuberay.command._rendered import NAME, RUN_ID, STEP_KEY, Asked, References, plain_text
@@ -48,6 +49,10 @@ def render(module_or_file: str, resource_key: str, namespace: str, resolve_env: 
 def _printed(place: Place, module_or_file: str, resource_key: str, resolve_env: bool) -> int:
     resource = _resource(_loaded(module_or_file), module_or_file, resource_key)
     asked, config, sharing = _asked(resource, resource_key, place.namespace or "default", resolve_env=resolve_env)
+    selected = selected_cluster(config.plain()["spec"])
+    if selected is not None:
+        note(f"{resource_key} uses the RayCluster {selected}, which exists already; nothing is sent but a lock.")
+        return FINE
     if isinstance(config, InteractiveRayJobConfig):
         manifest = asked.rayjob(config)
     else:
