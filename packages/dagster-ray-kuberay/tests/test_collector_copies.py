@@ -235,6 +235,32 @@ def test_what_production_uses_outlives_every_tick_of_its_copy(tmp_path: Path) ->
         assert "shows life" in copies.staging.report.text()
 
 
+def test_the_three_cases_of_a_restored_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with restored(tmp_path, "under-way", "over") as copies:
+        production, staging = copies.production, copies.staging
+        begin(production.instance, "after-the-dump")
+        for run_id in ("under-way", "after-the-dump"):
+            use(production, run_id)
+        for run in staging.instance.get_runs():
+            staging.instance.report_run_failed(run, "Run monitoring: its worker is gone.")
+        pass_seconds(copies, 700)
+        use(production, "over")  # a later step of a run that has ended in the copy only
+        for run_id in ("under-way", "after-the-dump"):
+            renew(production, run_id)
+        everything = copies.left()
+        staging.collect()
+        assert copies.left() == everything, "a run under way at the dump, a run after it, and life after a run's end"
+
+        run = begin(production.instance, "never-told")
+        use(production, "never-told", "production")
+        production.instance.report_run_canceled(run)
+        pass_seconds(copies, 200)
+        renew(production, "never-told")
+        monkeypatch.setenv("DAGSTER_RAY_INSTANCE_ID", "production")
+        production.collect()
+        assert copies.left() == everything, "the step of a canceled run was never told, and its objects go"
+
+
 def test_what_production_has_left_goes_all_the_same(tmp_path: Path) -> None:
     with restored(tmp_path, "before") as copies:
         use(copies.production, "before")

@@ -304,7 +304,9 @@ def test_a_step_with_a_cluster_of_its_own_shows_that_it_lives(
 
 def test_a_short_step_with_a_cluster_of_its_own_makes_no_request_for_its_sign(simulator: Simulator) -> None:
     assert run(simulator).success
-    assert [request.method for request in simulator.requests if request.method == "PATCH"] == []
+    asked = [request for request in simulator.requests if not request.path.partition("?")[0].endswith("/portforward")]
+    assert [request.method for request in asked if "/rayclusters" in request.path] == ["POST", "GET", "DELETE"]
+    assert len(asked) == 4, "and the question for rights"
 
 
 # Configuration
