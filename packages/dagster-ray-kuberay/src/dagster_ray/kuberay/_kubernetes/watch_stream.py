@@ -161,9 +161,8 @@ class WatchStream:
                     label_selector=chosen.label_selector,
                     field_selector=chosen.field_selector,
                 )
-                if (
-                    not found.resource_version
-                ):  # a page: it says nothing of the objects, least of all that they are gone
+                # A page says nothing of the objects, least of all that they are gone.
+                if not found.resource_version:
                     raise WatchUnavailableError("200, and no list")
                 self._put(self._state.listed(found.items, found.resource_version))
             query = {**chosen.query(), "resourceVersion": self._state.version or ""}
