@@ -138,14 +138,15 @@ def test_close_does_not_wait_for_a_watch_that_the_server_never_answers(
         api.close()
 
 
+@pytest.mark.parametrize("times", [1, 4], ids=["once", "four times"])
 @pytest.mark.parametrize("page", [NO_WATCH, {}, {"items": []}], ids=["a page", "nothing", "a list without a version"])
-def test_a_list_that_is_none_is_no_proof_that_something_is_gone(page: Any, tmp_path: Path) -> None:
-    """The watch has expired, and something between answers the list: before, the object counted as deleted."""
+def test_a_list_that_is_none_is_no_proof_that_something_is_gone(page: Any, times: int, tmp_path: Path) -> None:
+    """The watch has expired, and something else answers the list. The object counted as deleted before."""
     over = threading.Event()
     known = {"metadata": {"uid": "u", "resourceVersion": "8"}}
     replies = [
         stream({"type": "ADDED", "object": known}, EXPIRED),
-        answer(200, page),
+        *[answer(200, page)] * times,
         answer(200, {"metadata": {"resourceVersion": "9"}, "items": [known]}),
         stream({"type": "MODIFIED", "object": {"metadata": {"uid": "u", "resourceVersion": "10"}}}, then=over),
     ]

@@ -19,6 +19,7 @@ from dagster_ray.kuberay._kubernetes.answers import is_transient
 from dagster_ray.kuberay._kubernetes.errors import (
     GoneError,
     KindNotInstalledError,
+    KubernetesAnswerError,
     KubernetesError,
     UnavailableError,
 )
@@ -127,7 +128,7 @@ class WatchStream:
                 self._state.ended(lost=True)
             except UnavailableError as error:
                 self._note_absence(error.status, error.message)
-            except KindNotInstalledError as error:  # a page of whatever stands before the server; its own text as well
+            except (KindNotInstalledError, KubernetesAnswerError) as error:  # of whatever stands before the server
                 self._note_absence(error.status, error.message)
             except DagsterRayError as error:
                 self._queue.put(error)
