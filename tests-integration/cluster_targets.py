@@ -7,6 +7,7 @@
 import contextlib
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, cast
 
 import pytest
 from kubernetes import client, config
+from urllib3.exceptions import InsecureRequestWarning
 
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay import KubeRayInteractiveJob
@@ -98,8 +100,13 @@ class ClusterTarget:
                 if error.status != 404:
                     raise
 
-    def _client(self) -> client.ApiClient:
-        return config.new_client_from_config(self.kubeconfig, self.context)
+    @contextlib.contextmanager
+    def _client(self) -> Generator[client.ApiClient]:
+        # A kubeconfig with insecure-skip-tls-verify: the official client warns of each connection.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InsecureRequestWarning)
+            with config.new_client_from_config(self.kubeconfig, self.context) as api:
+                yield api
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
-"""Cells of the fault matrix: answers that are lost."""
+"""Cells of the fault matrix: answers that are lost, that are not the API server's, and credentials that it refuses."""
 
 from fault_evidence import (
+    ASKS_NOTHING,
     JOB_TESTS,
     KUBERAY_TESTS,
     LOST_ANSWER,
@@ -17,8 +18,11 @@ from fault_terms import (
     KUBE_PIPES,
     LOST,
     NOTICES_NOTHING,
+    PHASES,
     PIPES,
+    REDIRECT,
     REFUSED,
+    ROTATED,
     RUN,
     SENSOR,
     SHARED,
@@ -33,6 +37,9 @@ _REFUSED_TESTS = f"{KUBERAY_TESTS}/test_lost_answer.py"
 _REFUSED_STEP = (
     f"{_REFUSED_TESTS}::test_a_step_whose_creation_is_refused_after_a_lost_answer_deletes_what_the_lost_one_made"
 )
+
+_FOREIGN_TESTS = f"{KUBERAY_TESTS}/test_foreign_answers.py"
+_CREDENTIAL_TESTS = f"{KUBERAY_TESTS}/test_credentials.py"
 
 ANSWER_CELLS: tuple[Cell, ...] = (
     Cell(
@@ -106,4 +113,69 @@ ANSWER_CELLS: tuple[Cell, ...] = (
         UNCHANGED,
         reason="Nothing is created in these phases: a change or a deletion that was carried out leaves nothing behind.",
     ),
+    Cell(
+        REDIRECT,
+        {JOB: (CREATE, CONNECT, CLEANUP), SHARED: PHASES[SHARED], SENSOR: (TICK,), KUBE_PIPES: PHASES[KUBE_PIPES]},
+        "A call that meets it once or twice goes on. After three times: "
+        "[kubernetes-answer](errors/kubernetes-answer.md), which names the host of the redirect or shows the first "
+        "words of the page. No credentials follow a redirect. The cleanup sensor keeps everything.",
+        "What the step could not delete is collected as after SIGKILL.",
+        (
+            *with_ids(f"{_FOREIGN_TESTS}::test_the_credentials_do_not_follow_a_redirect", "302"),
+            f"{_FOREIGN_TESTS}::test_a_page_that_passes_fails_nothing",
+            *with_ids(f"{_FOREIGN_TESTS}::test_the_command_does_not_take_a_login_page_for_an_empty_cluster", "verb0"),
+        ),
+    ),
+    Cell(
+        REDIRECT,
+        {JOB: (WAIT,)},
+        "The watch goes on asking, with pauses, until `timeout`.",
+        UNCHANGED,
+        (f"{KUBERAY_TESTS}/test_watch_stream.py::test_a_page_that_is_no_watch_is_told",),
+    ),
+    Cell(
+        REDIRECT,
+        {JOB: (RUN,)},
+        "Nothing: a step that runs asks the API server for nothing.",
+        UNCHANGED,
+        (ASKS_NOTHING,),
+    ),
+    Cell(
+        REDIRECT,
+        {PIPES: PHASES[PIPES]},
+        "A page in the job server's place is [job-server-answer](errors/job-server-answer.md).",
+        UNCHANGED,
+        reason="The client asks no API server.",
+    ),
+    Cell(
+        ROTATED,
+        {
+            JOB: (CREATE, WAIT, CONNECT, CLEANUP),
+            SHARED: PHASES[SHARED],
+            SENSOR: (TICK,),
+            KUBE_PIPES: PHASES[KUBE_PIPES],
+        },
+        f"{NOTICES_NOTHING} After a 401 the credentials are loaded again, and the call is repeated. If they have not "
+        "changed: [kubernetes-unauthorized](errors/kubernetes-unauthorized.md).",
+        UNCHANGED,
+        (
+            *with_ids(
+                f"{_CREDENTIAL_TESTS}::test_new_credentials_are_taken_when_the_old_ones_end",
+                "token_file-call",
+                "token_file-stream",
+                "plug_in_without_expiry-call",
+                "kubeconfig_itself-call",
+            ),
+            f"{_CREDENTIAL_TESTS}::test_the_pod_takes_the_new_token_of_its_account",
+            f"{_CREDENTIAL_TESTS}::test_a_certificate_of_a_plug_in_is_replaced",
+        ),
+    ),
+    Cell(
+        ROTATED,
+        {JOB: (RUN,)},
+        "Nothing: a step that runs asks the API server for nothing.",
+        UNCHANGED,
+        (ASKS_NOTHING,),
+    ),
+    Cell(ROTATED, {PIPES: PHASES[PIPES]}, NOTICES_NOTHING, UNCHANGED, reason="The client asks no API server."),
 )

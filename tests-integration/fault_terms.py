@@ -102,9 +102,19 @@ COPY = Fault(
     "Both have one storage id; runs that began after the dump are unknown to the copy, and its run monitoring fails "
     "those that were in progress. A `KubeRayCluster` of one step is kept because its step renews an annotation.",
 )
+REDIRECT = Fault(
+    "A redirect or a login page",
+    "Something else answers in the API server's place, such as a proxy that wants a login.",
+)
+ROTATED = Fault(
+    "Credentials that change",
+    "A token file is replaced, an exec plug-in gives new credentials, or the kubeconfig has new ones; the old ones are "
+    "refused.",
+)
+
 FAULTS = (
     SIGTERM, SIGKILL, BURST, RESETS, DROPPED, EXPIRED, LOST, REFUSED, FROZEN, RESTARTED, HEAD, REQUEUED, SIDECAR,
-    CRASHES, REGISTRY, DENIED, DASHBOARD, SERVER, SKEW, DISK, COPY,
+    CRASHES, REGISTRY, DENIED, DASHBOARD, SERVER, REDIRECT, ROTATED, SKEW, DISK, COPY,
 )  # fmt: skip
 
 

@@ -10,12 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 from kubeconfig_world import PROBE, Certificates, Seen, World, config, exec_user, plug_in
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay import KubeRayInteractiveJob
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.credentials import expires_soon
 from dagster_ray.kuberay._kubernetes.errors import CredentialsError, ExecPluginError, KubernetesError, UnauthorizedError
@@ -227,6 +229,15 @@ def test_a_plug_in_that_hangs_is_told_at_the_deadline_and_ended_with_the_step(wo
     child = int((tmp_path / "child").read_text())
     shown = subprocess.run(["ps", "-o", "stat=", "-p", str(child)], capture_output=True, text=True, check=False)
     assert shown.stdout.strip()[:1] in {"", "Z"}
+
+
+def test_a_step_whose_plug_in_hangs_ends_at_its_timeout(world: World, tmp_path: Path) -> None:
+    path = written(tmp_path, world, exec_user(counting_plug_in(tmp_path, "sleep 600")))
+    resource = KubeRayInteractiveJob(timeout=2, kubeconfig_file=path, image="rayproject/ray:2.60.0-py311")
+    with pytest.raises(ExecPluginError, match="has not ended after 2 s"):
+        resource.create(dg.build_init_resource_context())
+    resource.release(dg.build_init_resource_context())
+    assert runs(tmp_path) == 1
 
 
 def test_a_plug_in_that_leaves_a_helper_behind_has_ended(world: World, tmp_path: Path) -> None:

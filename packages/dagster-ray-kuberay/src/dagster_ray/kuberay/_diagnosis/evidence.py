@@ -87,23 +87,28 @@ class Evidence:
         self._api, self._awaited, self._log = api, awaited, log
         self._refused: set[str] = set()
 
-    def look(self, question: Question) -> Diagnosis | None:
-        """Return why the cluster is not there; None if nothing that is known keeps it away."""
-        deadline = Deadline(_LOOK_SECONDS)
+    def look(self, question: Question, budget_seconds: float = _LOOK_SECONDS) -> Diagnosis | None:
+        """Return why the cluster is not there; None if nothing that is known keeps it away.
+
+        Args:
+            question: What is known already.
+            budget_seconds: The longest that all reads may take together, up to 5 s.
+        """
+        deadline = Deadline(min(_LOOK_SECONDS, budget_seconds))
         facts = self._gathered(question, deadline)
         found = facts.explained()
         if found is not None and found.code.startswith(_NEEDS_NODES):
             facts.nodes = self._list(NODES, None, deadline)
             found = facts.explained()
         if found is not None and found.fatal:
-            facts.logs = self._head_log(facts.pods)
+            facts.logs = self._head_log(facts.pods, deadline)
             found = facts.explained()
         return found
 
-    def head_log(self, question: Question) -> str:
+    def head_log(self, question: Question, budget_seconds: float = _LOOK_SECONDS) -> str:
         """Return the last lines of the head's log, of the container before if it was restarted."""
-        deadline = Deadline(_LOOK_SECONDS)
-        return "\n".join(self._head_log(self._pods(question.cluster, deadline)).values())
+        deadline = Deadline(min(_LOOK_SECONDS, budget_seconds))
+        return "\n".join(self._head_log(self._pods(question.cluster, deadline), deadline).values())
 
     # Reading
 
@@ -141,7 +146,7 @@ class Evidence:
             found += self._list(EVENTS, self._awaited.namespace, deadline, field_selector=selector) or []
         return found
 
-    def _head_log(self, pods: list[dict[str, Any]]) -> dict[str, str]:
+    def _head_log(self, pods: list[dict[str, Any]], deadline: Deadline) -> dict[str, str]:
         head = next(filter(is_head, pods), None)
         if head is None or "pods/log" in self._refused:
             return {}
@@ -154,7 +159,7 @@ class Evidence:
                 text = self._api.pod_log(
                     self._awaited.namespace,
                     name,
-                    Deadline(_LOOK_SECONDS),
+                    deadline,
                     container=container,
                     previous=previous,
                     tail_lines=_LOG_LINES,

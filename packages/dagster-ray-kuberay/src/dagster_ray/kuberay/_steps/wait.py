@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 # A queue may hold a cluster for a day; its words are read this often at least.
 _QUEUE_SECONDS = 120.0
+# What the deadline's error may take to say why, where the API server hangs as well.
+_LAST_LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ class ClusterWait:
                 pause = probe_pause_seconds(self._routes.tried_seconds(deadline), direct=self._plan.direct)
                 self._take(stream, min(pause, deadline.remaining_seconds()), deadline)
                 if self._known.needs_look(self._now(deadline)):
-                    self._look(self._now(deadline))
+                    self._look(deadline)
 
     def _now(self, deadline: Deadline) -> float:
         """Return the time of `WaitState`, which passes in a queue as well."""
@@ -175,9 +177,10 @@ class ClusterWait:
             return None
         return self._routes.accepting(deadline)
 
-    def _look(self, now: float) -> None:
+    def _look(self, deadline: Deadline) -> None:
         """Read pods and events."""
-        self._known.looked(self._evidence.look(self._question()), now)
+        seen = self._evidence.look(self._question(), max(_LAST_LOOK_SECONDS, deadline.remaining_seconds()))
+        self._known.looked(seen, self._now(deadline))
 
     def _question(self, *, closed_port: str | None = None) -> Question:
         return Question(
@@ -210,7 +213,7 @@ class ClusterWait:
         """
         known, now = self._known, self._now(deadline)
         if known.is_hopeless(now) and not known.is_fresh(now):
-            self._look(now)
+            self._look(deadline)
         if known.is_hopeless(now) and known.diagnosis is not None and self._routes.accepting(deadline) is None:
             raise self._fatal(known.diagnosis)
         self._say()
@@ -245,7 +248,7 @@ class ClusterWait:
                     raise QueueTimeoutError(self._awaited.target, self._known.sentence, self._plan.queue_timeout)
                 else:
                     pause = min(pause * 2, _QUEUE_SECONDS)
-                    self._look(self._now(deadline))
+                    self._look(deadline)
         finally:
             self.queued_seconds = before + queue.spent_seconds()
             deadline.resume()
@@ -255,13 +258,15 @@ class ClusterWait:
         target, budget, place = self._awaited.target, deadline.budget_seconds, self._routes.place
         serves = self._known.is_operator_ready
         question = self._question(closed_port=place if serves else None)
-        self._known.looked(self._evidence.look(question) or self._known.diagnosis, self._now(deadline))
+        last = Deadline(_LAST_LOOK_SECONDS)
+        seen = self._evidence.look(question, last.remaining_seconds())
+        self._known.looked(seen or self._known.diagnosis, self._now(deadline))
         found, sentence = self._known.diagnosis, self._known.sentence
         if found is not None and found.code == "refused":
             return SpecRefusedError(target, found.reason, found.sentence)
         if isinstance(self._known.state, Unseen):
             return OperatorSilentError(target, budget)
-        log = self._evidence.head_log(question)
+        log = self._evidence.head_log(question, last.remaining_seconds())
         if serves and (found is None or found.code == "client-port-closed"):
             if self._plan.goal == "dashboard":
                 return NotReadyError(target, budget, f"{sentence}; {place} does not answer", log=log)
