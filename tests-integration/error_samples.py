@@ -35,6 +35,11 @@ KUBERAY_SAMPLES: dict[str, DagsterRayError] = {
         ),
         errors.QueueTimeoutError(TARGET, "the queue 'team-a' has not admitted it yet", 3600.0),
         errors.NameTakenError("RayJob ray/nightly"),
+        errors.WriteDeniedError(
+            "RayCluster ray/dagster-4e56abbf94-1",
+            "The lock of this step (annotation dagster/lock-0f1e2d3c4b5a)",
+            'admission webhook "validate.kyverno.svc-fail" denied the request: updates are frozen',
+        ),
         errors.FieldNotSupportedError(TARGET, "spec.deletionStrategy"),
         errors.VersionMismatchError(TARGET, "Ray", "2.60.0", "2.59.1"),
         errors.TokenRequiredError(TARGET, "401 Unauthorized: Missing authentication token"),

@@ -4,9 +4,11 @@ Each actor runs the real code in a thread of its own and stops before each call 
 go on. The API server is the simulator's, without sockets: its semantics are those of the recordings.
 """
 
+import json
 import logging
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,11 +17,12 @@ from typing import Any
 
 from typing_extensions import override
 
-from dagster_ray.core import Deadline, Identity
+from dagster_ray.core import Deadline, Identity, safe_log
 from dagster_ray.kuberay._kubernetes.answers import error_of
 from dagster_ray.kuberay._kubernetes.api_call import Call
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.connection import KubernetesConnection
+from dagster_ray.kuberay._kubernetes.errors import UnavailableError
 from dagster_ray.kuberay._kubernetes.server_clock import ServerClock
 from dagster_ray.kuberay._kubernetes.settings import Settings
 from dagster_ray.kuberay._labels import GENERATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL
@@ -38,6 +41,7 @@ BUDGET_SECONDS = 10_000.0
 LOG = logging.getLogger("sharing model")
 SELECTION = selection_of(Identity(resource_key="ray"), SharingRules(spec=False), "")
 WAIT_SECONDS = 60.0
+AGAIN_SECONDS = 2.0
 
 
 class Crash(BaseException):
@@ -93,11 +97,16 @@ class VirtualConnection(KubernetesConnection):
     @override
     def request(self, call: Call, deadline: Deadline, name: str | None = None) -> bytes:
         self._actor.turn()
+        while self._actor.world.is_away:
+            self._actor.sleep(AGAIN_SECONDS)
+            if deadline.is_over():
+                resource = call.kind.resource
+                raise UnavailableError(call.verb, resource, call.namespace, call.name or name, 0, "reset", 1)
         if self._actor.loses_answer:  # the client sends the call again
-            self._actor.world.answer(call)
+            self._actor.world.answer(call, self._actor.name)
             self._actor.turn()
         self._clock.heard(format_datetime(self._actor.world.now, usegmt=True))
-        status, body = self._actor.world.answer(call)
+        status, body = self._actor.world.answer(call, self._actor.name)
         if status >= 300:
             raise error_of(call.verb, call.kind, call.namespace, call.name or name, status=status, body=body)
         return body
@@ -118,17 +127,41 @@ class World:
         self.idle = threading.Event()
         self.actors: list[Actor] = []
         self.created = 0
+        self.made_by: Counter[str] = Counter()
         self.deleted = 0
         self.violations: list[str] = []
+        self.outages: list[tuple[datetime, datetime]] = []
+        """When the API server is away, and Dagster's storage with it."""
+        self.denied = 0.0
+        """How likely it is that a webhook denies a patch."""
+        self.log = self._log()
+
+    def _log(self) -> logging.Logger:
+        """Return a log whose messages go into Dagster's storage."""
+        world = self
+
+        class Storage(logging.Handler):
+            @override
+            def emit(self, record: logging.LogRecord) -> None:
+                if world.is_away:
+                    raise OSError("the storage is away")
+
+        inner = logging.Logger("storage")
+        inner.addHandler(Storage())
+        return safe_log(inner)
+
+    @property
+    def is_away(self) -> bool:
+        return any(begin <= self.now < end for begin, end in self.outages)
 
     # The API server
 
-    def answer(self, call: Call) -> tuple[int, bytes]:
+    def answer(self, call: Call, sender: str) -> tuple[int, bytes]:
         """Answer one call, and note what must never happen."""
-        import json
-
         route = route_of(call.method, call.path)
         assert route is not None
+        if call.method == "PATCH" and self.rng.random() < self.denied:
+            return self._denial()
         before = self.store.get("rayclusters", "default", call.name) if call.name else None
         raw = json.dumps(call.body).encode() if call.body is not None else b""
         try:
@@ -137,12 +170,19 @@ class World:
             return refused.code, json.dumps(refused.body()).encode()
         if call.method == "POST":
             self.created += 1
+            self.made_by[sender] += 1
             self._one_cluster_per_generation()
         if call.method == "DELETE" and before is not None and "deletionTimestamp" not in before["metadata"]:
             self.deleted += 1
             if locks := live_locks(before, self.now):
                 self.violations.append(f"{call.name} was deleted under {locks}")
         return answer.status, json.dumps(answer.body).encode()
+
+    def _denial(self) -> tuple[int, bytes]:
+        """Return what a webhook without a code of its own, or a policy, says."""
+        status = self.rng.choice([400, 422])
+        body = {"kind": "Status", "code": status, "message": 'admission webhook "x" denied the request'}
+        return status, json.dumps(body).encode()
 
     def _one_cluster_per_generation(self) -> None:
         live = [cluster["metadata"]["labels"][GENERATION_LABEL] for cluster in self.clusters()]

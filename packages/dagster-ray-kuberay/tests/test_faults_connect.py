@@ -17,7 +17,7 @@ from typing_extensions import override
 from dagster_ray.core import DagsterContext, Deadline, StepOutcome
 from dagster_ray.kuberay import KubeRayInteractiveJob
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, NotFoundError
+from dagster_ray.kuberay._kubernetes.errors import ConflictError, ForbiddenError, NotFoundError
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._kubernetes.times import time_of
 from dagster_ray.kuberay._status.created import Created, created
@@ -26,6 +26,7 @@ from dagster_ray.kuberay._status.errors import (
     RayJobEndedError,
     TokenRequiredError,
     VersionMismatchError,
+    WriteDeniedError,
 )
 from dagster_ray.kuberay._steps.cluster_steps import check, greet
 from dagster_ray.kuberay._steps.interactive_steps import record_outcome, register
@@ -340,6 +341,44 @@ def test_the_job_id_is_written_although_the_api_server_is_away_for_a_while(
     (rayjob,) = simulator.store.list("rayjobs")
     assert rayjob["spec"]["jobId"] == "01000000"
     assert fault.times == 0
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_job_id_that_is_denied_is_told_in_the_servers_words(
+    simulator: Simulator, api: KubernetesApi, status: int
+) -> None:
+    """A denial says nothing of the RayJob's life."""
+    job = made(simulator)
+    simulator.faults.add(Fault(method="PATCH", status=status))
+    with pytest.raises(WriteDeniedError, match=rf"spec\.jobId\) could not be written into {job.target}: told to fail"):
+        register(api, job, "01000000", Deadline(10))
+
+
+def test_a_conflict_while_the_job_id_is_written_is_no_deletion(simulator: Simulator, api: KubernetesApi) -> None:
+    job = made(simulator)
+    simulator.faults.add(Fault(method="PATCH", status=409))
+    with pytest.raises(ConflictError):
+        register(api, job, "01000000", Deadline(10))
+
+
+def test_a_name_that_an_earlier_rayjob_of_ours_still_has_is_waited_for(simulator: Simulator) -> None:
+    old = made(simulator)
+    labels, spec = old.manifest["metadata"]["labels"], old.manifest["spec"]
+    metadata = {"name": "nightly", "namespace": "default", "labels": labels, "finalizers": ["example.com/slow"]}
+    simulator.store.create("rayjobs", {"metadata": metadata, "spec": spec})
+    simulator.store.delete("rayjobs", "default", "nightly")
+
+    def let_it_go() -> None:
+        eventually(lambda: [r for r in simulator.requests if "watch=true" in r.path and "nightly" in r.path])
+        body: dict[str, Any] = {"metadata": {"finalizers": None}}
+        simulator.store.patch("rayjobs", "default", "nightly", body, "application/merge-patch+json")
+
+    thread = threading.Thread(target=let_it_go)
+    thread.start()
+    outcome = run_step(resource(simulator, metadata={"name": "nightly"}))
+    thread.join()
+    assert outcome.success, outcome.log
+    assert "This step waits for its name." in outcome.log
 
 
 def test_a_missing_right_to_write_the_job_id_is_named(simulator: Simulator, api: KubernetesApi) -> None:

@@ -1,13 +1,23 @@
 """Locks on a shared cluster: what is written, what is read back, and when one ends."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from dagster_ray.kuberay._kubernetes.times import time_of
-from dagster_ray.kuberay._sharing.locks import Lock, UnreadableLock, ends_at, live_locks, locks_of, read_lock
+from dagster_ray.kuberay._sharing.locks import (
+    Lock,
+    UnreadableLock,
+    common_lock,
+    ends_at,
+    holders,
+    live_locks,
+    locks_of,
+    read_lock,
+)
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LOCK = Lock("a1", "run", "step", NOON, NOON, 600)
@@ -79,10 +89,85 @@ def test_a_lock_that_cannot_be_read_never_ends(text: str) -> None:
     assert lock.is_live(datetime.max.replace(tzinfo=UTC))
 
 
-def test_a_ttl_beyond_the_calendar_ends_with_it() -> None:
-    lock = read_lock("a1", json.dumps({**GOOD, "ttl_seconds": 1e15}))
+YEAR, MONTH = timedelta(days=366), timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    ("given", "end"),
+    [
+        pytest.param({"ttl_seconds": 1e12}, NOON + MONTH, id="a ttl of 30,000 years is one of 30 days"),
+        pytest.param({"ttl_seconds": 1e300}, NOON + MONTH, id="and so is any"),
+        pytest.param(
+            {"renewed_at": "2126-01-01T12:00:00Z"},
+            NOON + YEAR + timedelta(seconds=600),
+            id="a sign of a step that would run for a century counts as one after a year",
+        ),
+        pytest.param(
+            {"applied_at": "9999-12-31T00:00:00Z", "renewed_at": "9999-12-31T00:00:00Z", "ttl_seconds": 1e12},
+            datetime.max.replace(tzinfo=UTC),
+            id="the end of the calendar",
+        ),
+    ],
+)
+def test_what_somebody_else_has_written_is_bounded(given: dict[str, Any], end: datetime) -> None:
+    lock = read_lock("a1", json.dumps({**GOOD, **given}))
     assert isinstance(lock, Lock)
-    assert lock.ends_at == datetime.max.replace(tzinfo=UTC)
+    assert lock.ends_at == end
+
+
+@pytest.mark.parametrize(
+    ("days", "future"), [(0, False), (0.9, False), (1.1, True), (36500, True)], ids=["now", "hours", "a day", "2126"]
+)
+def test_a_lock_that_is_dated_in_the_future_is_known(days: float, future: bool) -> None:
+    at = NOON + timedelta(days=days)
+    lock = Lock("a", None, None, at, at, 600)
+    assert lock.is_in_future(NOON) is future
+    assert lock.is_live(NOON), "doubt means that it is in use"
+
+
+def test_a_clock_that_was_wrong_by_years_is_not_believed_by_the_lock_that_it_dated() -> None:
+    later = NOON + timedelta(days=36500)
+    renewed = Lock("a", None, None, later, later, 600).renewed(NOON)
+    assert (renewed.applied_at, renewed.renewed_at) == (NOON, NOON)
+
+
+def test_a_step_may_run_for_longer_than_a_lock_is_believed() -> None:
+    lock = LOCK
+    for month in range(1, 40):
+        lock = lock.renewed(NOON + month * MONTH)
+        assert lock.ends_at == NOON + month * MONTH + timedelta(seconds=600)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("train[a b]", "train[a b]", id="a step key"),
+        pytest.param("a\x1b[31m\r\nb", "a\\x1b[31m\\r\\nb", id="control characters"),
+        pytest.param("\u202egnirts", "\\u202egnirts", id="a text that runs backwards"),
+        pytest.param("x" * 1000, "x" * 300, id="a long text"),
+    ],
+)
+def test_what_a_lock_says_of_its_step_can_be_shown(text: str, shown: str) -> None:
+    lock = read_lock("a1", json.dumps({**GOOD, "run_id": text, "step_key": text}))
+    assert isinstance(lock, Lock)
+    assert (lock.run_id, lock.step_key) == (shown, shown)
+
+
+def test_steps_that_are_over_have_one_lock_with_the_latest_end() -> None:
+    early, late = replace(LOCK, id="x"), replace(LOCK, id="y", ttl_seconds=900)
+    first = common_lock({}, late)
+    assert isinstance(first, Lock)
+    assert first == replace(late, id="ended")
+    assert first.is_common
+    there = {"metadata": {"annotations": {first.key: first.text()}}}
+    assert common_lock(there, early) == first
+    assert common_lock(there, replace(early, renewed_at=NOON + timedelta(hours=1))) != first
+    assert holders(there, NOON) == ()
+    assert len(live_locks(there, NOON)) == 1
+
+
+def test_a_common_lock_that_cannot_be_read_is_not_replaced() -> None:
+    assert common_lock(cluster(ended="of a later version"), LOCK) is None
 
 
 @pytest.mark.parametrize(

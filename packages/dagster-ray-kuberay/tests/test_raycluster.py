@@ -163,6 +163,49 @@ def test_a_cluster_that_may_not_be_locked_is_used_without(simulator: Simulator) 
     assert "gets no lock" in outcome.log
 
 
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_cluster_whose_lock_is_denied_is_used_without(simulator: Simulator, status: int) -> None:
+    foreign(simulator)
+    simulator.faults.add(Fault(method="PATCH", path="/rayclusters", status=status))
+    outcome = run(simulator, metadata={"name": "theirs"})
+    assert outcome.success, outcome.log
+    assert "gets no lock" in outcome.log
+
+
+def terminating(simulator: Simulator, **labels: str) -> None:
+    """Leave a cluster of the name `dev` that ends, and is held by a finalizer."""
+    metadata = {"name": "dev", "namespace": "default", "labels": labels, "finalizers": ["example.com/slow-pods"]}
+    spec = foreign(simulator)["spec"]
+    simulator.store.create("rayclusters", {"metadata": metadata, "spec": spec})
+    simulator.store.delete("rayclusters", "default", "dev")
+
+
+MANAGED = {"app.kubernetes.io/managed-by": "dagster-ray", "dagster/run-id": "another"}
+
+
+def test_a_name_that_an_earlier_cluster_of_ours_still_has_is_waited_for(simulator: Simulator) -> None:
+    terminating(simulator, **MANAGED)
+
+    def let_it_go() -> None:
+        eventually(lambda: [r for r in simulator.requests if "watch=true" in r.path and "dev" in r.path])
+        body: dict[str, Any] = {"metadata": {"finalizers": None}}
+        simulator.store.patch("rayclusters", "default", "dev", body, "application/merge-patch+json")
+
+    thread = threading.Thread(target=let_it_go)
+    thread.start()
+    outcome = run(simulator, metadata={"name": "dev"})
+    thread.join()
+    assert outcome.success, outcome.log
+    assert "is still being deleted. This step waits for its name." in outcome.log
+
+
+def test_a_name_that_does_not_become_free_is_told_with_what_keeps_it(simulator: Simulator) -> None:
+    terminating(simulator, **MANAGED)
+    outcome = run(simulator, metadata={"name": "dev"}, timeout=1)
+    assert "[dagster-ray: not-ready]" in outcome.log
+    assert "example.com/slow-pods" in outcome.log
+
+
 def test_a_cluster_of_another_step_is_not_adopted(simulator: Simulator) -> None:
     labels = {"app.kubernetes.io/managed-by": "dagster-ray", "dagster/run-id": "another"}
     foreign(simulator, **labels)
@@ -180,9 +223,10 @@ def test_a_second_step_takes_the_cluster_of_the_first(simulator: Simulator) -> N
     second = shared(simulator)
     assert second.success, second.log
     (cluster,) = clusters(simulator)
-    assert [lock["ttl_seconds"] for lock in locks(cluster)] == [3600, 3600]
+    assert [lock["ttl_seconds"] for lock in locks(cluster)] == [3600], "what both have left is one annotation"
     asked = [request for request in simulator.requests[before:] if "portforward" not in request.path]
-    assert [request.method for request in asked] == ["GET", "PATCH"], "a list and a lock"
+    assert [request.method for request in asked][:2] == ["GET", "PATCH"], "a list and a lock"
+    assert asked[2:], "and what it leaves"
 
 
 def test_another_image_does_not_get_the_old_cluster(simulator: Simulator) -> None:
@@ -222,6 +266,64 @@ def test_a_shared_cluster_that_cannot_start_is_deleted_by_its_maker(simulator: S
     outcome = shared(simulator, image="rayproject/ray:missing")
     assert "[dagster-ray: cannot-start]" in outcome.log
     assert left(simulator) == []
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_step_whose_lock_is_denied_fails_with_the_servers_words_and_makes_no_cluster(
+    simulator: Simulator, status: int
+) -> None:
+    """A policy that denies updates is not a cluster that is gone."""
+    assert shared(simulator).success
+    simulator.faults.add(Fault(method="PATCH", path="/rayclusters", status=status))
+    outcome = shared(simulator)
+    assert not outcome.success
+    assert "[dagster-ray: write-denied]" in outcome.log
+    assert "told to fail" in outcome.log
+    assert len(clusters(simulator)) == 1
+
+
+def full(simulator: Simulator, *, ended_at: str) -> int:
+    """Fill the annotations of the shared cluster with locks; return their number."""
+    (cluster,) = clusters(simulator)
+    lock = {"run_id": "r" * 36, "step_key": "x" * 500, "applied_at": ended_at, "renewed_at": ended_at, "ttl_seconds": 1}
+    annotations: dict[str, str] = cluster["metadata"].get("annotations", {})
+    room = 256 * 1024 - sum(len(key) + len(text) for key, text in annotations.items())
+    text = json.dumps(lock)
+    size = len(text) + len("dagster/lock-0000")
+    count = room // size
+    fill = {f"dagster/lock-{number:04}": text for number in range(count)}
+    fill["rest"] = "x" * max(0, room - count * size - len("rest"))
+    body = {"metadata": {"annotations": fill}}
+    name = cluster["metadata"]["name"]
+    simulator.store.patch("rayclusters", "default", name, body, "application/merge-patch+json")
+    return count + len([key for key in annotations if key.startswith("dagster/lock-")])
+
+
+def test_locks_that_have_ended_make_room(simulator: Simulator) -> None:
+    assert shared(simulator).success
+    assert full(simulator, ended_at="2026-01-01T00:00:00Z") > 300
+    second = shared(simulator)
+    assert second.success, second.log
+    (cluster,) = clusters(simulator)
+    assert len(locks(cluster)) == 1
+
+
+def test_a_cluster_without_room_for_a_lock_is_followed_by_one_for_all_with_a_warning(simulator: Simulator) -> None:
+    assert shared(simulator).success
+    count = full(simulator, ended_at="2999-01-01T00:00:00Z")
+    second, third = shared(simulator), shared(simulator)
+    assert second.success, second.log
+    assert f"has no room for another lock beside its {count}" in second.log
+    assert third.success, third.log
+    assert len(clusters(simulator)) == 2
+
+
+def test_steps_that_end_together_leave_the_latest_end_of_all(simulator: Simulator) -> None:
+    """Each leaves one annotation, whoever was first."""
+    assert shared(simulator, sharing=ClusterSharing(enabled=True, ttl_seconds=7200)).success
+    assert shared(simulator, sharing=ClusterSharing(enabled=True, ttl_seconds=60)).success
+    (cluster,) = clusters(simulator)
+    assert [lock["ttl_seconds"] for lock in locks(cluster)] == [7200]
 
 
 def test_a_broken_cluster_is_followed_by_the_next_generation(simulator: Simulator) -> None:
@@ -317,8 +419,7 @@ def test_the_tutorials_two_forms_mean_the_same(simulator: Simulator) -> None:
     outer: dict[str, Any] = {"cluster_sharing": SHARED}
     for more in (inner, outer, {**inner, **outer}):
         assert run(simulator, **more).success
-    (cluster,) = clusters(simulator)
-    assert len(locks(cluster)) == 3
+    assert len(clusters(simulator)) == 1
 
 
 @pytest.mark.parametrize(
@@ -334,6 +435,8 @@ def test_the_tutorials_two_forms_mean_the_same(simulator: Simulator) -> None:
         pytest.param(
             lambda: ClusterSharing(ttl_seconds=60, renew_seconds=30), "renew_seconds", id="renewals that are too rare"
         ),
+        pytest.param(lambda: ClusterSharing(ttl_seconds=1e12), "ttl_seconds", id="a lock that never ends"),
+        pytest.param(lambda: ClusterSharing(ttl_seconds=float("inf")), "ttl_seconds", id="a lock without an end"),
         pytest.param(
             lambda: ClusterSharing(match_labels={"dagster/run-id": "x"}), "match_labels", id="a label of ours"
         ),

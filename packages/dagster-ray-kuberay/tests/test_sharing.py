@@ -166,9 +166,19 @@ def test_a_name_that_something_else_has_is_left_behind() -> None:
     assert choose([], NOON, set(), 4) == Make(5)
 
 
-@pytest.mark.parametrize(("text", "generation"), [("3", 3), ("", 0), ("-1", 0), ("²", 0), ("x", 0), (None, 0), (5, 0)])
+@pytest.mark.parametrize(
+    ("text", "generation"),
+    [("3", 3), ("", 0), ("-1", 0), ("²", 0), ("x", 0), (None, 0), (5, 0), ("9" * 9, 10**9 - 1), ("9" * 63, 0)],
+)
 def test_a_generation_that_cannot_be_read_is_none(text: object, generation: int) -> None:
     assert generation_of({"metadata": {"labels": {"dagster/sharing-generation": text}}}) == generation
+
+
+def test_a_generation_that_somebody_has_written_does_not_lead_to_a_name_that_is_refused() -> None:
+    foreign = cluster("a", "9" * 63, **GOING)
+    choice = choose([foreign], NOON, set(), 0)
+    assert choice == Make(1)
+    assert len(Selection({"a": "b"}).name("dagster", 10**9)) <= NAME_LIMIT
 
 
 # The end of a step

@@ -1,23 +1,26 @@
 """The sharing protocol under every interleaving that a seed makes: nothing that is held is deleted, nothing is left."""
 
 import functools
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sharing_model import LOG, TTL_SECONDS, Actor, World, wish
 
-from dagster_ray.core import StepOutcome
+from dagster_ray.core import Deadline, StepOutcome
+from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._collector.collector import Collector, Work
 from dagster_ray.kuberay._collector.cursor import Cursor, targets_of
 from dagster_ray.kuberay._collector.facts import Rules
 from dagster_ray.kuberay._collector.plan import plan
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
-from dagster_ray.kuberay._sharing.choice import leaving
+from dagster_ray.kuberay._sharing.choice import Leave, leaving
 from dagster_ray.kuberay._sharing.heartbeat import renew
-from dagster_ray.kuberay._sharing.locks import locks_of
-from dagster_ray.kuberay._sharing.pulse import Answer
-from dagster_ray.kuberay._sharing.steps import Held, acquire, leave
+from dagster_ray.kuberay._sharing.leaving import leave
+from dagster_ray.kuberay._sharing.locks import Lock, ends_at, locks_of
+from dagster_ray.kuberay._sharing.pulse import Answer, Pulse
+from dagster_ray.kuberay._sharing.steps import Held, acquire
+from dagster_ray.kuberay._status.errors import WriteDeniedError
 
 pytestmark = pytest.mark.many_processes  # make test runs them
 
@@ -49,34 +52,65 @@ def holds(world: World, held: Held) -> bool:
     )
 
 
+def taken(actor: Actor) -> Held | None:
+    """Take a cluster as a resource does; None if the step fails for what the API server says."""
+    world, api, wanted = actor.world, actor.api, wish(actor.name)
+    made = world.made_by[actor.name]
+    try:
+        held = acquire(api, wanted, actor.deadline(), world.log)
+    except WriteDeniedError:
+        if world.made_by[actor.name] != made:
+            world.violations.append(f"{actor.name} made a cluster although only its lock was denied")
+        return None
+    if not holds(world, held):
+        world.violations.append(f"{actor.name} holds no lock on {held.own.target}")
+    return held
+
+
+def live(actor: Actor, held: Held, seconds: float) -> Lock | None:
+    """Let a heartbeat renew the lock for some time; None if the cluster is lost."""
+    world, lock, heard, pulse = actor.world, held.lock, actor.world.now, Pulse()
+    over = world.now + timedelta(seconds=seconds)
+    while world.now < over:
+        actor.sleep(pulse.pause_seconds(TTL_SECONDS / 3, world.rng))
+        try:
+            answer, lock = renew(actor.api, held.own, lock, Deadline(10, actor.monotonic, actor.sleep))
+        except DagsterRayError as error:
+            answer = Answer.UNKNOWN
+            world.log.warning("%s", error)
+        pulse = pulse.after(answer)
+        if answer is Answer.RENEWED:
+            heard = world.now
+        if pulse.is_over:
+            if world.now - heard < timedelta(seconds=TTL_SECONDS):
+                world.violations.append(f"{actor.name} lost {held.own.target} although it gave signs in time")
+            return None
+    return lock
+
+
 def step(actor: Actor) -> None:
     """Take a cluster, use it for some time, and leave it."""
     world, api, deadline = actor.world, actor.api, actor.deadline()
     actor.sleep(world.rng.choice([0, 0, 60, 90, 120]))
-    held = acquire(api, wish(actor.name), deadline, LOG)
-    if not holds(world, held):
-        world.violations.append(f"{actor.name} holds no lock on {held.own.target}")
-    lock, heard = held.lock, world.now
-    for _ in range(world.rng.randint(0, 6)):
-        actor.sleep(TTL_SECONDS / 3)
-        answer, lock = renew(api, held.own, lock, deadline)
-        if answer is not Answer.RENEWED:
-            if world.now - heard < timedelta(seconds=TTL_SECONDS):
-                world.violations.append(f"{actor.name} lost {held.own.target} although it gave signs in time")
-            return
-        heard = world.now
+    held = taken(actor)
+    lock = None if held is None else live(actor, held, TTL_SECONDS / 3 * world.rng.randint(0, 6))
+    if held is None or lock is None:
+        return
     outcome = world.rng.choice(OUTCOMES)
     used = outcome is not StepOutcome.SETUP_FAILED
     release = world.rng.random() < 0.5
     what = leaving(outcome, used=used, made=held.made, run_scope=False, release_on_success=release)
-    leave(api, Held(held.own, lock, held.made), what, deadline, LOG)
+    try:
+        leave(api, Held(held.own, lock, held.made), what, deadline, world.log)
+    except DagsterRayError as error:  # the lock ends by itself
+        world.log.warning("%s", error)
 
 
 def collect(actor: Actor) -> None:
     """Run a tick of the sensor; what has no lock goes whatever its age."""
     rules = Rules(unlocked_seconds=0)
     work = Work(functools.partial(plan, rules=rules), page=2)
-    collector = Collector(actor.api, RunReader(None), work, actor.deadline(), LOG)
+    collector = Collector(actor.api, RunReader(None), work, actor.deadline(), actor.world.log)
     collector.run(targets_of([], "default", [RAYCLUSTERS]), Cursor())
     assert collector.report.failures == []
 
@@ -125,6 +159,61 @@ def unlocked(world: World, *, with_pod: bool) -> str:
 
 
 def void(_: object) -> None: ...
+
+
+def test_a_lock_that_is_renewed_after_its_end_is_not_removed_by_a_step_that_saw_it_ended() -> None:
+    world = World(0)
+    held: list[Held] = []
+    slow = world.actor("slow", lambda actor: held.append(acquire(actor.api, wish("slow"), actor.deadline(), LOG)))
+    world.finish(slow)
+    world.now += timedelta(seconds=TTL_SECONDS + 61)
+    late = world.actor("late", lambda actor: void(acquire(actor.api, wish("late"), actor.deadline(), LOG)))
+    world.let(late, 2)  # it has listed, and is about to lock and to remove what has ended
+    again = world.actor("again", lambda actor: void(actor.api.list(RAYCLUSTERS, "default", actor.deadline())))
+    world.finish(again)
+    renewed = world.actor("slow again", lambda actor: renew_once(actor, held[0]))
+    world.finish(renewed)
+    world.run()
+    assert {lock.id for lock in locks_of(world.clusters()[0])} == {"slow", "late"}
+
+
+def renew_once(actor: Actor, held: Held) -> None:
+    api = actor.api
+    api.list(RAYCLUSTERS, "default", actor.deadline())  # whose answer tells the time
+    renew(api, held.own, held.lock, actor.deadline())
+
+
+@pytest.mark.parametrize("crowd", [1, 3, 8])
+def test_steps_that_end_together_leave_the_cluster_until_the_latest_end_of_all(crowd: int) -> None:
+    for seed in range(30):
+        world = World(seed)
+        ends: list[datetime] = []
+
+        def come_and_go(actor: Actor, ends: list[datetime] = ends) -> None:
+            ttl_seconds = 60 + 10 * len(ends)
+            held = acquire(actor.api, wish(actor.name, ttl_seconds=ttl_seconds), actor.deadline(), LOG)
+            ends.append(held.lock.ends_at)
+            leave(actor.api, held, Leave.KEEP_LOCK, actor.deadline(), LOG)
+
+        for number in range(crowd):
+            world.actor(f"step{number}", come_and_go)
+        world.run()
+        (cluster,) = world.clusters()
+        left = locks_of(cluster)
+        assert ends_at(left) == max(ends).replace(microsecond=0), f"seed {seed}"
+        assert "ended" in {lock.id for lock in left}
+        assert len(left) <= max(1, crowd - 1), "those that did not come through leave their own"
+
+
+def test_a_denied_lock_makes_no_cluster() -> None:
+    world = World(0)
+    unlocked(world, with_pod=False)
+    world.denied = 1.0
+    denied = world.actor("denied", lambda actor: void(acquire(actor.api, wish("denied"), actor.deadline(), LOG)))
+    world.finish(denied)
+    assert isinstance(denied.error, WriteDeniedError)
+    assert 'admission webhook "x" denied the request' in str(denied.error)
+    assert world.created == 1
 
 
 def test_a_cluster_that_goes_between_look_and_lock_is_followed_by_the_next() -> None:
@@ -203,24 +292,32 @@ def test_a_crowd_makes_one_cluster_and_all_hold_it(crowd: int, lose: float) -> N
 
 
 @pytest.mark.parametrize(
-    ("crash", "lose"),
+    ("crash", "lose", "denied", "outages"),
     [
-        pytest.param(0.0, 0.0, id="no process dies"),
-        pytest.param(0.04, 0.0, id="processes die at any call"),
-        pytest.param(0.04, 0.2, id="processes die and answers get lost"),
+        pytest.param(0.0, 0.0, 0.0, 0, id="no process dies"),
+        pytest.param(0.04, 0.0, 0.0, 0, id="processes die at any call"),
+        pytest.param(0.04, 0.2, 0.0, 0, id="processes die and answers get lost"),
+        pytest.param(0.0, 0.1, 0.2, 0, id="a webhook denies two patches of ten"),
+        pytest.param(0.0, 0.1, 0.0, 4, id="API server and Dagster's storage are away together"),
+        pytest.param(0.02, 0.1, 0.1, 3, id="all of it"),
     ],
 )
-def test_nothing_held_is_deleted_and_nothing_is_left(crash: float, lose: float) -> None:
+def test_nothing_held_is_deleted_and_nothing_is_left(crash: float, lose: float, denied: float, outages: int) -> None:
     """Steps, two collectors and an operator that breaks clusters; each clock is wrong by up to an hour."""
     made = deleted = 0
     for seed in range(150):
         world = World(seed)
+        world.denied = denied
+        for _ in range(outages):
+            begin = world.now + timedelta(seconds=world.rng.randint(0, 300))
+            world.outages.append((begin, begin + timedelta(seconds=world.rng.choice([2, 15, 50]))))
         for number in range(6):
             world.actor(f"step{number}", step)
         for number in range(2):
             world.actor(f"collector{number}", collector)
         world.actor("operator", operator)
         world.run(crash=crash, lose=lose)
+        world.denied = 0.0
         finished(world)
         made, deleted = made + world.created, deleted + world.deleted
     assert made > 150, "clusters were made anew"

@@ -1,7 +1,7 @@
 """`KubeRayCluster`: a RayCluster around a step, of its own, shared, or adopted."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, cast
 
 from pydantic import Field, PrivateAttr, model_validator
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay._sharing.choice import Leave
     from dagster_ray.kuberay._sharing.heartbeat import Heartbeat
     from dagster_ray.kuberay._sharing.steps import Held, SharedWish
+    from dagster_ray.kuberay._status.errors import NameTakenError
+    from dagster_ray.kuberay._steps.creation import Wish
+
+_AGAIN_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -127,7 +131,8 @@ class KubeRayCluster(KubeRayResource):
     @override
     def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
         """Stop the heartbeat, and remove this step's lock unless it is to keep the cluster for others."""
-        from dagster_ray.kuberay._sharing import steps as sharing_steps
+        from dagster_ray.kuberay._sharing.leaving import leave
+        from dagster_ray.kuberay._sharing.steps import find_lost
 
         share, api, log = self._share, self._work.api, log_of(context)
         self._stop_heartbeat()
@@ -136,9 +141,9 @@ class KubeRayCluster(KubeRayResource):
         try:
             held = share.held
             if held is None and share.wish is not None:
-                held = sharing_steps.find_lost(api, share.wish, deadline)
+                held = find_lost(api, share.wish, deadline)
             if held is not None:
-                sharing_steps.leave(api, held, self._leaving(held, outcome), deadline, log)
+                leave(api, held, self._leaving(held, outcome), deadline, log)
         except DagsterRayError as error:
             log.warning(
                 "%s: the lock of this step could not be removed; it ends by itself. %s", self.display_name, error
@@ -164,7 +169,7 @@ class KubeRayCluster(KubeRayResource):
     def _create_or_adopt(
         self, context: DagsterContext, api: "KubernetesApi", deadline: Deadline, log: logging.Logger
     ) -> None:
-        from dagster_ray.kuberay._sharing.adoption import adopt, adopt_selected
+        from dagster_ray.kuberay._sharing.adoption import adopt_selected
         from dagster_ray.kuberay._status.errors import NameTakenError
         from dagster_ray.kuberay._steps import cluster_steps as steps
         from dagster_ray.kuberay._steps.wishes import namespace_of, raycluster_wish
@@ -179,16 +184,38 @@ class KubeRayCluster(KubeRayResource):
             return
         wish = raycluster_wish(self._config, self._settings, context, api, deadline=deadline, log=log)
         self._check_before(api, wish, wish.render(wish.names[0]), "cluster", deadline=deadline, log=log)
+        while self._work.own is None:
+            try:
+                steps.create_wanted(self._work, api, wish, deadline, log)
+                self._show_life(api, log)
+            except NameTakenError as taken:
+                self._adopt_named(wish, taken, context, api, sharing, deadline=deadline, log=log)
+
+    def _adopt_named(
+        self,
+        wish: "Wish",
+        taken: "NameTakenError",
+        context: DagsterContext,
+        api: "KubernetesApi",
+        sharing: ClusterSharing,
+        *,
+        deadline: Deadline,
+        log: logging.Logger,
+    ) -> None:
+        """Use the cluster that has the name; do nothing if it has been deleted meanwhile, so that the name is free."""
+        from dagster_ray.kuberay._kubernetes.errors import NotFoundError
+        from dagster_ray.kuberay._sharing.adoption import adopt
+
         try:
-            steps.create_wanted(self._work, api, wish, deadline, log)
-        except NameTakenError:
             found = adopt(api, wish, context, sharing.ttl_seconds, deadline)
-            if found is None:
-                raise
-            self._share.adopted, self._work.wish = True, None  # what is adopted is never deleted
-            self._hold(found, api, sharing, log)
-        else:
-            self._show_life(api, log)
+        except NotFoundError:
+            if deadline.sleep(_AGAIN_SECONDS):
+                return
+            raise taken from None
+        if found is None:
+            raise taken
+        self._share.adopted, self._work.wish = True, None  # what is adopted is never deleted
+        self._hold(found, api, sharing, log)
 
     def _show_life(self, api: "KubernetesApi", log: logging.Logger) -> None:
         """Let the cleanup sensors of all Dagster instances know that this step lives, whatever they know of its run."""
@@ -230,9 +257,14 @@ class KubeRayCluster(KubeRayResource):
             self._share.heartbeat = Heartbeat(api, held.own, held.lock, interval_seconds, log)
 
     def _stop_heartbeat(self) -> None:
-        heartbeat, self._share.heartbeat = self._share.heartbeat, None
+        from dagster_ray.kuberay._sharing.locks import Lock
+
+        share = self._share
+        heartbeat, share.heartbeat = share.heartbeat, None
         if heartbeat is not None:
             heartbeat.stop()
+            if share.held is not None and isinstance(heartbeat.sign, Lock):
+                share.held = replace(share.held, lock=heartbeat.sign)
 
     def _leaving(self, held: "Held", outcome: StepOutcome) -> "Leave":
         from dagster_ray.kuberay._sharing.choice import Leave, leaving

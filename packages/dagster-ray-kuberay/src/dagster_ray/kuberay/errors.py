@@ -34,6 +34,7 @@ from dagster_ray.kuberay._status.errors import (
     SpecRefusedError,
     TokenRequiredError,
     VersionMismatchError,
+    WriteDeniedError,
 )
 
 __all__ = [
@@ -67,4 +68,5 @@ __all__ = [
     "UnauthorizedError",
     "UnavailableError",
     "VersionMismatchError",
+    "WriteDeniedError",
 ]

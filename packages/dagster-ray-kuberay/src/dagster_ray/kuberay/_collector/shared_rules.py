@@ -12,7 +12,7 @@ from dagster_ray.kuberay._collector.facts import (
     Verdict,
 )
 from dagster_ray.kuberay._collector.run_state import Gone, Unjudged, run_state
-from dagster_ray.kuberay._sharing.locks import UnreadableLock, ends_at
+from dagster_ray.kuberay._sharing.locks import ENDED_ID, Lock, UnreadableLock, ends_at
 
 IN_PROGRESS = "its run is in progress"
 
@@ -22,7 +22,11 @@ def held(candidate: Candidate, now: datetime) -> Keep | None:
     live = [lock for lock in candidate.locks if lock.is_live(now)]
     if any(isinstance(lock, UnreadableLock) for lock in live):
         return Keep("has a lock that cannot be read")
-    return Keep("a step holds a lock") if live else None
+    if any(lock.is_in_future(now) for lock in live if isinstance(lock, Lock)):
+        return Keep("has a lock that is dated in the future; remove that annotation if no step uses it")
+    if all(lock.id == ENDED_ID for lock in live):
+        return Keep("the time that its last step left has not run out") if live else None
+    return Keep("a step holds a lock")
 
 
 def judge_shared(candidate: Candidate, facts: Facts, now: datetime, rules: Rules) -> Verdict:

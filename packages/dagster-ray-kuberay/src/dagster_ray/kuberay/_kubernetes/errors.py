@@ -241,10 +241,15 @@ class InvalidObjectError(KubernetesError):
         self.causes, self.unknown_fields = causes, unknown_fields
 
     @property
+    def is_too_long(self) -> bool:
+        """Whether the annotations of the object would exceed what Kubernetes allows for all of them: 256 KiB."""
+        return any(field == "metadata.annotations" and "Too long" in text for field, text in self.causes)
+
+    @property
     @override
     def remedy(self) -> str:
         fields = ", ".join(f"`{field}`" for field, _ in self.causes) or ", ".join(self.unknown_fields)
-        return f"correct {fields or 'the spec as the message says'}."
+        return f"correct {fields}." if fields else "act on the server's message."
 
 
 class KubernetesAnswerError(KubernetesError):

@@ -10,7 +10,8 @@ from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._diagnosis.events import events_of
 from dagster_ray.kuberay._diagnosis.evidence import Evidence, Question
-from dagster_ray.kuberay._kubernetes.errors import ConflictError, InvalidObjectError, KubernetesError, NotFoundError
+from dagster_ray.kuberay._kubernetes.answers import proves_gone
+from dagster_ray.kuberay._kubernetes.errors import KubernetesError
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import EVENTS, RAYJOBS
 from dagster_ray.kuberay._pipes.attempts import VERDICT_ANNOTATION, end_of, keeps_jobs
@@ -195,8 +196,8 @@ class RayJobWatch:
         body = {"metadata": {"uid": self._job.uid, "annotations": self._annotations}, **change}
         try:
             self._api.patch(RAYJOBS, self._job.namespace, self._job.name, body, Deadline(_PATCH_SECONDS))
-        except (NotFoundError, ConflictError, InvalidObjectError):
-            return  # it is gone, and its cluster with it
         except DagsterRayError as error:
+            if proves_gone(error):
+                return  # and its cluster with it
             what = "its cluster lives longer than it should" if change else "it does not say that its job was bad"
             self._log.warning("%s: %s: %s", self._job.target, what, error)

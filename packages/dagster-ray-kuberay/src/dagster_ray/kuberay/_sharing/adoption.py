@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import DagsterContext, Deadline, identity_of, log_of
-from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, NotFoundError
+from dagster_ray.kuberay._kubernetes.answers import proves_gone
+from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, InvalidObjectError, NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL
-from dagster_ray.kuberay._sharing.heartbeat import lock_patch
+from dagster_ray.kuberay._sharing.heartbeat import annotation_patch
 from dagster_ray.kuberay._sharing.locks import Lock
 from dagster_ray.kuberay._sharing.steps import Held, new_lock_id
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
@@ -24,15 +25,14 @@ def adopt(
 ) -> Held | None:
     """Return the cluster that has the wanted name; None if dagster-ray has made it, for another step.
 
-    A lock on it tells its owner who uses it. An account that may not patch it uses it without.
+    A lock on it tells its owner who uses it. An account that may not patch it, or whose update is denied, uses it
+    without.
 
     Raises:
+        NotFoundError: There is no cluster of this name any more.
         KubernetesError: It cannot be read.
     """
-    try:
-        found = api.get(wish.kind, wish.namespace, wish.names[0], deadline)
-    except NotFoundError:
-        return None
+    found = api.get(wish.kind, wish.namespace, wish.names[0], deadline)
     if at(found, "metadata", "labels", MANAGED_BY_LABEL) == MANAGED_BY:
         return None
     own, now, identity = created(wish.kind, wish.namespace, found), api.server_time(), identity_of(context)
@@ -40,8 +40,10 @@ def adopt(
     log = log_of(context)
     log.info("%s exists and is used; dagster-ray has not made it and will not delete it.", own.target)
     try:
-        api.patch(own.kind, own.namespace, own.name, lock_patch(own, lock.key, lock.text()), deadline)
-    except ForbiddenError as error:
+        api.patch(own.kind, own.namespace, own.name, annotation_patch(own, {lock.key: lock.text()}), deadline)
+    except (ForbiddenError, InvalidObjectError) as error:
+        if proves_gone(error):
+            raise NotFoundError("patch", wish.kind.resource, own.namespace, own.name, 404, error.message) from error
         log.info("%s gets no lock: %s", own.target, error.problem)
         return Held(own, lock, made=False, is_locked=False)
     return Held(own, lock, made=False)

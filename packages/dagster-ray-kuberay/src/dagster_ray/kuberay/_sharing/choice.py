@@ -26,12 +26,13 @@ from dagster_ray.kuberay._labels import (
     SHARING_LABEL,
     SPEC_LABEL,
 )
-from dagster_ray.kuberay._sharing.locks import live_locks
+from dagster_ray.kuberay._sharing.locks import holders, live_locks
 from dagster_ray.kuberay._sharing.rules import SharingRules
 from dagster_ray.kuberay._status.cluster_state import Queued
 from dagster_ray.kuberay._status.raycluster_state import head_of_raycluster, is_ready, read_raycluster
 
 _HASH_CHARACTERS = 10
+_GENERATION_DIGITS = 9
 NAME_LIMIT = 53
 """Characters of a RayCluster's name (KubeRay 1.4, ray-operator/controllers/ray/utils/constant.go)."""
 
@@ -153,13 +154,14 @@ def is_usable(cluster: Manifest, now: datetime) -> bool:
 def _preference(cluster: Manifest, now: datetime) -> tuple[int, int, int, str]:
     stage = 0 if is_ready(cluster) else 2 if isinstance(read_raycluster(cluster), Queued) else 1
     name = str(at(cluster, "metadata", "name"))
-    return stage, len(live_locks(cluster, now)), generation_of(cluster), name
+    return stage, len(holders(cluster, now)), generation_of(cluster), name
 
 
 def generation_of(cluster: Manifest) -> int:
-    """Return the cluster's generation; 0 for one that was not made by sharing."""
+    """Return the cluster's generation; 0 for one that was not made by sharing, or whose number no sharing comes to."""
     text = at(cluster, "metadata", "labels", GENERATION_LABEL)
-    return int(text) if isinstance(text, str) and text.isascii() and text.isdecimal() else 0
+    is_number = isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) <= _GENERATION_DIGITS
+    return int(text) if is_number else 0
 
 
 class Leave(Enum):

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from dagster_ray.core import StrictConfig
 from dagster_ray.core.variables import is_env_var
 from dagster_ray.kuberay._labels import MANAGED_BY_LABEL
+from dagster_ray.kuberay._sharing.locks import TTL_LIMIT_SECONDS
 from dagster_ray.kuberay._sharing.rules import SharingRules
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 
@@ -35,9 +36,10 @@ class ClusterSharing(StrictConfig):
     ttl_seconds: float = Field(
         default=600.0,
         ge=10,
+        le=TTL_LIMIT_SECONDS,
         description=(
-            "Seconds that a step's lock on a cluster lives after it was applied or renewed. When the last lock has "
-            "ended, the cleanup sensor deletes the cluster."
+            "Seconds that a step's lock on a cluster lives after it was applied or renewed; at most 30 days. When the "
+            "last lock has ended, the cleanup sensor deletes the cluster."
         ),
     )
     heartbeat: bool = Field(

@@ -4,6 +4,7 @@ import logging
 import queue
 import random
 import threading
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -44,13 +45,17 @@ class Sign(Protocol):
 AnySign = TypeVar("AnySign", bound=Sign)
 
 
-def lock_patch(own: Created, key: str, text: str | None) -> dict[str, object]:
-    """Return the merge patch that sets an annotation of a step, or removes it.
+def annotation_patch(
+    own: Created, annotations: Mapping[str, str | None], version: str | None = None
+) -> dict[str, object]:
+    """Return the merge patch that sets annotations, or removes them (None).
 
-    It names the uid, so that a cluster that was made anew under the name is not meant, and no version: any number of
-    steps lock at once without a conflict (run with kube-apiserver 1.36).
+    It names the uid, so that a cluster that was made anew under the name is not meant. A step writes or removes its
+    own lock without a version: any number of steps do so at once without a conflict (run with kube-apiserver 1.36).
+    What concerns other steps' locks needs the version in which they were seen.
     """
-    return {"metadata": {"uid": own.uid, "annotations": {key: text}}}
+    wanted = {} if version is None else {"resourceVersion": version}
+    return {"metadata": {"uid": own.uid, **wanted, "annotations": dict(annotations)}}
 
 
 def renew(api: "KubernetesApi", own: Created, sign: AnySign, deadline: Deadline) -> tuple[Answer, AnySign]:
@@ -60,7 +65,7 @@ def renew(api: "KubernetesApi", own: Created, sign: AnySign, deadline: Deadline)
         DagsterRayError: The answer shows nothing of the object.
     """
     renewed = sign.renewed(api.server_time())
-    patch = lock_patch(own, sign.key, renewed.text())
+    patch = annotation_patch(own, {sign.key: renewed.text()})
     try:
         found = answer_of(api.patch(own.kind, own.namespace, own.name, patch, deadline), own, sign.key, renewed.text())
     except DagsterRayError as error:

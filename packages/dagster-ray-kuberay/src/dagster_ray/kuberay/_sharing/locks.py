@@ -15,7 +15,16 @@ from dagster_ray.kuberay._kubernetes.fields import Manifest, at, json_of, mappin
 from dagster_ray.kuberay._kubernetes.times import time_of, time_text
 from dagster_ray.kuberay._labels import LOCK_PREFIX
 
+TTL_LIMIT_SECONDS = 30 * 86400.0
+"""The longest life of a lock without another sign of its step: 30 days. A longer one counts as this."""
+
+ENDED_ID = "ended"
+"""The id of the one lock that stands for all steps that are over: the latest end of theirs."""
+
 _TEXT_LIMIT = 4096
+_SHOWN_LIMIT = 300
+_STEP_LIMIT = timedelta(days=366)
+_CLOCK_LIMIT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +54,36 @@ class Lock:
 
     @property
     def ends_at(self) -> datetime:
-        """When it ends, unless it is renewed before."""
+        """When it ends, unless it is renewed before.
+
+        Bounded, whoever has written it: a sign more than a year after `applied_at` counts as one after a year.
+        """
         try:
-            return self.renewed_at + timedelta(seconds=self.ttl_seconds)
+            heard_at = min(self.renewed_at, self.applied_at + _STEP_LIMIT)
+            return heard_at + timedelta(seconds=min(self.ttl_seconds, TTL_LIMIT_SECONDS))
         except OverflowError:
             return datetime.max.replace(tzinfo=UTC)
+
+    @property
+    def is_common(self) -> bool:
+        """Whether it stands for steps that are over."""
+        return self.id == ENDED_ID
 
     def is_live(self, now: datetime) -> bool:
         """Return whether it still holds at `now`, a time of the API server."""
         return now < self.ends_at
 
     def renewed(self, now: datetime) -> "Lock":
-        """Return the lock after another sign of its step; a clock that went back does not shorten it."""
-        return replace(self, renewed_at=max(now, self.renewed_at))
+        """Return the lock after another sign of its step.
+
+        A clock that went back a little does not shorten it; one that was wrong by more than a day is not believed.
+        """
+        at = self.renewed_at if now < self.renewed_at <= now + _CLOCK_LIMIT else now
+        return replace(self, renewed_at=at, applied_at=min(max(self.applied_at, at - _STEP_LIMIT / 2), at))
+
+    def is_in_future(self, now: datetime) -> bool:
+        """Return whether it is dated later than any clock that is nearly right could have said at `now`."""
+        return min(self.applied_at, self.renewed_at) > now + _CLOCK_LIMIT
 
     def text(self) -> str:
         """Return the annotation's value."""
@@ -113,6 +139,23 @@ def live_locks(cluster: Manifest, now: datetime) -> tuple[AnyLock, ...]:
     return tuple(lock for lock in locks_of(cluster) if lock.is_live(now))
 
 
+def holders(cluster: Manifest, now: datetime) -> tuple[AnyLock, ...]:
+    """Return the locks that hold at `now` for a step that may still live."""
+    return tuple(lock for lock in live_locks(cluster, now) if lock.id != ENDED_ID)
+
+
+def common_lock(cluster: Manifest, own: Lock) -> Lock | None:
+    """Return the lock of all steps that are over, `own` among them: the latest end of all.
+
+    None if there is one that cannot be read, which `own` must not replace.
+    """
+    mine = replace(own, id=ENDED_ID)
+    there = next((lock for lock in locks_of(cluster) if lock.id == ENDED_ID), mine)
+    if isinstance(there, UnreadableLock):
+        return None
+    return max(there, mine, key=lambda lock: lock.ends_at)
+
+
 def ended_lock_keys(cluster: Manifest, now: datetime, for_seconds: float) -> list[str]:
     """Return the names of the annotations whose locks ended that long ago, or earlier."""
     before = now - timedelta(seconds=for_seconds)
@@ -140,4 +183,8 @@ def _seconds(value: object) -> float | None:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
+    """Return a text that may be shown to people: of bounded length, its control characters as escapes."""
+    if not isinstance(value, str) or not value:
+        return None
+    shown = value[:_SHOWN_LIMIT]
+    return shown if shown.isprintable() else repr(shown)[1:-1]

@@ -1,4 +1,4 @@
-"""Take a shared cluster, or make it; give it up. What happens is decided in `choice`."""
+"""Take a shared cluster, or make it. What happens is decided in `choice`."""
 
 import contextlib
 import logging
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import NotReadyError
+from dagster_ray.kuberay._kubernetes.answers import proves_gone
 from dagster_ray.kuberay._kubernetes.errors import (
     ConflictError,
     InvalidObjectError,
@@ -17,12 +18,13 @@ from dagster_ray.kuberay._kubernetes.errors import (
     NotFoundError,
 )
 from dagster_ray.kuberay._kubernetes.fields import at
-from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, propagation_of
-from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL
-from dagster_ray.kuberay._sharing.choice import Leave, Make, Selection, Take, choose, is_free
-from dagster_ray.kuberay._sharing.heartbeat import lock_patch
-from dagster_ray.kuberay._sharing.locks import Lock, UnreadableLock, ended_lock_keys, live_locks, locks_of
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
+from dagster_ray.kuberay._sharing.choice import Make, Selection, Take, choose
+from dagster_ray.kuberay._sharing.heartbeat import annotation_patch
+from dagster_ray.kuberay._sharing.locks import Lock, UnreadableLock, ended_lock_keys, holders, locks_of
+from dagster_ray.kuberay._sharing.pulse import Answer, answer_of
 from dagster_ray.kuberay._status.created import Created, created
+from dagster_ray.kuberay._status.errors import WriteDeniedError
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish, post
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
 _AGAIN_SECONDS = 0.2
 _LOST_ANSWER_SECONDS = 1.0
 _LOST_ANSWER_LOOKS = 8  # within the 20 s that a cleanup has
-_DELETE_LOOKS = 5
-_PRUNE_SECONDS = 600.0
+_ENDED_SECONDS = 60.0  # a lock that ended so long ago is removed by the next step that comes
+_REMOVAL_ATTEMPTS = 3
 _LOCK_ID_CHARACTERS = 12
 
 
@@ -94,6 +96,7 @@ def acquire(api: "KubernetesApi", wish: SharedWish, deadline: Deadline, log: log
 
     Raises:
         NotReadyError: The deadline passed while each cluster that was found went away.
+        WriteDeniedError: The lock is denied; no cluster was made.
         FieldNotSupportedError, KubernetesError: The API server refused.
     """
     barred: set[str] = set()
@@ -117,35 +120,60 @@ def acquire(api: "KubernetesApi", wish: SharedWish, deadline: Deadline, log: log
 def _lock(
     api: "KubernetesApi", wish: SharedWish, cluster: Mapping[str, Any], deadline: Deadline, log: logging.Logger
 ) -> Held | None:
-    """Add this step's lock; return None if the cluster is going or gone."""
+    """Add this step's lock; return None if the cluster is going or gone, or has no room for a lock.
+
+    Raises:
+        WriteDeniedError: A policy or webhook denies the lock. Another cluster would not help, so none is made.
+    """
     own, lock = created(RAYCLUSTERS, wish.namespace, cluster), wish.lock(api.server_time())
+    what = f"The lock of this step (annotation {lock.key})"
     try:
-        patch = lock_patch(own, lock.key, lock.text())
-        answer = api.patch(RAYCLUSTERS, wish.namespace, own.name, patch, deadline)
-    except (NotFoundError, InvalidObjectError):  # gone, or another one of this name
+        answer = _add_lock(api, own, lock, cluster, deadline)
+    except KubernetesError as error:
+        if proves_gone(error):
+            return None
+        if not isinstance(error, InvalidObjectError):
+            raise
+        if not error.is_too_long:
+            raise WriteDeniedError(own.target, what, error.message) from error
+        count = len(locks_of(cluster))
+        text = "%s has no room for another lock beside its %d: Kubernetes allows 256 KiB of annotations. %s"
+        log.warning(text, own.target, count, "Another cluster of this sharing key is used.")
         return None
-    if at(answer, "metadata", "deletionTimestamp"):
+    shown = answer_of(answer, own, lock.key, lock.text())
+    if shown is Answer.GOING:
         return None
-    ended = [key for key in ended_lock_keys(answer, lock.renewed_at, _PRUNE_SECONDS) if key != lock.key]
-    if ended:
-        _remove_ended(api, own, answer, ended, deadline)
-    others = len(live_locks(answer, lock.renewed_at)) - 1
-    log.info("%s is shared with %d other steps.", own.target, others)
+    if shown is not Answer.RENEWED:
+        raise WriteDeniedError(own.target, what, "the API server accepted the update, but its answer does not show it")
+    log.info("%s is shared with %d other steps.", own.target, len(holders(answer, lock.renewed_at)) - 1)
     made = at(answer, "metadata", "annotations", CREATION_ANNOTATION) == wish.creation_id
     return Held(created(RAYCLUSTERS, wish.namespace, answer), lock, made)
 
 
-def _remove_ended(
-    api: "KubernetesApi", own: Created, seen: Mapping[str, Any], keys: list[str], deadline: Deadline
-) -> None:
-    """Remove locks that ended some time ago: all annotations of an object together may have 256 KiB.
+def _add_lock(
+    api: "KubernetesApi", own: Created, lock: Lock, seen: Mapping[str, Any], deadline: Deadline
+) -> dict[str, Any]:
+    """Add a lock, and remove those that ended some time ago: all annotations together may have 256 KiB.
 
-    The patch names the version in which they were seen, so that a lock which is renewed after all is not lost.
+    A patch that removes names the version in which the locks were seen, so that one which is renewed after all is
+    not lost. Where steps come too fast for that, the lock is added alone.
     """
-    version = str(at(seen, "metadata", "resourceVersion"))
-    body = {"metadata": {"uid": own.uid, "resourceVersion": version, "annotations": dict.fromkeys(keys)}}
-    with contextlib.suppress(KubernetesError):  # the next step that comes tries it again
-        api.patch(own.kind, own.namespace, own.name, body, deadline)
+    alone = annotation_patch(own, {lock.key: lock.text()})
+    for _ in range(_REMOVAL_ATTEMPTS):
+        ended = dict.fromkeys(ended_lock_keys(seen, lock.renewed_at, _ENDED_SECONDS))
+        if not ended:
+            break
+        version = str(at(seen, "metadata", "resourceVersion"))
+        patch = annotation_patch(own, {**ended, lock.key: lock.text()}, version)
+        with contextlib.suppress(ConflictError):
+            return api.patch(own.kind, own.namespace, own.name, patch, deadline)
+        try:
+            return api.patch(own.kind, own.namespace, own.name, alone, deadline)
+        except InvalidObjectError as error:
+            if not error.is_too_long:
+                raise
+        seen = api.get(own.kind, own.namespace, own.name, deadline)
+    return api.patch(own.kind, own.namespace, own.name, alone, deadline)
 
 
 def _make(
@@ -175,6 +203,9 @@ def _join(
         return None, False
     if not wish.selection.matches(existing) or at(existing, "metadata", "deletionTimestamp"):
         return None, True
+    held = _held_already(wish, existing)  # by a POST whose answer was lost
+    if held is not None:
+        return held, False
     return _lock(api, wish, existing, deadline, log), False
 
 
@@ -185,59 +216,17 @@ def find_lost(api: "KubernetesApi", wish: SharedWish, deadline: Deadline) -> Hel
     """
     for _ in range(_LOST_ANSWER_LOOKS):
         for cluster in api.list(RAYCLUSTERS, wish.namespace, deadline, label_selector=wish.selection.selector).items:
-            mine = next((lock for lock in locks_of(cluster) if lock.id == wish.lock_id), None)
-            if mine is not None and not isinstance(mine, UnreadableLock):
-                made = at(cluster, "metadata", "annotations", CREATION_ANNOTATION) == wish.creation_id
-                return Held(created(RAYCLUSTERS, wish.namespace, cluster), mine, made)
+            held = _held_already(wish, cluster)
+            if held is not None:
+                return held
         deadline.sleep(_LOST_ANSWER_SECONDS)
     return None
 
 
-def leave(api: "KubernetesApi", held: Held, what: Leave, deadline: Deadline, log: logging.Logger) -> None:
-    """Do with this step's lock what was decided. The heartbeat has been stopped."""
-    own = held.own
-    if not held.is_locked:
-        return
-    if what is Leave.KEEP_LOCK:
-        log.info("%s stays for others until %s at least.", own.target, held.lock.ends_at.isoformat())
-        return
-    try:
-        answer = api.patch(own.kind, own.namespace, own.name, lock_patch(own, held.lock.key, None), deadline)
-    except (NotFoundError, InvalidObjectError):
-        return  # it is gone
-    if what is Leave.RELEASE_AND_DELETE_UNUSED:
-        _delete_unused(api, own, answer, deadline, log)
-
-
-def _delete_unused(
-    api: "KubernetesApi", own: Created, seen: Mapping[str, Any], deadline: Deadline, log: logging.Logger
-) -> None:
-    """Delete a cluster as it was seen: a lock that comes in between changes its version and keeps it.
-
-    So does the operator's status, after which it is looked at again.
-    """
-    for _ in range(_DELETE_LOOKS):
-        is_ours = at(seen, "metadata", "labels", MANAGED_BY_LABEL) == MANAGED_BY
-        if not is_ours or at(seen, "metadata", "uid") != own.uid or not is_free(seen, api.server_time()):
-            return
-        version = str(at(seen, "metadata", "resourceVersion"))
-        try:
-            was_there = api.delete(
-                own.kind,
-                own.namespace,
-                own.name,
-                deadline,
-                uid=own.uid,
-                resource_version=version,
-                propagation=propagation_of(own.kind),
-            )
-        except ConflictError:
-            try:
-                seen = api.get(own.kind, own.namespace, own.name, deadline)
-            except NotFoundError:
-                return
-        else:
-            deleted = "was deleted: this step has made it, and nobody uses it" if was_there else "was already gone"
-            log.info("%s %s.", own.target, deleted)
-            return
-    log.info("%s was made by this step and is kept: it goes on changing.", own.target)
+def _held_already(wish: SharedWish, cluster: Mapping[str, Any]) -> Held | None:
+    """Return a cluster that has this step's lock; None if it has not."""
+    mine = next((lock for lock in locks_of(cluster) if lock.id == wish.lock_id), None)
+    if mine is None or isinstance(mine, UnreadableLock):
+        return None
+    made = at(cluster, "metadata", "annotations", CREATION_ANNOTATION) == wish.creation_id
+    return Held(created(RAYCLUSTERS, wish.namespace, cluster), mine, made)

@@ -9,6 +9,7 @@ DagsterRayError
   OperatorSilentError     the deadline passed and no operator had looked at the RayJob
   QueueTimeoutError       a queue held the RayJob longer than `queue_timeout`
   NameTakenError          an object of that name exists and is not ours
+  WriteDeniedError        a policy or webhook denies what a step must write into its object
   FieldNotSupportedError  the cluster's KubeRay is older than a field of the spec
   VersionMismatchError    Ray or Python of the step and of the cluster differ
   TokenRequiredError      the cluster wants a token that we do not have
@@ -177,6 +178,27 @@ class QueueTimeoutError(DagsterRayError):
     @override
     def remedy(self) -> str:
         return "raise `queue_timeout`, give it a higher `priority`, or look at the queue's Workload objects."
+
+
+class WriteDeniedError(DagsterRayError):
+    """The API server, or a policy or webhook behind it, denies what a step must write into an object that exists."""
+
+    code = "write-denied"
+
+    def __init__(self, target: str, what: str, reason: str) -> None:
+        """Take the object's display name, what was to be written, and the server's words."""
+        super().__init__(target, what, reason)
+        self.target, self.what, self.reason = target, what, reason
+
+    @property
+    @override
+    def problem(self) -> str:
+        return f"{self.what} could not be written into {self.target}: {self.reason.rstrip('.')}."
+
+    @property
+    @override
+    def remedy(self) -> str:
+        return "change the policy or webhook that denies this update, so that the step's account may make it."
 
 
 class NameTakenError(DagsterRayError):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from dagster_ray.core import Deadline
-from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.core.errors import DagsterRayError, NotReadyError
 from dagster_ray.kuberay._kubernetes.errors import UnavailableError
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, texts
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS, Kind
-from dagster_ray.kuberay._labels import MANAGED_BY_LABEL, RESOURCE_LABEL, RUN_LABEL, STEP_LABEL
+from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL, RESOURCE_LABEL, RUN_LABEL, STEP_LABEL
 from dagster_ray.kuberay._spec.portable import without_fields
 from dagster_ray.kuberay._status.cluster_state import Ended
 from dagster_ray.kuberay._status.created import Created, created
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
 CREATION_ANNOTATION = "dagster/creation-id"
+_AGAIN_SECONDS = 0.5
+_LOOK_SECONDS = 1.0
 IDENTITY_LABELS = (MANAGED_BY_LABEL, RUN_LABEL, STEP_LABEL, RESOURCE_LABEL)
 
 # Fields that an API server does not know, by its URL: asking costs a request, so it is asked once a process.
@@ -90,31 +92,67 @@ def forgotten_if_refused(api: "KubernetesApi", forget: Callable[[], None]) -> Ge
 def create(api: "KubernetesApi", wish: Wish, deadline: Deadline, log: logging.Logger) -> Created:
     """POST the object under the first free name.
 
-    The name is fixed before the POST, so a POST whose answer was lost finds its own object by a 409.
+    The name is fixed before the POST, so a POST whose answer was lost finds its own object by a 409. A name that an
+    object of dagster-ray keeps while it is being deleted is waited for.
 
     Raises:
         NameTakenError: All names are taken by objects that are not ours, or no longer fit.
+        NotReadyError: The deadline passed while an earlier object of the name was being deleted.
         FieldNotSupportedError: The API server's CRD is older than a field of the spec.
         KubernetesError: The API server refused.
     """
-    name = ""
-    for name in wish.names:
-        manifest = wish.render(name)
-        found = _create(api, wish, manifest, deadline, log)
-        if found is not None:
-            return created(wish.kind, wish.namespace, found)
-    raise NameTakenError(f"{wish.kind.kind} {wish.namespace}/{name}")
+    while True:
+        existing: Mapping[str, Any] = {}
+        for name in wish.names:
+            manifest = wish.render(name)
+            existing, is_ours = _create(api, wish, manifest, deadline, log)
+            if is_ours:
+                return created(wish.kind, wish.namespace, existing)
+        old = created(wish.kind, wish.namespace, existing)
+        if (
+            not at(existing, "metadata", "deletionTimestamp")
+            or at(existing, "metadata", "labels", MANAGED_BY_LABEL) != MANAGED_BY
+        ):
+            raise NameTakenError(old.target)
+        log.info("%s from an earlier step is still being deleted. This step waits for its name.", old.target)
+        _await_end(api, old, deadline)
+
+
+def _await_end(api: "KubernetesApi", old: Created, deadline: Deadline) -> None:
+    """Wait until an object that is being deleted is gone."""
+    version = str(at(old.manifest, "metadata", "resourceVersion"))
+    with api.watch(old.kind, old.namespace, name=old.name, resource_version=version) as stream:
+        while not deadline.is_over():
+            event = stream.next(min(_LOOK_SECONDS, deadline.remaining_seconds()))
+            if event is None:
+                continue
+            if event.type == "DELETED" or at(event.object, "metadata", "uid") != old.uid:
+                return
+        absence = stream.absence
+    if absence is not None:
+        raise absence
+    held_by = texts(old.manifest, "metadata", "finalizers")
+    advice = f"find out why it is not removed; its finalizers are {', '.join(held_by)}." if held_by else ""
+    raise NotReadyError(old.target, deadline.budget_seconds, "an earlier one of this name is being deleted", advice)
 
 
 def _create(
     api: "KubernetesApi", wish: Wish, manifest: dict[str, Any], deadline: Deadline, log: logging.Logger
-) -> Mapping[str, Any] | None:
-    from dagster_ray.kuberay._kubernetes.errors import ConflictError
+) -> tuple[Mapping[str, Any], bool]:
+    """Return the object that has the name, and whether it is ours."""
+    from dagster_ray.kuberay._kubernetes.errors import ConflictError, NotFoundError
 
-    try:
-        return post(api, wish, manifest, deadline, log)
-    except ConflictError:
-        return _own(api, wish, manifest, deadline)
+    while True:
+        try:
+            return post(api, wish, manifest, deadline, log), True
+        except ConflictError:
+            try:
+                existing = api.get(wish.kind, wish.namespace, str(at(manifest, "metadata", "name")), deadline)
+            except NotFoundError:  # it went in between, so the name is free
+                if deadline.sleep(_AGAIN_SECONDS):
+                    continue
+                raise
+            return existing, whose(wish.kind, existing, manifest) == "ours"
 
 
 def post(
@@ -148,12 +186,6 @@ def post(
         _unknown_fields[api.server] = unknown
         log.info("This KubeRay does not know %s; the portable form is used.", ", ".join(sorted(unknown)))
     return api.create(wish.kind, wish.namespace, wanted, deadline, dry_run=dry_run)
-
-
-def _own(api: "KubernetesApi", wish: Wish, wanted: Manifest, deadline: Deadline) -> Mapping[str, Any] | None:
-    """Return the object that has the name, if it is ours."""
-    existing = api.get(wish.kind, wish.namespace, str(at(wanted, "metadata", "name")), deadline)
-    return existing if whose(wish.kind, existing, wanted) == "ours" else None
 
 
 def _without(wish: Wish, manifest: dict[str, Any], unknown: frozenset[str]) -> dict[str, Any]:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from dagster_ray.core import DagsterContext, Deadline, StepOutcome, log_of
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.route import Route
-from dagster_ray.kuberay._kubernetes.errors import ConflictError, InvalidObjectError, NotFoundError
+from dagster_ray.kuberay._kubernetes.answers import proves_gone
+from dagster_ray.kuberay._kubernetes.errors import InvalidObjectError, KubernetesError
 from dagster_ray.kuberay._kubernetes.fields import mapping
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._spec.portable import portable_spec
 from dagster_ray.kuberay._status.created import Created
-from dagster_ray.kuberay._status.errors import ClusterGoneError, SpecRefusedError
+from dagster_ray.kuberay._status.errors import ClusterGoneError, SpecRefusedError, WriteDeniedError
 from dagster_ray.kuberay._status.rayjob_state import GATE_TEXT
 from dagster_ray.kuberay._steps.alive import alive_annotations
 from dagster_ray.kuberay._steps.creation import Wish, create, refuse_strategy
@@ -76,13 +77,22 @@ def register(
         job_id: What Ray calls the driver, or the job.
         deadline: Ends the call.
         labels: Labels to write with it.
+
+    Raises:
+        ClusterGoneError: The RayJob does not exist any more.
+        WriteDeniedError: A policy or webhook denies the update; the operator would never know the driver.
+        KubernetesError: The API server refused for another reason, or does not answer.
     """
     metadata = {"uid": job.uid, "annotations": alive_annotations(api), "labels": dict(labels or {})}
     patch = {"metadata": metadata, "spec": {"jobId": job_id}}
     try:
         api.patch(RAYJOBS, job.namespace, job.name, patch, deadline)
-    except (NotFoundError, ConflictError, InvalidObjectError) as error:
-        raise ClusterGoneError(job.target, "it was deleted while the driver connected") from error
+    except KubernetesError as error:
+        if proves_gone(error):
+            raise ClusterGoneError(job.target, "it was deleted while the driver connected") from error
+        if isinstance(error, InvalidObjectError):
+            raise WriteDeniedError(job.target, "The driver's job id (spec.jobId)", error.message) from error
+        raise
 
 
 def record_outcome(

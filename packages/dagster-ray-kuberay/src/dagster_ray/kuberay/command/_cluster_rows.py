@@ -207,4 +207,6 @@ def _locks_in_words(locks: Sequence[AnyLock], now: datetime) -> str:
 def _holder(lock: AnyLock) -> str:
     if not isinstance(lock, Lock):
         return "one that cannot be read"
+    if lock.is_common:
+        return f"kept until {time_text(lock.ends_at)} after {lock.step_key or 'a process'}"
     return f"{lock.step_key or 'a process'} of run {(lock.run_id or '?')[:_SHOWN_ID]}"
