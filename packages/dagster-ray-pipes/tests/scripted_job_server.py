@@ -16,6 +16,8 @@ class Server(ThreadingHTTPServer):
     """Answers as a script says; a status of 0 breaks the connection."""
 
     script: Script
+    has_ranges = True
+    """Whether files below `/logs/` are served in ranges, as an agent does."""
     calls: list[tuple[str, str]]
     headers: list[dict[str, str]]
 
@@ -33,6 +35,10 @@ class Handler(BaseHTTPRequestHandler):
             return
         text = answer if isinstance(answer, (str, bytes)) else json.dumps(answer)
         data = text if isinstance(text, bytes) else text.encode()
+        if status == 200 and self.server.has_ranges and self.path.startswith("/logs/") and "Range" in self.headers:
+            first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+            data = data[int(first) : int(last) + 1]
+            status = 206 if data else 416
         self.send_response(status)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -5,9 +5,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dagster_ray.pipes._job_answers import JobDetails
+from dagster_ray.pipes._agent import Agent, AgentRoute, may_have_token
+from dagster_ray.pipes._job_answers import JobDetails, log_name
 from dagster_ray.pipes._job_client import RayJobClient
-from dagster_ray.pipes._job_file import AgentRoute, JobFile
+from dagster_ray.pipes._job_file import JobFile
 from dagster_ray.pipes._sinks import Sink
 from dagster_ray.pipes._sources import SourceUnavailableError
 from dagster_ray.pipes.errors import (
@@ -67,10 +68,21 @@ class JobFollower:
     """
 
     def __init__(
-        self, client: RayJobClient, files: Mapping[str, Sink], patience: Patience, route: AgentRoute = lambda url: url
+        self,
+        client: RayJobClient,
+        files: Mapping[str, Sink],
+        patience: Patience,
+        route: AgentRoute = lambda url: url,
+        *,
+        trusts_agents: bool = False,
     ) -> None:
-        """Take the job server's client, what takes the bytes of each file, and the way to agents."""
+        """Take the job server's client, what takes the bytes of each file, the way to agents, and whether it is safe.
+
+        Ray's token goes to agents only if `trusts_agents`, or if they are on the dashboard's machine.
+        """
         self._client, self._patience, self._route = client, patience, route
+        self._trusts_agents = trusts_agents
+        self._agent: Agent | None = None
         self._files: Sequence[_Followed] = [_Followed(name, sink) for name, sink in files.items()]
         self._seen = _Seen()
         self._submission_id = ""
@@ -136,6 +148,8 @@ class JobFollower:
         try:
             self._end_files()
         finally:  # the step waits for these, whatever the last lines meet
+            if self._agent is not None:
+                self._agent.close()
             self._client.server.end_thread()
             self._over.set()
             self._drained.set()
@@ -194,13 +208,20 @@ class JobFollower:
 
     def _read_file(self, followed: _Followed, details: JobDetails) -> bool:
         if followed.file is None:
-            server, token = self._client.server, self._client.token
-            followed.file = JobFile(server, token, details, followed.name, self._route)
+            self._agent = self._agent or self._agent_of(details)
+            followed.file = JobFile(self._client.server, self._agent, details, followed.name)
         over = self._ended_at is not None
         data = followed.file.read(followed.sink.position, to_end=over)
         followed.quiet = followed.quiet + 1 if over and not data else 0
         followed.sink.take(data)
         return bool(data)
+
+    def _agent_of(self, details: JobDetails) -> Agent | None:
+        url = None if details.agent_address is None else self._route(details.agent_address)
+        if url is None:
+            return None
+        is_safe = self._trusts_agents or may_have_token(self._client.address, url)
+        return Agent(url, self._client.token if is_safe else None, log_name(self._submission_id))
 
     def _judge(self, details: JobDetails, reasons: Sequence[str]) -> None:
         now = time.monotonic()

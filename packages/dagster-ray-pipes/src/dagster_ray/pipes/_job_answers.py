@@ -70,6 +70,11 @@ class Node:
     session_dir: str | None
 
 
+def log_name(submission_id: str) -> str:
+    """Return the name of a job's driver log in Ray's log folder (ray/dashboard/modules/job/common.py)."""
+    return f"job-driver-{submission_id}.log"
+
+
 def json_object(body: bytes) -> Mapping[str, Any] | None:
     """Return a JSON object; None if it is none."""
     found = _json(body)

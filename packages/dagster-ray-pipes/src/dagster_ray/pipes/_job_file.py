@@ -1,19 +1,17 @@
 """One file of a job, read from the best place that answers now."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dagster_ray.pipes._agent import Agent
 from dagster_ray.pipes._job_answers import JobDetails
-from dagster_ray.pipes._job_server import Connection, JobServer
+from dagster_ray.pipes._job_server import JobServer
 from dagster_ray.pipes._sources import AgentSource, Source, SourceUnavailableError, StreamSource, WholeFileSource
 
 READ_LIMIT_BYTES = 2**20
 _FIRST_BACKOFF_SECONDS = 2.0
 _LONGEST_BACKOFF_SECONDS = 15.0
-
-AgentRoute = Callable[[str], str | None]
-"""Where an agent is reached from here, by the URL that the cluster knows it by; None: it is not."""
 
 
 @dataclass(slots=True)
@@ -28,22 +26,18 @@ class _Place:
 class JobFile:
     """A file of Ray's log folder on the node of a job's driver.
 
-    The agent of the node is asked first; while it cannot be reached, the dashboard streams the file. Both continue at
-    the same byte, so a change costs nothing.
+    The agent of the node is asked first; while it has not proved itself or cannot be reached, the dashboard streams the
+    file. Both continue at the same byte, so a change costs nothing.
     """
 
-    def __init__(
-        self, dashboard: JobServer, token: str | None, details: JobDetails, name: str, route: AgentRoute
-    ) -> None:
-        """Take the dashboard, Ray's token, a job whose driver has a node, the file's name and the way to agents."""
+    def __init__(self, dashboard: JobServer, agent: Agent | None, details: JobDetails, name: str) -> None:
+        """Take the dashboard, the agent if there is a way to it, a job whose driver has a node, and the file's name."""
         self.name = name
+        self._agent = agent
         self._places: list[_Place] = []
         self._current: _Place | None = None
-        agent = None if details.agent_address is None else route(details.agent_address)
         if agent is not None:
-            # What the user's ingress wants is none of the agent's business; a pod is never behind a proxy.
-            connection = Connection(agent.rstrip("/"), {}, {}, token, True, use_proxies=False)
-            self._places.append(_Place(AgentSource(JobServer(connection), name)))
+            self._places.append(_Place(AgentSource(agent.server, name)))
         if details.node_id is not None:
             self._places.append(_Place(StreamSource(dashboard, details.node_id, name)))
             self._places.append(_Place(WholeFileSource(dashboard, details.node_id, name)))
@@ -74,8 +68,13 @@ class JobFile:
 
     def _chosen(self, *, to_end: bool) -> Sequence[_Place]:
         now = time.monotonic()
-        able = [place for place in self._places if not (to_end and isinstance(place.source, StreamSource))]
+        able = [place for place in self._places if self._is_able(place.source, to_end=to_end)]
         return [place for place in able if place.not_before <= now]
+
+    def _is_able(self, source: Source, *, to_end: bool) -> bool:
+        if isinstance(source, AgentSource):
+            return self._agent is not None and self._agent.is_known
+        return not (to_end and isinstance(source, StreamSource))
 
     def _settle_on(self, place: _Place) -> None:
         place.backoff_seconds = _FIRST_BACKOFF_SECONDS

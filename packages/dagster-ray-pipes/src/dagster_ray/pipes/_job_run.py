@@ -19,11 +19,11 @@ from dagster_ray.core import (
     log_of,
     lost_interrupts_raised,
 )
+from dagster_ray.pipes._agent import AgentRoute
 from dagster_ray.pipes._follower import Patience
 from dagster_ray.pipes._invocation import CompletedRayJob
 from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._job_client import RayJobClient
-from dagster_ray.pipes._job_file import AgentRoute
 from dagster_ray.pipes._reader import MessageChannel, PipesRayJobMessageReader, message_file
 from dagster_ray.pipes._reattach import SUBMITTING, Attempt, CallIdentity, delivered_logs
 from dagster_ray.pipes._runtime_env import unknown_keys
@@ -75,6 +75,7 @@ class Place:
     Args:
         client: The job server.
         route: Where an agent is reached from here.
+        trusts_agents: Whether what is reached there is the cluster's for certain, so that it may see Ray's token.
         check: Called twice a second while the job runs; raises if the job's cluster is gone.
         metadata: More metadata of the results.
         has_link: Whether the client's address means anything to people: a port-forward's does not.
@@ -84,6 +85,7 @@ class Place:
 
     client: RayJobClient
     route: AgentRoute = _identity_route
+    trusts_agents: bool = False
     check: Callable[[], None] = lambda: None
     metadata: Mapping[str, dg.MetadataValue[Any]] = field(default_factory=dict[str, dg.MetadataValue[Any]])
     has_link: bool = True
@@ -179,6 +181,7 @@ class JobRun:
             forward_logs=settings.forward_logs,
             patience=settings.patience,
             route=self._place.route,
+            trusts_agents=self._place.trusts_agents,
             file=file,
             delivered=delivered,
         )

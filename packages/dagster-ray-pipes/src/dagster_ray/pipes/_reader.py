@@ -13,10 +13,10 @@ from typing_extensions import override
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.pipes._agent import AgentRoute
 from dagster_ray.pipes._follower import JobFollower, Patience
-from dagster_ray.pipes._job_answers import Node
+from dagster_ray.pipes._job_answers import Node, log_name
 from dagster_ray.pipes._job_client import RayJobClient
-from dagster_ray.pipes._job_file import AgentRoute
 from dagster_ray.pipes._messages import Delivered, LogLine
 from dagster_ray.pipes._sinks import LogSink, MessageSink, MessageTaker, Sink, StepOutput, Tail
 from dagster_ray.pipes.errors import InvalidSubmissionError
@@ -29,11 +29,6 @@ if TYPE_CHECKING:
 MessageChannel = Literal["auto", "file", "log"]
 _HEAD_SECONDS, _PAUSE_SECONDS = 20.0, 0.5
 STDIO = {PipesDefaultMessageWriter.STDIO_KEY: PipesDefaultMessageWriter.STDERR}
-
-
-def log_name(submission_id: str) -> str:
-    """Return the name of a job's driver log in Ray's log folder (ray/dashboard/modules/job/common.py)."""
-    return f"job-driver-{submission_id}.log"
 
 
 def message_file(client: RayJobClient, channel: MessageChannel, name: str) -> str | None:
@@ -88,6 +83,8 @@ class PipesRayJobMessageReader(PipesMessageReader):
         forward_logs: Whether the driver's log goes to stdout, which Dagster keeps as the compute log of the step.
         patience: How long a server, and the last bytes, are waited for.
         route: Where an agent of the cluster is reached from here, by its URL in the cluster.
+        trusts_agents: Whether Ray's token may go to what is reached there. Otherwise it goes only to agents on the
+            machine of the dashboard.
         file: Where the job writes its messages, if that is decided already; empty: its log.
         delivered: Log messages that were delivered before, by an earlier attempt of the step.
     """
@@ -100,6 +97,7 @@ class PipesRayJobMessageReader(PipesMessageReader):
         forward_logs: bool = True,
         patience: Patience | None = None,
         route: AgentRoute = lambda url: url,
+        trusts_agents: bool = False,
         file: str | None = None,
         delivered: Iterable[LogLine] = (),
     ) -> None:
@@ -107,6 +105,7 @@ class PipesRayJobMessageReader(PipesMessageReader):
         self._client, self._forward_logs = client, forward_logs
         self._channel: MessageChannel = message_channel
         self._patience, self._route, self._file = patience or Patience(), route, file
+        self._trusts_agents = trusts_agents
         self._delivered = Delivered(delivered)
         self._follower: JobFollower | None = None
         self._handler: PipesMessageHandler | None = None
@@ -168,7 +167,9 @@ class PipesRayJobMessageReader(PipesMessageReader):
         if self._follower is not None or self._handler is None:
             return
         files = self._files(submission_id, self._handler)
-        self._follower = JobFollower(self._client, files, self._patience, self._route)
+        self._follower = JobFollower(
+            self._client, files, self._patience, self._route, trusts_agents=self._trusts_agents
+        )
         self._follower.start(submission_id)
 
     def _files(self, submission_id: str, handler: "PipesMessageHandler") -> dict[str, Sink]:

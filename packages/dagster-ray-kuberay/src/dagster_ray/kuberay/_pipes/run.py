@@ -185,6 +185,7 @@ class _RayJobCall:
         place = Place(
             client,
             route=self._agent_route(waiting.cluster or job.name, opened, direct=plan.direct),
+            trusts_agents=not plan.direct or self._api.in_cluster,
             check=watch.check,
             metadata={"dagster_ray/rayjob": dg.MetadataValue.text(f"{job.namespace}/{job.name}")},
             has_link=plan.direct,
