@@ -164,7 +164,7 @@ def test_the_verdict_and_the_link_are_in_the_log_of_the_run(work: Work, instance
     metadata = {key: value.value for key, value in event.engine_event_data.metadata.items()}
     assert metadata["dagster_ray/verdict"] == "bad"
     assert metadata["dagster_ray/submission_id"] == name
-    assert metadata["dagster_ray/dashboard"] == f"{work.ray.url}/#/jobs/{name}"
+    assert metadata["dagster_ray/dashboard"] == f"{work.ray.url}/#/jobs/{name} (while the step runs)"
 
 
 @pytest.mark.parametrize(("repaired", "jobs"), [(False, 1), (True, 2)], ids=["the same script", "a repaired script"])
@@ -208,3 +208,19 @@ def test_what_code_is(tmp_path: Path) -> None:
     assert code_of(in_image, "jobs:1", "a1") == code_of(in_image, "jobs:1", "a1")
     assert code_of(in_image, "jobs:2", "a1") != code_of(in_image, "jobs:1", "a1")
     assert code_of(in_image, "jobs:1", "b2") != code_of(in_image, "jobs:1", "a1")
+
+
+def test_the_link_to_the_job_is_in_the_log_before_the_job_has_ended(work: Work, instance: dg.DagsterInstance) -> None:
+    work.script("import time; time.sleep(1)")
+    run = work.run(instance)
+    entries = [entry for entry in instance.all_logs(run.run_id) if "Ray job" in entry.message]
+    texts = [entry.message for entry in entries]
+    (submitted,) = [number for number, text in enumerate(texts) if "is submitted." in text]
+    (ended,) = [number for number, text in enumerate(texts) if "is SUCCEEDED after" in text]
+    assert submitted < ended
+    event = entries[submitted].dagster_event
+    assert event is not None
+    (name,) = work.ray.jobs
+    link = event.engine_event_data.metadata["dagster_ray/dashboard"]
+    assert link.value == f"{work.ray.url}/#/jobs/{name} (while the step runs)"
+    assert work.ray.jobs[name]["metadata"]["job_name"] == "submits"

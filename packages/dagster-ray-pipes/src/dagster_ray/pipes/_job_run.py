@@ -24,12 +24,13 @@ from dagster_ray.pipes._follower import Patience
 from dagster_ray.pipes._invocation import CompletedRayJob
 from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._job_client import RayJobClient
+from dagster_ray.pipes._links import dashboard_link
 from dagster_ray.pipes._reader import MessageChannel, PipesRayJobMessageReader, message_file
 from dagster_ray.pipes._reattach import SUBMITTING, Attempt, CallIdentity, delivered_logs
 from dagster_ray.pipes._runtime_env import unknown_keys
 from dagster_ray.pipes._step_context import StepContext, run_of
 from dagster_ray.pipes._submission import NONCE
-from dagster_ray.pipes._verdicts import JOB_KEY, OBJECT_KEY, PREFIX, Verdict, report_verdict
+from dagster_ray.pipes._verdicts import JOB_KEY, OBJECT_KEY, PREFIX, Verdict, report_event, report_verdict
 from dagster_ray.pipes.errors import (
     JobExistsError,
     JobLostError,
@@ -194,6 +195,8 @@ class JobRun:
             status = attempt.existing.status
             self._log.info("Following the Ray job %s on %s, which is %s already.", submission_id, address, status)
             self._nonce = attempt.existing.metadata.get(NONCE)
+            said = f"The Ray job {submission_id} of an earlier attempt is followed."
+            report_event(self._context, self._identity.step_key, said, self._named(submission_id, in_event=True))
             return
         variables = dict(session.get_bootstrap_env_vars())
         check_variables(variables)
@@ -206,8 +209,9 @@ class JobRun:
         runtime_env["env_vars"] = {**runtime_env.get("env_vars", {}), **variables}
         run = run_of(self._context)
         known = {} if run is None else {key: text for key, text in run.dagster_execution_info.items() if text}
+        named = {"job_name": self._identity.step_key}  # what Ray shows of the driver; unset, the submission id
         own = {**self._identity.metadata, FILE_KEY: reader.file}  # a later attempt relies on these
-        metadata = {**known, "dagster/step-key": self._identity.step_key, **job.get("metadata", {}), **own}
+        metadata = {**named, **known, "dagster/step-key": self._identity.step_key, **job.get("metadata", {}), **own}
         fields = {**job, "submission_id": submission_id, "runtime_env": runtime_env, "metadata": metadata}
         submission = self._client.prepare(fields)
         self._nonce = submission.nonce
@@ -216,6 +220,8 @@ class JobRun:
         except (JobExistsError, SubmissionRefusedError):
             self._nonce = None  # there is no job of ours
             raise
+        said = f"The Ray job {submission_id} is submitted."
+        report_event(self._context, self._identity.step_key, said, self._named(submission_id, in_event=True))
 
     def _follow(self, reader: PipesRayJobMessageReader) -> JobDetails:
         follower = reader.follower
@@ -293,27 +299,25 @@ class JobRun:
         """Record what this attempt concludes about its job, for later ones and for people."""
         marks = {JOB_KEY: self._nonce, OBJECT_KEY: self._place.uid}
         metadata: dict[str, dg.MetadataValue[Any]] = {
-            **self._named(submission_id),
+            **self._named(submission_id, in_event=True),
             **{key: dg.MetadataValue.text(mark) for key, mark in marks.items() if mark is not None},
         }
         message = f"{reason}: the Ray job {submission_id}."
         report_verdict(self._context, self._identity.step_key, verdict, message, metadata)
         self._place.judged(verdict)
 
-    def _named(self, submission_id: str) -> dict[str, dg.MetadataValue[Any]]:
+    def _named(self, submission_id: str, *, in_event: bool) -> dict[str, dg.MetadataValue[Any]]:
         """Return the metadata that name a job."""
-        metadata: dict[str, dg.MetadataValue[Any]] = {
+        url = f"{self._client.address}/#/jobs/{submission_id}" if self._place.has_link else None
+        return {
             **self._place.metadata,
             f"{PREFIX}submission_id": dg.MetadataValue.text(submission_id),
+            **dashboard_link(url, in_event=in_event),
         }
-        if self._place.has_link:
-            url = f"{self._client.address}/#/jobs/{submission_id}"
-            metadata[f"{PREFIX}dashboard"] = dg.MetadataValue.url(url)
-        return metadata
 
     def _metadata(self, details: JobDetails, reader: PipesRayJobMessageReader) -> dict[str, dg.MetadataValue[Any]]:
         follower = reader.follower
-        metadata = self._named(details.submission_id)
+        metadata = self._named(details.submission_id, in_event=False)
         if details.job_id is not None:
             metadata[f"{PREFIX}job_id"] = dg.MetadataValue.text(details.job_id)
         if follower.running_at is not None:

@@ -1,7 +1,6 @@
 """Requests to a Ray job server: one session a thread, deadlines, retries of what passes, typed errors."""
 
 import contextlib
-import ipaddress
 import os
 import threading
 from collections.abc import Callable, Generator, Mapping
@@ -16,6 +15,7 @@ from typing_extensions import Unpack, override
 
 from dagster_ray.core import Deadline
 from dagster_ray.pipes._job_answers import excerpt, is_transient
+from dagster_ray.pipes._links import is_of_this_machine
 from dagster_ray.pipes.errors import InvalidSubmissionError, JobServerRefusedError, JobServerUnavailableError
 
 # Loads with the first request: a code location imports this package to read its definitions.
@@ -114,13 +114,7 @@ def environ_proxies(url: str) -> dict[str, str]:
     """Return the proxies of the environment for a URL; none for this machine, which no proxy can mean."""
     from requests.utils import get_environ_proxies
 
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return {}
-    with contextlib.suppress(ValueError):  # it is a name
-        if ipaddress.ip_address(host).is_loopback:
-            return {}
-    return get_environ_proxies(url)
+    return {} if is_of_this_machine(url) else get_environ_proxies(url)
 
 
 def proxy_in_words(url: str) -> str:

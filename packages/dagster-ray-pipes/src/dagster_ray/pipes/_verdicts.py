@@ -98,7 +98,14 @@ def report_verdict(
     message: str,
     metadata: Mapping[str, dg.MetadataValue[Any]],
 ) -> None:
-    """Write a verdict into the log of the run.
+    """Write a verdict into the log of the run."""
+    report_event(context, step_key, message, {**metadata, VERDICT_KEY: dg.MetadataValue.text(verdict)})
+
+
+def report_event(
+    context: StepContext, step_key: str, message: str, metadata: Mapping[str, dg.MetadataValue[Any]]
+) -> None:
+    """Write an event about a job into the log of the run; for a direct call, into the log.
 
     A log that cannot be written is a warning: the step's own error, or its results, matter more.
     """
@@ -106,8 +113,7 @@ def report_verdict(
     if run is None:
         context.log.info(message)
         return
-    data = EngineEventData(metadata={**metadata, VERDICT_KEY: dg.MetadataValue.text(verdict)})
     try:
-        context.instance.report_engine_event(message, run, data, step_key=step_key)
+        context.instance.report_engine_event(message, run, EngineEventData(metadata=metadata), step_key=step_key)
     except Exception:
-        context.log.warning("The verdict on a Ray job could not be written, so a retry may follow it.", exc_info=True)
+        context.log.warning("%s This could not be recorded, so a retry may not know it.", message, exc_info=True)
