@@ -18,6 +18,7 @@ NAMES = [
     "StepOutcome",
     "StrictConfig",
     "VariablesConfig",
+    "WaitLines",
     "check_ray_resources",
     "configured_instance_id",
     "identity_of",

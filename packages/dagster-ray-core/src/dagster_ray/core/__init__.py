@@ -30,6 +30,7 @@ from dagster_ray.core._run_phases import run_phases
 from dagster_ray.core._safe_log import safe_log
 from dagster_ray.core._signals import interrupts_deferred, lost_interrupts_raised
 from dagster_ray.core._startup_event import startup_metadata
+from dagster_ray.core._wait_lines import WaitLines
 from dagster_ray.core._wiring import check_ray_resources
 from dagster_ray.core.errors import DagsterRayError
 
@@ -51,6 +52,7 @@ __all__ = [
     "StepOutcome",
     "StrictConfig",
     "VariablesConfig",
+    "WaitLines",
     "check_ray_resources",
     "configured_instance_id",
     "identity_of",

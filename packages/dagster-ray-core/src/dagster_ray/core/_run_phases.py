@@ -1,5 +1,6 @@
 """Run the phases of any `RayResource` around a block of work."""
 
+import logging
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -127,8 +128,9 @@ def _is_last(use: _InUse) -> bool:
 
 def _set_up(resource: RayResource, context: dg.InitResourceContext) -> None:
     on = resource.lifecycle
-    for phase in phases_of_setup(create=on.create, wait=on.wait, connect=on.connect):
-        log_of(context).debug("%s: %s", resource.display_name, phase.value)
+    for n, phase in enumerate(phases_of_setup(create=on.create, wait=on.wait, connect=on.connect)):
+        # Dagster's run page hides DEBUG, so the start shows itself in one line; what moves is told by the backend.
+        log_of(context).log(logging.DEBUG if n else logging.INFO, "%s: %s", resource.display_name, phase.value)
         getattr(resource, phase.value)(context)
 
 

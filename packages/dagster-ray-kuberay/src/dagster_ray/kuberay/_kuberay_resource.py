@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field, PrivateAttr, field_validator
 from typing_extensions import override
 
-from dagster_ray.core import BaseRayResource, DagsterContext, Deadline
+from dagster_ray.core import BaseRayResource, DagsterContext, Deadline, WaitLines, log_of
 from dagster_ray.core.errors import NotConnectedError
 from dagster_ray.core.variables import is_env_var, resolved
 
@@ -33,6 +33,8 @@ class Work:
     wait: "ClusterWait | None" = None
     route: "Route | None" = None
     token: str | None = None
+    connecting: tuple[Deadline, WaitLines] | None = None
+    """How long the driver has been connecting since its first attempt failed, and when that is logged."""
 
 
 class KubeRayResource(BaseRayResource):
@@ -137,13 +139,19 @@ class KubeRayResource(BaseRayResource):
 
         api, own = self._created
         steps.check(api, own, self._work.wait, context)
+        if self._work.connecting is None:
+            self._work.connecting = Deadline(float("inf")), WaitLines()
+        since, lines = self._work.connecting
+        if lines.due("connecting", since.spent_seconds()) == "still" and self._work.route is not None:
+            said = "%s: still connecting the driver to %s after %.0f s."
+            log_of(context).info(said, self.display_name, self._work.route.place, since.spent_seconds())
 
     @override
     def release(self, context: DagsterContext) -> None:
         """Close the connections to the head and to Kubernetes."""
         work = self._work
         route, api = work.route, work.api
-        work.route = work.api = work.wait = work.token = None
+        work.route = work.api = work.wait = work.token = work.connecting = None
         if route is not None:
             route.close()
         if api is not None:

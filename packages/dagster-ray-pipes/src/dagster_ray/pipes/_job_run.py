@@ -14,6 +14,7 @@ from dagster_pipes import encode_param
 from dagster_ray.core import (
     DagsterRayError,
     Deadline,
+    WaitLines,
     interrupts_deferred,
     is_interrupt,
     log_of,
@@ -130,7 +131,7 @@ class JobRun:
         self._log = log_of(context)
         self._nonce: str | None = None
         """What the metadata of the job contain that this run may stop; None: nothing that is ours was sent."""
-        self._status = ""
+        self._lines = WaitLines()
         self._started = time.monotonic()
 
     def run(
@@ -241,13 +242,17 @@ class JobRun:
         return follower.details
 
     def _tell(self, details: JobDetails | None) -> None:
-        """Log one line for each change of the job's status."""
-        if details is None or details.status == self._status:
+        """Log one line for each change of the job's status, and one from time to time while the job cannot start."""
+        if details is None:
             return
-        self._status = details.status
         seconds = time.monotonic() - self._started
+        line = self._lines.due(details.status, seconds)
+        if line is None or (line == "still" and details.status != "PENDING"):
+            return
+        still = "still " if line == "still" else ""
         words = f" ({details.message.strip().splitlines()[0]})" if details.message.strip() else ""
-        self._log.info("The Ray job %s is %s after %.1f s%s", details.submission_id, details.status, seconds, words)
+        status = f"{still}{details.status}"
+        self._log.info("The Ray job %s is %s after %.1f s%s", details.submission_id, status, seconds, words)
 
     # Ends
 

@@ -52,6 +52,7 @@ def create_wanted(work: "Work", api: "KubernetesApi", wish: Wish, deadline: Dead
     work.wish = wish
     with forgotten_if_refused(api, forget):
         work.own = create(api, wish, deadline, log)
+    log.info("%s was created.", work.own.target)
 
 
 def wait_plan(

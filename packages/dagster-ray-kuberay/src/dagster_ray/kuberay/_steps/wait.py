@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from dagster_ray.core import Deadline
+from dagster_ray.core import Deadline, WaitLines
 from dagster_ray.core.errors import NotReadyError
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis
 from dagster_ray.kuberay._diagnosis.evidence import Evidence, Question
@@ -66,7 +66,7 @@ class ClusterWait:
         self._evidence = Evidence(api, awaited, log)
         self._cluster_watch: tuple[str, WatchStream] | None = None
         self.queued_seconds = 0.0
-        self._said = ""
+        self._lines = WaitLines()
 
     @property
     def cluster(self) -> str | None:
@@ -114,7 +114,7 @@ class ClusterWait:
         self._known.note(awaited.manifest, self._now(deadline))  # it may be far already
         self._raise_if_ended()
         if (route := self._accepting(deadline)) is not None:
-            return route  # without a watch: a cluster of many steps is ready for most of them
+            return self._reached(route, deadline)  # without a watch: a shared cluster is ready for most of its steps
         version = str(at(awaited.manifest, "metadata", "resourceVersion"))
         with self._api.watch(awaited.kind, awaited.namespace, name=awaited.name, resource_version=version) as stream:
             while True:
@@ -123,7 +123,7 @@ class ClusterWait:
                     self._sit_in_queue(stream, deadline)
                     continue
                 if (route := self._accepting(deadline)) is not None:
-                    return route  # whatever else is said: a head that accepts drivers is alive
+                    return self._reached(route, deadline)  # whatever else is said: such a head is alive
                 self._judge(deadline)
                 if deadline.is_over():
                     raise stream.absence or self._late(deadline)
@@ -216,7 +216,7 @@ class ClusterWait:
             self._look(deadline)
         if known.is_hopeless(now) and known.diagnosis is not None and self._routes.accepting(deadline) is None:
             raise self._fatal(known.diagnosis)
-        self._say()
+        self._say(now)
 
     def _fatal(self, diagnosis: Diagnosis) -> Exception:
         if diagnosis.code == "refused":
@@ -226,28 +226,38 @@ class ClusterWait:
             self._awaited.target, diagnosis.code, diagnosis.reason, diagnosis.sentence, diagnosis.remedy, log
         )
 
-    def _say(self) -> None:
-        """Log one line for each change."""
-        if self._known.topic != self._said:
-            self._said = self._known.topic
+    def _say(self, now: float) -> None:
+        """Log one line for each change, and one from time to time while nothing changes."""
+        line = self._lines.due(self._known.topic, now)
+        if line == "moved":
             self._log.info("%s: %s", self._awaited.target, self._known.sentence)
+        elif line == "still":
+            self._log.info("%s: still waiting after %.0f s: %s", self._awaited.target, now, self._known.sentence)
+
+    def _reached(self, route: Route, deadline: Deadline) -> Route:
+        what = "the dashboard answers" if self._plan.goal == "dashboard" else "the head accepts drivers"
+        self._log.info("%s: %s after %.1f s.", self._awaited.target, what, self._now(deadline))
+        return route
 
     def _sit_in_queue(self, stream: "WatchStream", deadline: Deadline) -> None:
         """Wait while nothing runs; the deadline of the cluster's start stands still."""
         deadline.pause()
         queue, pause, before = Deadline(self._plan.queue_timeout), QUIET_SECONDS, self.queued_seconds
+        look_at = pause
         self._routes.close()
         try:
             while isinstance(self._known.state, Queued):
                 self.queued_seconds = before + queue.spent_seconds()
                 self._judge(deadline)
-                event = stream.next(min(pause, queue.remaining_seconds()))
+                to_line = self._lines.seconds_to_next(self._now(deadline))
+                event = stream.next(min(look_at - queue.spent_seconds(), to_line, queue.remaining_seconds()))
                 if event is not None:
                     self._known.note(event.object, self._now(deadline), deleted=event.type == "DELETED")
                 elif queue.is_over():
                     raise QueueTimeoutError(self._awaited.target, self._known.sentence, self._plan.queue_timeout)
-                else:
+                elif queue.spent_seconds() >= look_at:
                     pause = min(pause * 2, _QUEUE_SECONDS)
+                    look_at = queue.spent_seconds() + pause
                     self._look(deadline)
         finally:
             self.queued_seconds = before + queue.spent_seconds()
