@@ -34,6 +34,7 @@ NAMES = [
     "run_phases",
     "safe_log",
     "startup_metadata",
+    "token_of_environment",
     "with_values",
 ]
 ERRORS = [

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from fault_world import TIMEOUT_SECONDS, left, run_step, simulated
+from fault_world import TIMEOUT_SECONDS, eventually, left, run_step, simulated
 from pydantic import ValidationError
 
 from dagster_ray.core import Lifecycle
 from dagster_ray.kuberay import KubeRayCluster
+from dagster_ray.kuberay._head.token import secret_name
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, render_rayjob
 from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig
 from dagster_ray.kuberay.testing import Simulator
@@ -187,3 +188,46 @@ def test_a_selected_cluster_is_not_shared_by_other_rules(tmp_path: Path) -> None
     config = RayClusterConfig(spec_file=selecting(tmp_path, **{"ray.io/cluster": "team"}))
     with pytest.raises(ValidationError, match="cluster_sharing"):
         KubeRayCluster(ray_cluster=config, cluster_sharing=ClusterSharing(enabled=True))
+
+
+def test_a_cluster_that_lets_kubernetes_judge_tokens_is_refused_with_the_reason() -> None:
+    spec = {**SPEC, "rayVersion": "2.60.0", "authOptions": {"mode": "token", "enableK8sTokenAuth": True}}
+    with pytest.raises(
+        ValidationError, match=r"enableK8sTokenAuth` is true: each driver then needs a Kubernetes token"
+    ):
+        RayClusterConfig(spec=spec)
+    assert secret_name(spec, "c") is None, "the operator makes no Secret"
+
+
+def test_the_simulators_operator_gives_its_pods_no_token_of_a_secret_then() -> None:
+    spec = {**SPEC, "rayVersion": "2.60.0", "authOptions": {"mode": "token", "enableK8sTokenAuth": True}}
+    with simulated() as simulator:
+        simulator.store.create("rayclusters", {**cluster(name="team", namespace="default"), "spec": spec})
+        eventually(lambda: simulator.store.list("pods"))
+        (head,) = simulator.store.list("pods")
+        assert simulator.store.list("secrets") == []
+    env = {one["name"]: one.get("value") for one in head["spec"]["containers"][0]["env"]}
+    assert env["RAY_ENABLE_K8S_TOKEN_AUTH"] == "true"
+    assert "RAY_AUTH_TOKEN" not in env
+
+
+def test_a_token_of_rays_own_file_opens_an_existing_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head wants the token of a variable, which no authOptions tell of."""
+    (tmp_path / "token").write_text("t0k3n\n")
+    for name, value in {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    env = [{"name": "RAY_AUTH_MODE", "value": "token"}, {"name": "RAY_AUTH_TOKEN", "value": "t0k3n"}]
+    template = {"spec": {"containers": [{"name": "h", "image": "i", "env": env}]}}
+    made = {
+        **cluster(name="team", namespace="default"),
+        "spec": {"headGroupSpec": {"rayStartParams": {}, "template": template}},
+    }
+    with simulated() as simulator:
+        simulator.store.create("rayclusters", made)
+        path = selecting(tmp_path, **{"ray.io/cluster": "team"})
+        outcome = run_step(adopting(simulator, path))
+        assert outcome.success, outcome.log
+        (tmp_path / "token").write_text("another\n")
+        outcome = run_step(adopting(simulator, path))
+        assert "[dagster-ray: token-required]" in outcome.log

@@ -18,6 +18,7 @@ from dagster_ray.core._identity import Identity
 from dagster_ray.core._outcome import is_interrupt
 from dagster_ray.core._phases import CleanupPolicy, StepOutcome
 from dagster_ray.core._protocol import RayResource, require_ray_resource
+from dagster_ray.core._ray_token import token_of_environment
 from dagster_ray.core._resource import BaseRayResource
 from dagster_ray.core._run_identity import (
     ImageCandidates,
@@ -68,6 +69,7 @@ __all__ = [
     "run_phases",
     "safe_log",
     "startup_metadata",
+    "token_of_environment",
     "with_values",
 ]
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from typing_extensions import Unpack, override
 
-from dagster_ray.core import Deadline
+from dagster_ray.core import Deadline, token_of_environment
 from dagster_ray.pipes._job_answers import (
     JobDetails,
     Node,
@@ -23,7 +23,7 @@ from dagster_ray.pipes._job_answers import (
     read_list,
     read_nodes,
 )
-from dagster_ray.pipes._job_server import Answer, Connection, JobServer, checked_address, token_of_environment
+from dagster_ray.pipes._job_server import Answer, Connection, JobServer, checked_address
 from dagster_ray.pipes._packages import upload_runtime_env
 from dagster_ray.pipes._runtime_env import with_files_read
 from dagster_ray.pipes._submission import (

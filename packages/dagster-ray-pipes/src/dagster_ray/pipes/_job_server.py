@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlsplit
 
@@ -91,23 +90,6 @@ def checked_address(address: str) -> str:
     if parts.query or parts.fragment or "@" in parts.netloc:
         raise InvalidSubmissionError("address", "must have no user, query or fragment; use `headers` or `token`")
     return address.rstrip("/")
-
-
-def token_of_environment(environ: Mapping[str, str]) -> str | None:
-    """Return the token that Ray's own clients would send; None unless RAY_AUTH_MODE is `token`.
-
-    Ray looks at RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH and ~/.ray/auth_token, in this order (run with 2.60).
-    """
-    if environ.get("RAY_AUTH_MODE") != "token":
-        return None
-    if token := environ.get("RAY_AUTH_TOKEN"):
-        return token
-    path = environ.get("RAY_AUTH_TOKEN_PATH")
-    file = Path(path) if path else Path.home() / ".ray" / "auth_token"
-    try:
-        return file.read_text(encoding="utf-8").strip() or None
-    except OSError:
-        return None
 
 
 def environ_proxies(url: str) -> dict[str, str]:

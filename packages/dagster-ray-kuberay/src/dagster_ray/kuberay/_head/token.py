@@ -17,13 +17,14 @@ _NAME_LIMIT = 50
 
 
 def secret_name(cluster_spec: Manifest, cluster: str) -> str | None:
-    """Return the name of the Secret that holds the cluster's token; None if the cluster has no token.
+    """Return the name of the Secret that holds the cluster's token; None if the cluster has no token of its own.
 
+    With `enableK8sTokenAuth` it has none: Kubernetes judges the token of each driver, and the operator makes no Secret.
     The operator names it like the cluster: the last 50 characters, and `r` for a first one that is no letter
     (KubeRay ray-operator/controllers/ray/utils/util.go, CheckName).
     """
     options = mapping(cluster_spec.get("authOptions"))
-    if options.get("mode") != "token":
+    if options.get("mode") != "token" or options.get("enableK8sTokenAuth") is True:
         return None
     if own := options.get("secretName"):
         return str(own)

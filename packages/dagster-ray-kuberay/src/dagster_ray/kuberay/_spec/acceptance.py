@@ -17,6 +17,7 @@ from dagster_ray.kuberay._spec.portable import STRATEGY, portable_spec
 from dagster_ray.kuberay._spec.rules import check_raycluster, check_rayjob
 from dagster_ray.kuberay._spec.selection import selected_cluster
 from dagster_ray.kuberay._spec.typed_values import typed
+from dagster_ray.kuberay._spec.unknown_keys import unknown_keys
 from dagster_ray.kuberay._spec.unknown_values import unknown_values
 
 if TYPE_CHECKING:
@@ -61,7 +62,13 @@ def check_raycluster_config(config: "RayClusterConfig") -> tuple[str, ...]:
 
 
 def _judged(kind: CrdKind, plain: Json, rendered: Manifest | None) -> tuple[str, ...]:
-    unknown = tuple(value.sentence for value in unknown_values(plain["spec"]))
+    unknown = (
+        *(
+            f"`{path}` is not a field of KubeRay up to 1.7; it is sent as it is."
+            for path in unknown_keys(kind, plain["spec"])
+        ),
+        *(value.sentence for value in unknown_values(plain["spec"])),
+    )
     refused = refusals(kind, plain, rendered)
     if not refused:
         return unknown

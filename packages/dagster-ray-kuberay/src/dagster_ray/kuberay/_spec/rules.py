@@ -102,6 +102,12 @@ def check_raycluster(metadata: Manifest, spec: Manifest, release: Release = NEWE
         InvalidSpecError: It names the field, and the versions that refuse it.
     """
     check_metadata(metadata, "RayCluster", RAYCLUSTER_NAME_LIMIT, release)
+    if at(spec, "authOptions", "enableK8sTokenAuth") is True:
+        path, reason = (
+            "spec.authOptions.enableK8sTokenAuth",
+            "is true: each driver then needs a Kubernetes token, which a step does not send",
+        )
+        raise InvalidSpecError(path, reason, "use authOptions with mode: token alone")
     refuse_snake_case(dict(spec), "spec")
     check_cluster(spec, "spec", release)
 

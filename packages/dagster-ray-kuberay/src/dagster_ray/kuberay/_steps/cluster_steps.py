@@ -7,7 +7,7 @@ import os
 import platform
 from typing import TYPE_CHECKING, Literal
 
-from dagster_ray.core import DagsterContext, Deadline, log_of
+from dagster_ray.core import DagsterContext, Deadline, log_of, token_of_environment
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.dashboard import Metadata, Refused, ask, mismatch
 from dagster_ray.kuberay._head.route import Access, Route, goes_direct
@@ -85,7 +85,7 @@ def greet(own: Created, route: Route, token: str | None, context: DagsterContext
     """
     if route.dashboard_url is None:
         return
-    token = token or (os.environ.get("RAY_AUTH_TOKEN") if os.environ.get("RAY_AUTH_MODE") == "token" else None)
+    token = token or token_of_environment(os.environ)
     answer = ask(route.dashboard_url, token, min(_GREET_SECONDS, max(0.1, deadline.remaining_seconds())))
     if isinstance(answer, Refused):
         raise TokenRequiredError(own.target, answer.answer)

@@ -111,6 +111,11 @@ def auth_secret_name(cluster: Mapping[str, Any]) -> str:
     return str(at(cluster, "spec", "authOptions", "secretName") or checked_name(name_of(cluster)))
 
 
+def asks_kubernetes(cluster: Mapping[str, Any]) -> bool:
+    """Whether Ray lets Kubernetes judge the tokens of drivers, so that the operator makes none."""
+    return at(cluster, "spec", "authOptions", "enableK8sTokenAuth") is True
+
+
 def auth_secret(cluster: Mapping[str, Any], random_bytes: bytes) -> dict[str, Any]:
     """The Secret with a cluster's token: the base64 text of 32 random bytes."""
     token = base64.b64encode(random_bytes)

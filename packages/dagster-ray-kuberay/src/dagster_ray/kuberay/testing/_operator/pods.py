@@ -21,7 +21,7 @@ from dagster_ray.kuberay.testing._operator.names import (
     owner_reference,
     pod_prefix,
 )
-from dagster_ray.kuberay.testing._operator.objects import CREATED_BY, TOKEN_KEY, auth_secret_name
+from dagster_ray.kuberay.testing._operator.objects import CREATED_BY, TOKEN_KEY, asks_kubernetes, auth_secret_name
 from dagster_ray.kuberay.testing._operator.versions import OperatorVersion
 
 HEAD_GROUP = "headgroup"
@@ -176,8 +176,12 @@ def _env(
         env.append({"name": "RAY_USAGE_STATS_EXTRA_TAGS", "value": tags})
     env.append({"name": "RAY_DASHBOARD_ENABLE_K8S_DISK_USAGE", "value": "1"})
     if uses_token(cluster, version):
-        secret = {"secretKeyRef": {"name": auth_secret_name(cluster), "key": TOKEN_KEY}}
-        env += [{"name": "RAY_AUTH_MODE", "value": "token"}, {"name": "RAY_AUTH_TOKEN", "valueFrom": secret}]
+        env.append({"name": "RAY_AUTH_MODE", "value": "token"})
+        if asks_kubernetes(cluster):
+            env.append({"name": "RAY_ENABLE_K8S_TOKEN_AUTH", "value": "true"})
+        else:
+            secret = {"secretKeyRef": {"name": auth_secret_name(cluster), "key": TOKEN_KEY}}
+            env.append({"name": "RAY_AUTH_TOKEN", "valueFrom": secret})
     return env
 
 
