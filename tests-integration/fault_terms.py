@@ -112,9 +112,19 @@ ROTATED = Fault(
     "refused.",
 )
 
+UPDATES = Fault(
+    "Updates that are denied",
+    "A policy or an admission webhook denies updates of RayJobs and RayClusters with 400 or 422. Requests that create "
+    "or delete objects are accepted.",
+)
+TOGETHER = Fault(
+    "The API server and Dagster's storage are away together",
+    "For some seconds, Kubernetes answers no call and Dagster's database accepts no event. An event that Dagster "
+    "itself writes during this time fails the step, whatever dagster-ray does.",
+)
 FAULTS = (
     SIGTERM, SIGKILL, BURST, RESETS, DROPPED, EXPIRED, LOST, REFUSED, FROZEN, RESTARTED, HEAD, REQUEUED, SIDECAR,
-    CRASHES, REGISTRY, DENIED, DASHBOARD, SERVER, REDIRECT, ROTATED, SKEW, DISK, COPY,
+    CRASHES, REGISTRY, DENIED, DASHBOARD, SERVER, REDIRECT, ROTATED, SKEW, DISK, COPY, UPDATES, TOGETHER,
 )  # fmt: skip
 
 

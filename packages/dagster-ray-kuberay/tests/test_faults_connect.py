@@ -237,6 +237,13 @@ def test_what_the_spec_says_for_a_failure_holds_although_ray_says_succeeded(
     assert rayjob["metadata"]["labels"]["dagster/outcome"] == "failed"
 
 
+def test_an_outcome_that_is_denied_leaves_the_deletion_to_the_step(simulator: Simulator, api: KubernetesApi) -> None:
+    job = made(simulator)
+    simulator.faults.add(Fault(method="PATCH", status=422))
+    context = dg.build_init_resource_context()
+    assert not record_outcome(api, job, StepOutcome.FAILED, context, Deadline(10), always=False)
+
+
 # Heads that die
 
 

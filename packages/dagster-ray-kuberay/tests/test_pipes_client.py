@@ -47,6 +47,14 @@ def test_a_job_gets_a_rayjob_that_follows_it(world: PipesWorld) -> None:
     eventually(lambda: world.rayjobs()[0]["status"].get("jobDeploymentStatus") == "Complete")
 
 
+def test_updates_that_are_denied_cost_a_warning_and_no_job(world: PipesWorld) -> None:
+    world.simulator.faults.add(Fault(method="PATCH", path="/rayjobs", status=400))
+    with world.ending("SUCCEEDED"):
+        ran = run_job(world.client(), JOB)
+    assert ran.success, ran.log
+    assert "its cluster lives longer than it should" in ran.log
+
+
 @pytest.mark.parametrize("ttl", [0, 30, 7200])
 def test_a_time_to_live_of_the_user_holds_once_all_is_read(world: PipesWorld, ttl: int) -> None:
     call = {**JOB, "template": {"spec": {"ttlSecondsAfterFinished": ttl}}}

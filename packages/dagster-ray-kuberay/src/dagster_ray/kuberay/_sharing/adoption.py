@@ -67,9 +67,11 @@ def adopt_selected(
     """
     namespace, name = selected
     nothing: dict[str, Any] = {}
-    found = adopt(
-        api, Wish(RAYCLUSTERS, namespace, (name,), "", lambda _: nothing, frozenset()), context, ttl_seconds, deadline
-    )
+    wish = Wish(RAYCLUSTERS, namespace, (name,), "", lambda _: nothing, frozenset())
+    try:
+        found = adopt(api, wish, context, ttl_seconds, deadline)
+    except NotFoundError:
+        found = None
     if found is None:
         reason = (
             f"names the RayCluster {namespace}/{name}, which does not exist, or which dagster-ray made for other steps"
