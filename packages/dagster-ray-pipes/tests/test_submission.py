@@ -24,7 +24,7 @@ from dagster_ray.pipes.errors import InvalidSubmissionError
         ({"entrypoint": "true", "runtime_env": "env.yaml"}, "runtime_env"),
         ({"entrypoint": "true", "runtime_env": {"pipp": ["numpy"]}}, "runtime_env.pipp"),
         ({"entrypoint": "true", "runtime_env": {"workingdir": "."}}, "runtime_env.workingdir"),
-        ({"entrypoint": "true", "runtime_env": {"env_vars": {"A": 1}}}, "runtime_env.env_vars"),
+        ({"entrypoint": "true", "runtime_env": {"env_vars": {"A": 1}}}, "runtime_env.env_vars.A"),
         ({"entrypoint": "true", "runtime_env": {"env_vars": {1: "a"}}}, "runtime_env.env_vars"),
         ({"entrypoint": "true", "runtime_env": {"env_vars": ["A=1"]}}, "runtime_env.env_vars"),
     ],

@@ -7,9 +7,10 @@ family that holds one in a free dictionary, or that is no Dagster config at all,
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeGuard, cast
+from typing import Any, TypeGuard, cast, get_args
 
 import dagster as dg
+from pydantic import TypeAdapter, ValidationError
 
 from dagster_ray.core.errors import InvalidVariableError, MissingVariableError
 
@@ -20,6 +21,7 @@ __all__ = [
     "env_vars_fault",
     "field_path",
     "is_env_var",
+    "plain_value",
     "referring",
     "resolved",
     "variable_of",
@@ -31,9 +33,19 @@ _IntEnvVar = type(dg.EnvVar.int("_"))
 # More digits are no count, size or time of anything, and Python refuses to read them (sys.set_int_max_str_digits).
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,30}")
 _NUMBER = "int"
+_WANTED: Mapping[Any, str] = {bool: "true or false", float: "a number", int: "a whole number"}
 
 TEXT_MAPS = frozenset(
-    {"annotations", "cookies", "env_vars", "entrypoint_label_selector", "headers", "labels", "metadata"}
+    {
+        "annotations",
+        "cookies",
+        "env_vars",
+        "entrypoint_label_selector",
+        "entrypoint_resources",
+        "headers",
+        "labels",
+        "metadata",
+    }
 )
 """Maps of text to text whose keys are the user's own: `{"env": "prod"}` in them is an entry like any other."""
 
@@ -202,3 +214,28 @@ def env_vars_fault(env_vars: object, path: str) -> tuple[str, str] | None:
             what = "null" if value is None else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
             return field_path(path, key), f"is {what}, and the value of an environment variable is text"
     return None
+
+
+def plain_value(value: object, annotation: Any, environ: Mapping[str, str], path: str) -> Any:
+    """Return the value of an option that is in no Dagster config: its variable's, if it names one.
+
+    Args:
+        value: The option.
+        annotation: Its type: text, a number, a boolean or a choice of words, or None.
+        environ: The environment.
+        path: The option's name, for errors.
+
+    Raises:
+        MissingVariableError: The variable is not set.
+        InvalidVariableError: Its value is not of the type.
+    """
+    variable = variable_of(value)
+    if variable is None:
+        return value
+    text = variable.value(environ, path)
+    try:
+        return TypeAdapter(annotation).validate_python(text)
+    except ValidationError:
+        wanted = _WANTED.get(annotation) or f"one of: {', '.join(map(str, get_args(annotation)))}"
+    # Raised here, so that no chain of exceptions shows what the variable contains.
+    raise InvalidVariableError(variable.name, path, wanted)

@@ -1,8 +1,9 @@
 """`PipesRayJobClient`: Pipes for any Ray job server."""
 
+import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_type_hints
 
 import dagster as dg
 from dagster import PipesClient, PipesContextInjector, PipesEnvContextInjector
@@ -10,6 +11,7 @@ from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 from typing_extensions import Unpack, override
 
 from dagster_ray.core import require_ray_resource
+from dagster_ray.core.variables import TEXT_MAPS, plain_value, resolved, variables
 from dagster_ray.pipes._follower import Patience
 from dagster_ray.pipes._invocation import CompletedRayJob
 from dagster_ray.pipes._job_answers import JobDetails
@@ -57,8 +59,28 @@ class ClientOptions(TypedDict, total=False):
     server_timeout: float
 
 
-def settings_of(options: ClientOptions) -> RunSettings:
+def with_values_of(options: Mapping[str, Any], kind: type[Any]) -> Any:
+    """Return the options of a client with what the variables of this process say in place of references.
+
+    Args:
+        options: The options.
+        kind: The TypedDict that has their types.
+
+    Raises:
+        MissingVariableError, InvalidVariableError: A variable is not set, or is not of the option's type.
+    """
+    hints = get_type_hints(kind)
+    return {
+        name: resolved(value, os.environ, name)
+        if name in TEXT_MAPS
+        else plain_value(value, hints[name], os.environ, name)
+        for name, value in options.items()
+    }
+
+
+def settings_of(given: ClientOptions) -> RunSettings:
     """Return the settings of a run, as a client's options say."""
+    options: ClientOptions = with_values_of(given, ClientOptions)
     return RunSettings(
         forward_termination=options.get("forward_termination", True),
         termination_seconds=options.get("termination_timeout", 30.0),
@@ -107,9 +129,11 @@ class PipesRayJobClient(RayPipesClient):
         found = client if client is not None else address
         if found is None or (client is not None and address is not None):
             raise InvalidSubmissionError("client", "must be given, or `address`: exactly one of them")
-        self._client = RayJobClient(found) if isinstance(found, str) else found
+        self._client = found if isinstance(found, RayJobClient) else RayJobClient(found)
         self._injector = options.get("context_injector")
-        self._settings = settings_of(options)
+        self._options = options
+        if not any(variables(options)):
+            settings_of(options)
 
     @override
     def run(
@@ -134,9 +158,10 @@ class PipesRayJobClient(RayPipesClient):
         job = checked_job(ray_job)
         check_context(context, extras, self._injector)
         identity = call_identity(context, job, extras)
-        client = self._client.patient(self._settings.patience.server_seconds)
+        settings = settings_of(self._options)
+        client = self._client.patient(settings.patience.server_seconds)
         attempt = find_attempt(client, context, identity, job.get("submission_id"))
-        run = JobRun(Place(client), context, self._settings, identity)
+        run = JobRun(Place(client), context, settings, identity)
         return run.run(attempt, job, extras, self._injector or PipesEnvContextInjector())
 
     @classmethod

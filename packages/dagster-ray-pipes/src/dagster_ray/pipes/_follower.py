@@ -221,7 +221,7 @@ class JobFollower:
         if url is None:
             return None
         is_safe = self._trusts_agents or may_have_token(self._client.address, url)
-        return Agent(url, self._client.token if is_safe else None, log_name(self._submission_id))
+        return Agent(url, self._client.connection.token if is_safe else None, log_name(self._submission_id))
 
     def _judge(self, details: JobDetails, reasons: Sequence[str]) -> None:
         now = time.monotonic()

@@ -1,6 +1,7 @@
 """`RayJobClient`: Ray's job API over HTTP, without ray."""
 
 import copy
+import functools
 import os
 import uuid
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from urllib.parse import quote
 from typing_extensions import Unpack, override
 
 from dagster_ray.core import Deadline, token_of_environment
+from dagster_ray.core.variables import plain_value, resolved, variable_of
 from dagster_ray.pipes._job_answers import (
     JobDetails,
     Node,
@@ -80,14 +82,30 @@ class RayJobClient:
         use_proxies: bool = True,
     ) -> None:
         """Take how the server is reached; nothing is sent yet."""
-        self.address = checked_address(address)
+        given = {"address": address, "headers": headers or {}, "cookies": cookies or {}, "token": token}
+        self._given: dict[str, Any] = {**given, "verify": verify, "use_proxies": use_proxies}
+        if variable_of(address) is None:
+            checked_address(address)
         self._timeout = timeout
         self._server_timeout: float | None = None
-        found = token if token is not None else token_of_environment(os.environ)
-        connection = Connection(self.address, headers or {}, cookies or {}, found, verify, use_proxies)
-        self.token = found
-        self.server = JobServer(connection)
         self._answers = 0
+
+    @functools.cached_property
+    def connection(self) -> Connection:
+        """How the server is reached, by the variables of the process that submits jobs."""
+        given: dict[str, Any] = resolved(self._given, os.environ)
+        given["token"] = token_of_environment(os.environ) if given["token"] is None else given["token"]
+        return Connection(checked_address(given.pop("address")), **given)
+
+    @functools.cached_property
+    def server(self) -> JobServer:
+        """The job server, with its connections."""
+        return JobServer(self.connection)
+
+    @property
+    def address(self) -> str:
+        """`http://host:port` of Ray's dashboard."""
+        return self.connection.address
 
     def patient(self, server_timeout: float) -> Self:
         """Return a client of the same server that is patient once the server has answered it.
@@ -95,15 +113,20 @@ class RayJobClient:
         Args:
             server_timeout: Seconds that a call may take from then on; until then `timeout` holds.
         """
+        answers = self.server.answers  # of the one server that the copy shares
         found = copy.copy(self)
         found._server_timeout = server_timeout  # noqa: SLF001 - it is a copy of this one
-        found._answers = self.server.answers  # noqa: SLF001
+        found._answers = answers  # noqa: SLF001
         return found
 
     @property
     def timeout(self) -> float:
         """Seconds that the next call may take."""
-        return self._timeout if self._is_new else float(self._server_timeout or 0.0)
+        return (
+            plain_value(self._timeout, float, os.environ, "timeout")
+            if self._is_new
+            else float(self._server_timeout or 0.0)
+        )
 
     @property
     def _is_new(self) -> bool:
@@ -116,7 +139,8 @@ class RayJobClient:
 
     @override
     def __repr__(self) -> str:
-        return f"RayJobClient({self.address!r})"
+        given = self._given["address"]
+        return f"RayJobClient({getattr(variable_of(given), 'name', given)!r})"
 
     def __enter__(self) -> Self:
         """Return the client."""
@@ -128,7 +152,8 @@ class RayJobClient:
 
     def close(self) -> None:
         """Close the connections; the client may be used again."""
-        self.server.close()
+        if "server" in self.__dict__:
+            self.server.close()
 
     def version(self) -> ServerVersion:
         """Return which Ray answers.
@@ -313,8 +338,6 @@ class RayJobClient:
             self.server.after_failure()
             if not is_transient(answer.status) or not deadline.sleep(_PAUSE_SECONDS):
                 raise JobServerAnswerError(self.address, call, answer.status, self._said(answer))
-
-    # Parts
 
     def _said(self, answer: Answer) -> str:
         return excerpt(answer.body) + self.server.through

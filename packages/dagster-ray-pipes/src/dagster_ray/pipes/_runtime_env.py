@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from dagster_ray.core.variables import env_vars_fault
 from dagster_ray.pipes.errors import InvalidSubmissionError
 
 _KNOWN = (
@@ -27,15 +28,9 @@ def check_runtime_env(runtime_env: Mapping[Any, Any]) -> None:
         for known in _KNOWN:
             if edits(key, known) <= _EDITS:
                 raise InvalidSubmissionError(f"runtime_env.{key}", f"is not a key of Ray; did you mean `{known}`?")
-    variables: object = runtime_env.get("env_vars") or {}
-    if not isinstance(variables, Mapping):
-        kind = type(variables).__name__
-        raise InvalidSubmissionError("runtime_env.env_vars", f"is a {kind}; it must be a mapping of text to text")
-    for name, value in cast("Mapping[object, object]", variables).items():
-        for what, text in (("a name", name), (f"a value of {name!r}", value)):
-            if not isinstance(text, str):
-                reason = f"has {what} of type {type(text).__name__}; Ray accepts only text"
-                raise InvalidSubmissionError("runtime_env.env_vars", reason)
+    fault = env_vars_fault(runtime_env.get("env_vars") or {}, "runtime_env.env_vars")
+    if fault is not None:
+        raise InvalidSubmissionError(fault[0], f"{fault[1]}; put it in quotes")
 
 
 def unknown_keys(runtime_env: Mapping[Any, Any]) -> Sequence[str]:

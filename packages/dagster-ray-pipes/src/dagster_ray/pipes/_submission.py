@@ -4,12 +4,14 @@ Fields and limits are those of Ray 2.46 to 2.60 (ray/dashboard/modules/job/commo
 """
 
 import difflib
+import os
 import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Required, TypedDict
 
+from dagster_ray.core.variables import plain_value, resolved
 from dagster_ray.pipes._runtime_env import check_runtime_env
 from dagster_ray.pipes.errors import InvalidSubmissionError
 
@@ -70,10 +72,13 @@ def checked_id(submission_id: object) -> str:
 def checked_job(job: Mapping[str, Any]) -> dict[str, Any]:
     """Return a job's fields without those that are None.
 
+    References to environment variables are replaced by what the variables of this process say.
+
     Raises:
         InvalidSubmissionError: A field is unknown, missing, or of the wrong kind.
+        MissingVariableError, InvalidVariableError: A variable is not set, or is no number and must be one.
     """
-    found = {key: value for key, value in job.items() if value is not None}
+    found = _with_values({key: value for key, value in job.items() if value is not None})
     for key in found:
         if key not in _FIELDS:
             near = difflib.get_close_matches(str(key), _FIELDS, n=1)
@@ -95,6 +100,11 @@ def checked_job(job: Mapping[str, Any]) -> dict[str, Any]:
     _check_metadata(found.get("metadata", {}))
     check_runtime_env(found.get("runtime_env", {}))
     return found
+
+
+def _with_values(job: Mapping[str, Any]) -> dict[str, Any]:
+    numbers = {key: plain_value(job[key], float, os.environ, key) for key in _NUMBERS if key in job}
+    return {**resolved(job, os.environ), **numbers}
 
 
 def _check_metadata(metadata: Mapping[Any, Any]) -> None:

@@ -3,7 +3,7 @@
 A client makes a place for the job, then lets a `JobRun` submit, follow and judge it there.
 """
 
-from dagster_ray.pipes._client import find_attempt, settings_of
+from dagster_ray.pipes._client import find_attempt, settings_of, with_values_of
 from dagster_ray.pipes._job_run import JobRun, Place, RunSettings, check_context
 from dagster_ray.pipes._reattach import Attempt, CallIdentity, call_identity, numbered
 from dagster_ray.pipes._step_context import StepContext
@@ -25,4 +25,5 @@ __all__ = [
     "numbered",
     "rejected_jobs",
     "settings_of",
+    "with_values_of",
 ]

@@ -3,13 +3,15 @@
 # Type checkers see no type in Dagster's config classes.
 # pyright: reportUnknownMemberType=false
 
+import os
 from collections.abc import Mapping
 from typing import Any, get_args
 
 from dagster import PipesEnvContextInjector
 from typing_extensions import Unpack, override
 
-from dagster_ray.core import Lifecycle
+from dagster_ray.core import Lifecycle, with_values
+from dagster_ray.core.variables import resolved, variables
 from dagster_ray.kuberay._head.route import Access, checked_head_host
 from dagster_ray.kuberay._interactive_job import InteractiveJobLifecycle
 from dagster_ray.kuberay._pipes.job import read_call
@@ -20,7 +22,14 @@ from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._steps.wishes import Settings
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 from dagster_ray.pipes import ClientOptions, CompletedRayJob, RayPipesClient
-from dagster_ray.pipes.clients import StepContext, call_identity, check_context, checked_job, settings_of
+from dagster_ray.pipes.clients import (
+    StepContext,
+    call_identity,
+    check_context,
+    checked_job,
+    settings_of,
+    with_values_of,
+)
 
 _ACCESS: tuple[str, ...] = get_args(Access)
 _PREFLIGHT: tuple[str, ...] = get_args(Preflight)
@@ -85,7 +94,9 @@ class PipesKubeRayJobClient(RayPipesClient):
         is_config = isinstance(template, InteractiveRayJobConfig)
         self._template = template if is_config else InteractiveRayJobConfig(**(template or {}))
         self._injector = options.get("context_injector")
-        self._settings = _settings_of(options)
+        self._options = options
+        if not any(variables(options)):
+            _settings_of(options)
 
     @override
     def run(
@@ -109,18 +120,21 @@ class PipesKubeRayJobClient(RayPipesClient):
             JobLostError: The job's node, cluster or RayJob is gone.
             JobServerUnavailableError: The dashboard was away too long.
         """
-        found = read_call(ray_job)
+        settings = _settings_of(self._options)
+        selector = {key: resolved(ray_job[key], os.environ, key) for key in ("cluster_selector",) if key in ray_job}
+        found = read_call({**ray_job, **selector})
         job = checked_job(found.submission)
         check_context(context, extras, self._injector)
         config = config_of(self._template, found)
         around = {"template": config.plain(), "cluster": found.cluster}
-        identity = call_identity(context, {**job, **around}, extras, self._settings.rayjob.image)
+        identity = call_identity(context, {**job, **around}, extras, settings.rayjob.image)
         injector = self._injector or PipesEnvContextInjector()
-        return run_call(self._settings, Call(context, identity, config, found.cluster, job, extras, injector))
+        return run_call(settings, Call(context, identity, config, found.cluster, job, extras, injector))
 
 
-def _settings_of(options: KubeRayClientOptions) -> ClientSettings:
-    lifecycle = options.get("lifecycle") or InteractiveJobLifecycle()
+def _settings_of(given: KubeRayClientOptions) -> ClientSettings:
+    options: KubeRayClientOptions = with_values_of(given, KubeRayClientOptions)
+    lifecycle = with_values(options.get("lifecycle") or InteractiveJobLifecycle(), os.environ, "lifecycle")
     if not (lifecycle.create and lifecycle.wait and lifecycle.connect):
         reason = "switches a phase off, and each call of a Pipes client runs all of them"
         raise InvalidSpecError("lifecycle", reason, "set only `cleanup`")
