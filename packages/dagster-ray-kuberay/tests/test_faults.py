@@ -234,10 +234,10 @@ def test_a_head_that_crashes_again_and_again_shows_its_last_lines(simulator: Sim
 def test_a_spec_that_only_the_operator_refuses_is_told_in_its_words(
     version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1.4 tells it by an event alone. The manifest is changed after the rules that we know at load have passed it."""
+    """1.4 tells it by an event alone. Neither the rules at load nor those of preflight have seen the manifest."""
     monkeypatch.setattr("dagster_ray.kuberay._steps.wishes.render_rayjob", with_negative_deadline)
     with simulated(version) as simulator:
-        outcome = run_step(resource(simulator, timeout=600))
+        outcome = run_step(resource(simulator, timeout=600, preflight="off"))
         assert not outcome.success
         assert "activeDeadlineSeconds must be a positive integer" in outcome.log
         assert "[dagster-ray: spec-refused]" in outcome.log
