@@ -15,6 +15,7 @@ from dagster_ray.local._holder import remove_session
 from dagster_ray.local._machine import usable_cpus
 from dagster_ray.local._options import sharing_key, split_options
 from dagster_ray.local._shared_cluster import Claim, Place, claim_cluster
+from dagster_ray.local._start_lines import StartLines
 from dagster_ray.local._step_environment import (
     of_the_cluster,
     remove,
@@ -73,6 +74,7 @@ class LocalRay(BaseRayResource):
     _session: Path | None = PrivateAttr(default=None)
     """The folder of the Ray that this process has started."""
     _switched_uv_run_off: bool = PrivateAttr(default=False)
+    _start_lines: StartLines = PrivateAttr(default_factory=StartLines)
     _output: TaskOutput = PrivateAttr(default_factory=TaskOutput)
 
     @property
@@ -126,6 +128,7 @@ class LocalRay(BaseRayResource):
     @override
     def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Claim the shared cluster. Without `share` there is nothing to ask for: `ray.init` starts Ray."""
+        self._start_lines.begin(log_of(context), self.display_name)
         self._output.start()
         self._switched_uv_run_off = use_this_python()
         if self.share:
@@ -151,6 +154,7 @@ class LocalRay(BaseRayResource):
     @override
     def on_driver(self, context: DagsterContext, deadline: Deadline) -> None:
         """Let Ray's job server find the cluster that was just started in this process."""
+        self._start_lines.end()
         own = None if self.share else _own_temp_dir(str(os.getpid()))
         session = self._address_info.get("session_dir")
         if own is not None and session is not None and Path(session).parent == Path(own):
@@ -184,6 +188,11 @@ class LocalRay(BaseRayResource):
         log_of(context).info("%s was stopped.", self.display_name)
         if session not in _kept:
             remove_session(session)
+
+    @override
+    def release(self, context: DagsterContext) -> None:
+        """End what this process still has of a start that failed."""
+        self._start_lines.end()
 
     @override
     def drain_output(self, budget_seconds: float) -> bool:
