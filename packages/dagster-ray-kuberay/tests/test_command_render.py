@@ -117,6 +117,65 @@ def test_a_module_that_fails_is_told_without_what_it_says(tmp_path: Path) -> Non
     assert "does not exist" in dagster_ray("render", tmp_path / "nowhere.py", "job").err
 
 
+REFUSED: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
+    "a misspelled field": ("timout=3", [("unknown-field", "`timout`", "write `timeout`.")]),
+    "a misspelled key of the manifest": (
+        "ray_job={'spec': {'rayClusterSpec': {'rayVersio': '2'}}}",
+        [("invalid-spec", "`spec.rayClusterSpec.rayVersio`", "write `rayVersion`")],
+    ),
+    "a value that is quoted elsewhere": (
+        f"ray_job={{'spec': {{'rayClusterSpec': {{'workerGroupSpecs': [{{'maxReplicas': '{CANARY}'}}]}}}}}}",
+        [("invalid-spec", "`spec.rayClusterSpec.workerGroupSpecs[0].maxReplicas` is '...'", "write a whole number")],
+    ),
+    "two fields": (
+        f"timeout='{CANARY}', image=['{CANARY}']",
+        [
+            ("invalid-field", "`KubeRayInteractiveJob.timeout` was refused: Input should be a valid number", "correct"),
+            ("invalid-field", "`KubeRayInteractiveJob.image` was refused: Input should be a valid string", "correct"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("written", "expected"), REFUSED.values(), ids=REFUSED)
+def test_a_refused_configuration_names_field_and_remedy_and_no_value(
+    tmp_path: Path, written: str, expected: list[tuple[str, str, str]]
+) -> None:
+    file = tmp_path / "refused_4711.py"
+    file.write_text(
+        f"from dagster_ray.kuberay import KubeRayInteractiveJob\njob = KubeRayInteractiveJob({written})\n", "utf-8"
+    )
+    printed = dagster_ray("render", file, "job")
+    assert (printed.code, printed.out) == (1, "")
+    assert CANARY not in printed.err
+    assert f"{file} has a configuration that dagster-ray refuses." in printed.err
+    machine = dagster_ray("render", file, "job", "--json")
+    assert CANARY not in machine.out + machine.err
+    assert machine.data["error"] == machine.data["errors"][0]
+    for (code, problem, remedy), error in zip(expected, machine.data["errors"], strict=True):
+        assert error["code"] == code
+        assert problem in error["problem"]
+        assert remedy in error["remedy"]
+        assert f"Error: {error['problem']}\nTo fix: {error['remedy']} [dagster-ray: {code}]" in printed.err
+
+
+def test_a_refusal_of_somebody_elses_model_is_told_without_its_text(tmp_path: Path) -> None:
+    file = tmp_path / "other_4711.py"
+    file.write_text(
+        "import pydantic\n"
+        "class Other(pydantic.BaseModel):\n"
+        "    field: str\n"
+        "    @pydantic.field_validator('field')\n"
+        "    def check(cls, value): raise ValueError(value)\n"
+        f"Other(field='{CANARY}')\n",
+        "utf-8",
+    )
+    printed = dagster_ray("render", file, "job")
+    assert printed.code == 1
+    assert "`Other.field` has a value that its own check refuses" in printed.err
+    assert CANARY not in printed.err
+
+
 def test_the_kind_of_manifest_is_the_one_that_a_step_sends(tmp_path: Path) -> None:
     """All that differs is what only a step knows."""
     source = (

@@ -23,8 +23,9 @@ from dagster_ray.kuberay._spec.image import choose_image
 from dagster_ray.kuberay._spec.selection import selected_cluster
 from dagster_ray.kuberay._steps.wishes import operator_deadline
 from dagster_ray.kuberay.command._marked_yaml import MARK, marked_yaml
+from dagster_ray.kuberay.command._refused import Refused, refused
 from dagster_ray.kuberay.command._rendered import NAME, RUN_ID, STEP_KEY, Asked, References, plain_text
-from dagster_ray.kuberay.command._terminal import FINE, Place, answered, note
+from dagster_ray.kuberay.command._terminal import FINDING, FINE, Place, answered, note, tell_refused
 from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig
 
 _NO_RAY = "rayproject/ray"
@@ -47,7 +48,11 @@ def render(module_or_file: str, resource_key: str, namespace: str, resolve_env: 
 
 
 def _printed(place: Place, module_or_file: str, resource_key: str, resolve_env: bool) -> int:
-    resource = _resource(_loaded(module_or_file), module_or_file, resource_key)
+    module = _loaded(module_or_file)
+    if not isinstance(module, ModuleType):
+        tell_refused(f"{module_or_file} has a configuration that dagster-ray refuses.", module, as_json=place.as_json)
+        return FINDING
+    resource = _resource(module, module_or_file, resource_key)
     asked, config, sharing = _asked(resource, resource_key, place.namespace or "default", resolve_env=resolve_env)
     selected = selected_cluster(config.plain()["spec"])
     if selected is not None:
@@ -64,8 +69,8 @@ def _printed(place: Place, module_or_file: str, resource_key: str, resolve_env: 
     return FINE
 
 
-def _loaded(module_or_file: str) -> ModuleType:
-    """Import a module, or the file at a path."""
+def _loaded(module_or_file: str) -> ModuleType | tuple[Refused, ...]:
+    """Import a module, or the file at a path; return what is wrong with a configuration in it, if that is refused."""
     path = Path(module_or_file)
     is_file = path.suffix == ".py"
     if is_file and not path.is_file():
@@ -74,9 +79,11 @@ def _loaded(module_or_file: str) -> ModuleType:
     try:
         return importlib.import_module(path.stem if is_file else module_or_file)
     except Exception as error:
+        if told := refused(error):
+            return told
         # Other texts may quote what the module has computed, such as a secret.
-        told = f": {error}" if isinstance(error, ImportError | SyntaxError) else ""
-        raise click.BadParameter(f"{module_or_file} cannot be imported, {type(error).__name__}{told}") from error
+        text = f": {error}" if isinstance(error, ImportError | SyntaxError) else ""
+        raise click.BadParameter(f"{module_or_file} cannot be imported, {type(error).__name__}{text}") from error
     finally:
         del sys.path[0]
 

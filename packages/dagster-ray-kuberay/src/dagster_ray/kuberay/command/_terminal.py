@@ -14,6 +14,7 @@ from dagster_ray.core.errors import DagsterRayError
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+    from dagster_ray.kuberay.command._refused import Refused
 
 FINE, FINDING, USAGE, NO_ANSWER = 0, 1, 2, 3
 """Exit codes: all is well; something was found; wrong usage (click's own); the cluster could not be asked."""
@@ -97,13 +98,28 @@ def answered(verb: Callable[Concatenate[Place, P], int], place: Place, *args: P.
     raise click.exceptions.Exit(code)
 
 
-def tell_error(error: DagsterRayError, *, as_json: bool) -> None:
+def tell_error(error: "DagsterRayError | Refused", *, as_json: bool) -> None:
     """Print what is wrong, what to do, and the code."""
     if as_json:
-        say(json.dumps({"error": {"code": error.code, "problem": error.problem, "remedy": error.remedy}}, indent=2))
+        say(json.dumps({"error": _as_data(error)}, indent=2))
         return
     note(f"{coloured('Error', 'red', to_stderr=True)}: {error.problem}")
     note(f"To fix: {error.remedy} [dagster-ray: {error.code}]")
+
+
+def tell_refused(heading: str, found: "Sequence[Refused]", *, as_json: bool) -> None:
+    """Print each error of a configuration, as `tell_error` does; `error` of the JSON is the first of `errors`."""
+    if as_json:
+        errors = [_as_data(one) for one in found]
+        say(json.dumps({"error": errors[0], "errors": errors}, indent=2))
+        return
+    note(heading)
+    for one in found:
+        tell_error(one, as_json=False)
+
+
+def _as_data(error: "DagsterRayError | Refused") -> Mapping[str, str]:
+    return {"code": error.code, "problem": error.problem, "remedy": error.remedy}
 
 
 def say(text: str) -> None:
