@@ -27,6 +27,7 @@ NAMES = [
     "instance_id_of",
     "interrupts_deferred",
     "is_interrupt",
+    "is_of_this_machine",
     "load_backend",
     "log_of",
     "lost_interrupts_raised",

@@ -10,8 +10,8 @@ from typing import cast
 import dagster as dg
 import pytest
 
-from dagster_ray.core import RayResource, startup_metadata
-from dagster_ray.core._startup_event import _dashboard_of_event, ends_with_the_step
+from dagster_ray.core import RayResource, is_of_this_machine, startup_metadata
+from dagster_ray.core._startup_event import _dashboard_of_event
 
 
 @dataclass
@@ -67,7 +67,7 @@ def test_the_metadata_of_a_start(resource: Connected, seconds: Mapping[str, floa
     ],
 )
 def test_which_links_end_with_the_step(url: str, expected: bool) -> None:
-    assert ends_with_the_step(url) is expected
+    assert is_of_this_machine(url) is expected
 
 
 def test_the_event_tells_such_an_address_as_text() -> None:

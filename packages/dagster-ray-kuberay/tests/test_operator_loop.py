@@ -276,9 +276,15 @@ def test_a_container_without_an_image_that_can_be_pulled_is_explained() -> None:
     obj = raycluster()
     obj["spec"]["headGroupSpec"]["template"]["spec"]["containers"] = [container(image="ray:missing")]
     world.create(obj)
-    world.run(5)
+    world.run(1)
 
     condition = world.condition("HeadPodReady")
     assert condition is not None
     assert condition[:2] == ("False", "ErrImagePull")
     assert "not found" in condition[2]
+
+    world.run(5)  # between two attempts the kubelet backs off
+
+    condition = world.condition("HeadPodReady")
+    assert condition is not None
+    assert condition[:2] == ("False", "ImagePullBackOff")

@@ -9,6 +9,7 @@ from fault_world import eventually
 from pipes_world import PipesWorld, pipes_world, run_job
 
 from dagster_ray.core import Lifecycle
+from dagster_ray.core.errors import UnknownFieldError
 from dagster_ray.kuberay import PipesKubeRayJobClient
 from dagster_ray.kuberay.errors import InvalidSpecError
 from dagster_ray.kuberay.groups import head_group
@@ -93,7 +94,11 @@ def test_what_the_spec_says_of_failures_is_left_to_the_operator(world: PipesWorl
 NOTHING: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "an unknown parameter": ({**JOB, "entrypoint_cpus": 1}, {}, "invalid-submission"),
     "no entrypoint": ({"template": {}}, {}, "invalid-submission"),
-    "a field that has no place": ({"spec": {"entrypoint": "a", "submitterPodTemplate": {}}}, {}, "invalid-spec"),
+    "a field that has no place": (
+        {"spec": {"entrypoint": "a", "submitterPodTemplate": {"spec": {"restartPolicy": "Never"}}}},
+        {},
+        "invalid-spec",
+    ),
     "a context that is too large": (JOB, {"text": "".join(map(str, range(80_000)))}, "pipes-context-too-large"),
     "a cluster that does not exist": ({**JOB, "cluster_selector": "nowhere"}, {}, "invalid-spec"),
 }
@@ -125,9 +130,14 @@ def test_an_option_that_cannot_work_is_refused_when_the_client_is_made(options: 
     assert caught.value.field == field
 
 
+def test_a_misspelt_option_is_an_error_that_names_it() -> None:
+    with pytest.raises(UnknownFieldError, match=r"no field `timout`. To fix: write `timeout`"):
+        PipesKubeRayJobClient(timout=5.0)  # pyright: ignore[reportArgumentType]
+
+
 def test_a_template_that_cannot_work_is_refused_when_the_client_is_made() -> None:
     with pytest.raises(ValueError, match="submitterPodTemplate"):
-        PipesKubeRayJobClient({"spec": {"submitterPodTemplate": {}}})
+        PipesKubeRayJobClient({"spec": {"submitterPodTemplate": {"spec": {"restartPolicy": "Never"}}}})
 
 
 def test_a_cluster_that_exists_runs_the_job_and_stays(world: PipesWorld) -> None:

@@ -178,7 +178,7 @@ def test_full_tries_the_object_first_and_once(simulator: Simulator) -> None:
 
 
 def test_full_tells_what_admission_would_refuse_and_makes_nothing(simulator: Simulator) -> None:
-    group = {**head_group(cpus=1, memory="2Gi"), "serviceType": 5}
+    group = head_group(cpus=1, memory="2Gi", volumes=[{"name": "data"}, {"name": "data"}])
     spec: dict[str, Any] = {"rayClusterSpec": {"headGroupSpec": group, "workerGroupSpecs": []}}
     outcome = run_step(resource(simulator, preflight="full", spec=spec))
     assert "[dagster-ray: kubernetes-invalid]" in outcome.log

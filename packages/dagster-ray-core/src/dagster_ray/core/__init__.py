@@ -30,7 +30,7 @@ from dagster_ray.core._run_identity import (
 from dagster_ray.core._run_phases import run_phases
 from dagster_ray.core._safe_log import safe_log
 from dagster_ray.core._signals import interrupts_deferred, lost_interrupts_raised
-from dagster_ray.core._startup_event import startup_metadata
+from dagster_ray.core._startup_event import is_of_this_machine, startup_metadata
 from dagster_ray.core._wait_lines import WaitLines
 from dagster_ray.core._wiring import check_ray_resources
 from dagster_ray.core.errors import DagsterRayError
@@ -62,6 +62,7 @@ __all__ = [
     "instance_id_of",
     "interrupts_deferred",
     "is_interrupt",
+    "is_of_this_machine",
     "load_backend",
     "log_of",
     "lost_interrupts_raised",

@@ -32,16 +32,19 @@ def startup_metadata(
             from `BaseRayResource` need not measure anything.
     """
     url = resource.dashboard_url
-    return _metadata(resource, seconds, None if url is None or ends_with_the_step(url) else dg.MetadataValue.url(url))
+    return _metadata(resource, seconds, None if url is None or is_of_this_machine(url) else dg.MetadataValue.url(url))
 
 
-def ends_with_the_step(url: str) -> bool:
-    """Return whether a URL leads to this machine, where nothing is left to answer when the step is over."""
+def is_of_this_machine(url: str) -> bool:
+    """Return whether a URL leads to the machine that opens it: localhost, or a loopback address.
+
+    Nothing is left there to answer when the step is over.
+    """
     host = urlsplit(url).hostname or ""
     try:
         return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    except ValueError:  # it is a name
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _metadata(
@@ -66,7 +69,7 @@ def _dashboard_of_event(resource: RayResource) -> dg.MetadataValue[Any] | None:
     url = resource.dashboard_url
     if url is None:
         return None
-    if ends_with_the_step(url):
+    if is_of_this_machine(url):
         return dg.MetadataValue.text(f"{url} (on the step's machine, while the step runs)")
     return dg.MetadataValue.url(url)
 

@@ -3,6 +3,7 @@
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, TypedDict, get_type_hints
 
 import dagster as dg
@@ -11,6 +12,7 @@ from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 from typing_extensions import Unpack, override
 
 from dagster_ray.core import require_ray_resource
+from dagster_ray.core.errors import UnknownFieldError
 from dagster_ray.core.variables import TEXT_MAPS, plain_value, resolved, variables
 from dagster_ray.pipes._follower import Patience
 from dagster_ray.pipes._invocation import CompletedRayJob
@@ -67,9 +69,14 @@ def with_values_of(options: Mapping[str, Any], kind: type[Any]) -> Any:
         kind: The TypedDict that has their types.
 
     Raises:
+        UnknownFieldError: There is no option of a name.
         MissingVariableError, InvalidVariableError: A variable is not set, or is not of the option's type.
     """
     hints = get_type_hints(kind)
+    for name in options:
+        if name not in hints:
+            near = get_close_matches(name, hints, n=1)
+            raise UnknownFieldError("The Pipes client", name, near[0] if near else None, tuple(hints))
     return {
         name: resolved(value, os.environ, name)
         if name in TEXT_MAPS

@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 
 from typing_extensions import Unpack, override
 
-from dagster_ray.core import Deadline
+from dagster_ray.core import Deadline, is_of_this_machine
 from dagster_ray.pipes._job_answers import excerpt, is_transient
-from dagster_ray.pipes._links import is_of_this_machine
 from dagster_ray.pipes.errors import InvalidSubmissionError, JobServerRefusedError, JobServerUnavailableError
 
 # Loads with the first request: a code location imports this package to read its definitions.

@@ -4,24 +4,13 @@ A link to an address of this machine is dead once the step has ended, and may la
 shown while it is good, and never kept with an asset.
 """
 
-import ipaddress
 from typing import Any
-from urllib.parse import urlsplit
 
 import dagster as dg
 
+from dagster_ray.core import is_of_this_machine
+
 _KEY = "dagster_ray/dashboard"
-
-
-def is_of_this_machine(url: str) -> bool:
-    """Return whether a URL leads to the machine that opens it: localhost, or a loopback address."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # it is a name
-        return False
 
 
 def dashboard_link(url: str | None, *, in_event: bool) -> dict[str, dg.MetadataValue[Any]]:

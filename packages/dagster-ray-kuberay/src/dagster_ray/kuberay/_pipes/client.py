@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from dagster import PipesEnvContextInjector
 from typing_extensions import Unpack, override
@@ -132,6 +132,13 @@ class PipesKubeRayJobClient(RayPipesClient):
         return run_call(settings, Call(context, identity, config, found.cluster, job, extras, injector))
 
 
+def of_every_client(options: KubeRayClientOptions) -> ClientOptions:
+    """Return the options that the other Pipes clients have too."""
+    return cast(
+        "ClientOptions", {name: value for name, value in options.items() if name in ClientOptions.__annotations__}
+    )
+
+
 def _settings_of(given: KubeRayClientOptions) -> ClientSettings:
     options: KubeRayClientOptions = with_values_of(given, KubeRayClientOptions)
     lifecycle = with_values(options.get("lifecycle") or InteractiveJobLifecycle(), os.environ, "lifecycle")
@@ -156,7 +163,7 @@ def _settings_of(given: KubeRayClientOptions) -> ClientSettings:
             timeout_seconds=timeout,
             cleanup=lifecycle.cleanup,
         ),
-        run=settings_of(options),
+        run=settings_of(of_every_client(options)),
         queue_timeout=queue_timeout,
         access=access,
         head_host=None if head_host is None else checked_head_host(head_host),
