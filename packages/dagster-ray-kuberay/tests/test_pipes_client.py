@@ -131,8 +131,9 @@ def test_an_option_that_cannot_work_is_refused_when_the_client_is_made(options: 
 
 
 def test_a_misspelt_option_is_an_error_that_names_it() -> None:
-    with pytest.raises(UnknownFieldError, match=r"no field `timout`. To fix: write `timeout`"):
-        PipesKubeRayJobClient(timout=5.0)  # pyright: ignore[reportArgumentType]
+    options: Any = {"timout": 5.0}
+    with pytest.raises(UnknownFieldError, match=r"no field `timout`\. To fix: write `timeout`"):
+        PipesKubeRayJobClient(**options)
 
 
 def test_a_template_that_cannot_work_is_refused_when_the_client_is_made() -> None:
