@@ -29,6 +29,11 @@ def test_the_help_names_the_exit_codes() -> None:
     [
         pytest.param(["rbac"], "at least one --feature", id="no feature"),
         pytest.param(["rbac", "--feature", "sharring"], "sharring does not exist", id="a feature that does not exist"),
+        pytest.param(
+            ["rbac", "--feature", "cleanup", "--service-account", "steps"],
+            "--service-account needs the account's name, and --namespace",
+            id="a service account without its namespace",
+        ),
         pytest.param(["doctr"], "No such command", id="a verb that does not exist"),
     ],
 )
@@ -46,6 +51,20 @@ def test_rbac_prints_a_role_that_kubectl_takes() -> None:
     assert dagster_ray("rbac", "--feature", "cleanup", "--json").data == rights.role(
         "dagster-ray", None, rights.features_of(["cleanup"])
     )
+
+
+@pytest.mark.parametrize(("account", "namespace"), [("steps", "ray"), ("dagster:steps", "dagster")])
+def test_rbac_binds_the_role_to_a_service_account(account: str, namespace: str) -> None:
+    words = ["rbac", "--feature", "cleanup", "--name", "a", "-n", "ray", "--service-account", account]
+    printed = dagster_ray(*words)
+    assert printed.code == 0, printed.err
+    role, binding = yaml.safe_load_all(printed.out)
+    assert role == rights.role("a", "ray", rights.features_of(["cleanup"]))
+    assert (binding["kind"], binding["metadata"]) == ("RoleBinding", {"name": "a", "namespace": "ray"})
+    assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "a"}
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "steps", "namespace": namespace}]
+    machine = dagster_ray(*words, "--json").data
+    assert (machine["kind"], machine["items"]) == ("List", [role, binding])
 
 
 def test_rbac_lists_every_feature() -> None:

@@ -82,7 +82,7 @@ def right_check(feature: str, lacking: set[str], minor: str = "36") -> Check:
     """Return the check of a feature when verbs are missing, given as `verb resource`."""
     (found,) = rights.features_of([feature])
     allowed = {one: f"{one.verb} {one.resource}" not in lacking for one in found.rights}
-    return checks.rights_check(found, allowed, "ray", {"minor": minor})
+    return checks.rights_check(found, allowed, "ray", {"minor": minor}, checks.grant_command([found], "ray"))
 
 
 CONCLUSIONS: dict[str, tuple[Callable[[], Check], str, str]] = {
@@ -109,6 +109,18 @@ CONCLUSIONS: dict[str, tuple[Callable[[], Check], str, str]] = {
         "Nothing tells",
     ),
     "nothing that may be listed": (lambda: checks.operator_check([], REFUSED, NOON), "skipped", "forbidden"),
+    "a namespace that may be read": (lambda: checks.namespace_check("ray", {}), "ok", "exists"),
+    "a namespace that takes objects": (
+        lambda: checks.namespace_check("ray", Refusal("kubernetes-invalid", "", "")),
+        "ok",
+        "exists",
+    ),
+    "no namespace": (
+        lambda: checks.namespace_check("ray", Refusal("kubernetes-not-found", "", "")),
+        "failed",
+        "ray does not exist",
+    ),
+    "a namespace that nothing tells of": (lambda: checks.namespace_check("ray", REFUSED), "skipped", "forbidden"),
     "all rights": (lambda: right_check("interactive", set()), "ok", "All 8"),
     "a needed right is missing": (lambda: right_check("interactive", {"patch rayjobs"}), "failed", "patch rayjobs"),
     "a right that is done without": (lambda: right_check("diagnosis", {"list events"}), "warning", "explained less"),
@@ -220,6 +232,31 @@ def test_a_broken_cluster(simulator: Simulator, broken: Callable[[Simulator], No
     assert printed.code == 1
     assert (name in line, text in line) == (True, True)
     assert "To fix: " in printed.out
+
+
+def test_one_command_grants_all_rights_that_are_missing(simulator: Simulator) -> None:
+    """Each `kubectl apply` of a Role replaces its rules, so that a second command would take the first one's away."""
+    simulator.faults.deny("watch", "rayjobs")
+    simulator.faults.deny("list", "events")
+    command = "dagster-ray rbac --feature interactive,port-forward,diagnosis -n default | kubectl apply -f -"
+    checked = {one["name"]: one for one in doctor(simulator, "--json").data}
+    assert checked["rights: interactive"]["remedy"] == checked["rights: diagnosis"]["remedy"] == command
+    assert doctor(simulator).out.count("dagster-ray rbac") == 1
+    granted = dagster_ray(*command.partition(" | ")[0].split()[1:])
+    needed = rights.rules_of(rights.rights_of(rights.features_of(["interactive", "port-forward", "diagnosis"])))
+    assert yaml.safe_load(granted.out)["rules"] == needed
+
+
+@pytest.mark.parametrize("reads_namespaces", [True, False])
+def test_a_namespace_that_does_not_exist_is_told(simulator: Simulator, *, reads_namespaces: bool) -> None:
+    if not reads_namespaces:
+        simulator.faults.deny("get", "namespaces")
+    printed = doctor(simulator, "--json", "-n", "nowhere")
+    (check,) = [one for one in printed.data if one["name"] == "namespace"]
+    assert (printed.code, check["state"], check["sentence"]) == (1, "failed", "Namespace nowhere does not exist.")
+    assert "kubectl create namespace nowhere" in check["remedy"]
+    assert states(doctor(simulator, "--json"))["namespace"] == "ok"
+    assert left(simulator) == [], "a try of the API server keeps nothing"
 
 
 def test_a_cluster_that_cannot_be_asked(simulator: Simulator, tmp_path: Path) -> None:

@@ -139,7 +139,8 @@ def test_crds_that_are_not_installed_are_named(simulator: Simulator) -> None:
 def test_a_namespace_that_does_not_exist_is_named(simulator: Simulator) -> None:
     outcome = run_step(resource(simulator, metadata={"namespace": "nowhere"}))
     assert not outcome.success
-    assert 'namespaces "nowhere" not found' in outcome.log.replace('\\"', '"')
+    assert "Namespace nowhere does not exist: Kubernetes refused to create rayjobs.ray.io" in outcome.log
+    assert "kubectl create namespace nowhere" in outcome.log
 
 
 @pytest.mark.parametrize("verb", ["create", "watch"])

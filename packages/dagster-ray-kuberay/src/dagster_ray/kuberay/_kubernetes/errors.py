@@ -17,9 +17,14 @@ DagsterRayError
     UnavailableError         nothing but transient answers until the deadline
 """
 
+import re
+
 from typing_extensions import override
 
 from dagster_ray.core.errors import DagsterRayError
+
+# kube-apiserver 1.36, of a write into a namespace that does not exist, and of a read of the namespace.
+_NO_NAMESPACE = re.compile(r'namespaces "([^"]+)" not found')
 
 
 class KubeconfigError(DagsterRayError):
@@ -176,8 +181,24 @@ class NotFoundError(KubernetesError):
     code = "kubernetes-not-found"
 
     @property
+    def missing_namespace(self) -> str | None:
+        """The namespace, where it is what does not exist."""
+        found = _NO_NAMESPACE.match(self.message)
+        return None if found is None else found[1]
+
+    @property
+    @override
+    def problem(self) -> str:
+        namespace = self.missing_namespace
+        if namespace is None:
+            return super().problem
+        return f"Namespace {namespace} does not exist: Kubernetes refused to {self.what}."
+
+    @property
     @override
     def remedy(self) -> str:
+        if self.missing_namespace is not None:
+            return f"correct the namespace, or run `kubectl create namespace {self.missing_namespace}`."
         return "check the name and the namespace; the object may have been deleted."
 
 

@@ -204,6 +204,25 @@ def role(name: str, namespace: str | None, features: Sequence[Feature]) -> Mappi
     return {"apiVersion": _ROLE_API, "kind": "Role", "metadata": metadata, "rules": rules_of(rights_of(features))}
 
 
+def role_binding(name: str, namespace: str, account: str) -> Mapping[str, Any]:
+    """Return the RoleBinding, of the same name, that gives a Role to a service account.
+
+    Args:
+        name: The Role's name.
+        namespace: The Role's namespace.
+        account: The service account's name, or `NAMESPACE:NAME` as kubectl writes it. Without a namespace it is the
+            Role's.
+    """
+    elsewhere, _, own = account.rpartition(":")
+    return {
+        "apiVersion": _ROLE_API,
+        "kind": "RoleBinding",
+        "metadata": {"name": name, "namespace": namespace},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "subjects": [{"kind": "ServiceAccount", "name": own, "namespace": elsewhere or namespace}],
+    }
+
+
 def table(features: Iterable[Feature] = FEATURES) -> list[tuple[str, str, str, str, str, str]]:
     """Return rows for people: feature, what it is for, group, resource, verbs, and what happens without."""
     return [

@@ -169,17 +169,40 @@ def _age(item: Manifest, now: datetime) -> timedelta:
     return timedelta() if created is None else now - created
 
 
+def namespace_check(namespace: str, found: object) -> Check:
+    """Judge whether the namespace exists.
+
+    Args:
+        namespace: The namespace.
+        found: What reading it, or trying to create an object in it, gave: a refusal, or anything else if it exists.
+    """
+    if not isinstance(found, Refusal) or found.code == "kubernetes-invalid":
+        return Check("namespace", "ok", f"Namespace {namespace} exists.")
+    if found.code == "kubernetes-not-found":
+        remedy = f"name another one with --namespace, or run `kubectl create namespace {namespace}`"
+        return Check("namespace", "failed", f"Namespace {namespace} does not exist.", remedy)
+    return skipped("namespace", found)
+
+
+def grant_command(features: Iterable[Feature], namespace: str) -> str:
+    """Return the command that grants what all of the features need.
+
+    One command for all: applying a Role replaces the rules of the one that has the same name.
+    """
+    names = ",".join(feature.name for feature in features)
+    return f"dagster-ray rbac --feature {names} -n {namespace} | kubectl apply -f -"
+
+
 def rights_check(
-    feature: Feature, allowed: Mapping[Right, bool] | Refusal, namespace: str, server: Manifest | Refusal
+    feature: Feature, allowed: Mapping[Right, bool] | Refusal, namespace: str, server: Manifest | Refusal, remedy: str
 ) -> Check:
-    """Judge whether the account may do what a feature needs."""
+    """Judge whether the account may do what a feature needs; `remedy` grants it."""
     name = f"rights: {feature.name}"
     if isinstance(allowed, Refusal):
         return skipped(name, allowed)
     needed = [right for right in feature.rights if not _is_of_other_version(right, server)]
     lacking = [right for right in needed if not allowed[right]]
     fatal = [right for right in lacking if not right.without]
-    remedy = f"dagster-ray rbac --feature {feature.name} | kubectl apply -n {namespace} -f -"
     if fatal:
         return Check(name, "failed", f"Missing in namespace {namespace}: {_listed(fatal)}.", remedy)
     if lacking:

@@ -9,7 +9,7 @@ import click
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
-from dagster_ray.kuberay._kubernetes.kinds import PODS, RAYCLUSTERS, RAYJOBS
+from dagster_ray.kuberay._kubernetes.kinds import NAMESPACES, PODS, RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
 from dagster_ray.kuberay._operator_rules.crd_release import SCHEMA_PATH
 from dagster_ray.kuberay._preflight import rights
@@ -111,11 +111,24 @@ def _asked(api: "KubernetesApi", namespace: str, names: Sequence[str], trip: Che
         yield Check("operator", "ok", "An operator has served the round trip.")
     else:
         yield _operator(api, namespace)
+    yield _namespace(api, namespace)
     used = names or ["interactive", "diagnosis", *([] if api.in_cluster else ["port-forward"])]
-    for feature in rights.features_of(used):
-        yield checks.rights_check(feature, _ask(lambda f=feature: _allowed(api, f, namespace)), namespace, version)
+    features = rights.features_of(used)
+    remedy = checks.grant_command(features, namespace)
+    for feature in features:
+        allowed = _ask(lambda f=feature: _allowed(api, f, namespace))
+        yield checks.rights_check(feature, allowed, namespace, version, remedy)
     yield checks.path_check(in_cluster=api.in_cluster, round_trip=trip)
     yield trip or Check("round-trip", "skipped", "It was not asked for.", "run `dagster-ray doctor --round-trip`")
+
+
+def _namespace(api: "KubernetesApi", namespace: str) -> Check:
+    """Read the namespace; without that right, let the API server try a RayJob in it without keeping it."""
+    found = _ask(lambda: api.read(NAMESPACES.path(None, namespace), Deadline(CALL_SECONDS)))
+    if isinstance(found, Refusal) and found.code == "kubernetes-forbidden":
+        body = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": {"name": "dagster-ray-doctor"}}
+        found = _ask(lambda: api.create(RAYJOBS, namespace, body, Deadline(CALL_SECONDS), dry_run=True))
+    return checks.namespace_check(namespace, found)
 
 
 def _operator(api: "KubernetesApi", namespace: str) -> Check:
@@ -147,9 +160,11 @@ def _refusal(error: DagsterRayError) -> Refusal:
 
 def _lines(found: Sequence[Check]) -> Iterator[str]:
     width = max(len(one.name) for one in found)
+    told: set[str] = set()
     for one in found:
         yield f"{coloured(one.state.ljust(7), _COLOURS[one.state])}  {one.name.ljust(width)}  {one.sentence}"
-        if one.remedy and one.state != "ok":
+        if one.remedy and one.state != "ok" and one.remedy not in told:
+            told.add(one.remedy)
             yield f"{' ' * (width + 11)}To fix: {one.remedy}"
     counts = {state: sum(one.state == state for one in found) for state in _COLOURS}
     yield ", ".join(f"{count} {state}" for state, count in counts.items() if count) + "."

@@ -1,6 +1,7 @@
-"""`dagster-ray rbac`: the Role that features need, and nothing more."""
+"""`dagster-ray rbac`: the Role that features need, and nothing more; and its RoleBinding."""
 
 import json
+from functools import partial
 
 import click
 import yaml
@@ -19,9 +20,20 @@ from dagster_ray.kuberay.command._terminal import FINE, Place, answered, say
 )
 @click.option("--name", default="dagster-ray", show_default=True, help="The Role's name.")
 @click.option("--namespace", "-n", help="The Role's namespace. Default: none, so that `kubectl -n` decides.")
+@click.option(
+    "--service-account",
+    help="Also print the RoleBinding for this service account: NAME in --namespace, or NAMESPACE:NAME.",
+)
 @click.option("--list", "lists", is_flag=True, help="Show the features and what each needs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
-def rbac(features: tuple[str, ...], name: str, namespace: str | None, lists: bool, as_json: bool) -> None:
+def rbac(  # noqa: PLR0917 - options by position
+    features: tuple[str, ...],
+    name: str,
+    namespace: str | None,
+    service_account: str | None,
+    lists: bool,
+    as_json: bool,
+) -> None:
     """Print the Role that the chosen features need, and nothing more.
 
     No cluster is asked. Example: dagster-ray rbac --feature interactive,diagnosis | kubectl apply -n ray -f -
@@ -33,21 +45,28 @@ def rbac(features: tuple[str, ...], name: str, namespace: str | None, lists: boo
         raise click.BadParameter(
             f"{', '.join(unknown)} does not exist; there are {', '.join(rights.NAMES)}", param_hint="--feature"
         )
+    if service_account is not None and (namespace is None or not service_account.rpartition(":")[2]):
+        # Kubernetes refuses a binding to a service account without a namespace; `kubectl -n` does not fill it in.
+        raise click.UsageError("--service-account needs the account's name, and --namespace")
     place = Place(None, None, namespace, as_json)
-    answered(_list if lists else _print, place, names or list(rights.NAMES), name)
+    verb = _list if lists else partial(_print, name=name, account=service_account)
+    answered(verb, place, names or list(rights.NAMES))
 
 
-def _print(place: Place, names: list[str], name: str) -> int:
-    manifest = rights.role(name, place.namespace, rights.features_of(names))
-    if place.as_json:
-        say(json.dumps(manifest, indent=2))
+def _print(place: Place, names: list[str], *, name: str, account: str | None) -> int:
+    manifests = [rights.role(name, place.namespace, rights.features_of(names))]
+    if account is not None and place.namespace is not None:
+        manifests.append(rights.role_binding(name, place.namespace, account))
+    if not place.as_json:
+        say("\n---\n".join(yaml.safe_dump(one, sort_keys=False).rstrip() for one in manifests))
+    elif len(manifests) == 1:
+        say(json.dumps(manifests[0], indent=2))
     else:
-        say(yaml.safe_dump(manifest, sort_keys=False).rstrip())
+        say(json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}, indent=2))
     return FINE
 
 
-def _list(place: Place, names: list[str], name: str) -> int:
-    del name
+def _list(place: Place, names: list[str]) -> int:
     rows = rights.table(rights.features_of(names))
     header = ("feature", "for", "group", "resource", "verbs", "without")
     place.printed([dict(zip(header, row, strict=True)) for row in rows], table(header, rows))
