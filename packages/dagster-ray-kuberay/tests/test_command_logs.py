@@ -76,9 +76,14 @@ def test_a_cluster_without_a_head_is_a_finding(simulator: Simulator) -> None:
 
 
 def test_a_name_that_nothing_has_is_told(simulator: Simulator) -> None:
-    printed = verb(simulator, "logs", "nothing")
-    assert printed.code == 1
-    assert "[dagster-ray: kubernetes-not-found]" in printed.err
+    for word in ("logs", "dashboard"):
+        printed = verb(simulator, word, "nothing")
+        assert (printed.code, printed.out) == (1, "")
+        assert "Error: There is no RayJob or RayCluster named nothing in namespace default.\n" in printed.err
+        assert "[dagster-ray: kubernetes-not-found]" in printed.err
+        assert "in namespace elsewhere." in verb(simulator, word, "nothing", "-n", "elsewhere").err
+        error = verb(simulator, word, "nothing", "--json").data["error"]
+        assert (error["code"], "named nothing" in error["problem"]) == ("kubernetes-not-found", True)
 
 
 def opened(simulator: Simulator, kubeconfig: Path, name: str, number: signal.Signals) -> tuple[int, str]:

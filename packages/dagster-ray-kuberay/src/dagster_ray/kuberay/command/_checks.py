@@ -44,7 +44,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a question to the cluster has no answer: an error of the family as plain data."""
+    """Why a question has no answer: an error of the family as plain data."""
 
     code: str
     problem: str

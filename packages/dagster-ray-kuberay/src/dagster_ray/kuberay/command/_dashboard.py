@@ -11,8 +11,9 @@ import click
 
 from dagster_ray.kuberay._head.port_forward import PortForward
 from dagster_ray.kuberay._head.token import secret_name
-from dagster_ray.kuberay.command._heads import FoundHead, find_head
-from dagster_ray.kuberay.command._terminal import FINDING, FINE, Place, cluster_options, note, say
+from dagster_ray.kuberay.command._checks import Refusal
+from dagster_ray.kuberay.command._heads import FoundHead, find_head, named_head
+from dagster_ray.kuberay.command._terminal import FINDING, FINE, Place, cluster_options, note, say, tell_error
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -33,7 +34,10 @@ def dashboard(place: Place, name: str) -> int:
     api = place.api()
     try:
         namespace = place.namespace or api.namespace
-        found = find_head(api, namespace, name)
+        found = named_head(api, namespace, name)
+        if isinstance(found, Refusal):
+            tell_error(found, as_json=place.as_json)
+            return FINDING
         if found.pod is None:
             place.printed({"url": None, "reason": found.sentence}, found.sentence)
             return FINDING

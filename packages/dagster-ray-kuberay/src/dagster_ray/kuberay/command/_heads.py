@@ -11,6 +11,7 @@ from dagster_ray.kuberay._kubernetes.fields import at, mappings
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, SERVICES
 from dagster_ray.kuberay._status.cluster_state import Head, ports_of_service, service_differs_from_pod
 from dagster_ray.kuberay._status.created import Created, created
+from dagster_ray.kuberay.command._checks import Refusal
 from dagster_ray.kuberay.command._terminal import CALL_SECONDS
 
 if TYPE_CHECKING:
@@ -86,6 +87,18 @@ def find_head(api: "KubernetesApi", namespace: str, name: str) -> FoundHead:
     except NotFoundError:
         return FoundHead(job, None, None)
     return FoundHead(job, own, own.head_of(own.manifest))
+
+
+def named_head(api: "KubernetesApi", namespace: str, name: str) -> FoundHead | Refusal:
+    """Return the head of the RayJob or RayCluster that a person names; a refusal if there is neither."""
+    try:
+        return find_head(api, namespace, name)
+    except NotFoundError as error:
+        return Refusal(
+            error.code,
+            f"There is no RayJob or RayCluster named {name} in namespace {namespace}.",
+            f"check the name and the namespace; `dagster-ray clusters --namespace {namespace}` lists what exists.",
+        )
 
 
 def _cluster(api: "KubernetesApi", namespace: str, name: str) -> Created:

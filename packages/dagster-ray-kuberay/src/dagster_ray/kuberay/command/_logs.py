@@ -3,8 +3,9 @@
 import click
 
 from dagster_ray.core import Deadline
-from dagster_ray.kuberay.command._heads import find_head
-from dagster_ray.kuberay.command._terminal import CALL_SECONDS, FINDING, FINE, Place, cluster_options, note
+from dagster_ray.kuberay.command._checks import Refusal
+from dagster_ray.kuberay.command._heads import named_head
+from dagster_ray.kuberay.command._terminal import CALL_SECONDS, FINDING, FINE, Place, cluster_options, note, tell_error
 
 _LIMIT_BYTES = 10_000_000
 
@@ -19,7 +20,10 @@ def logs(place: Place, name: str, previous: bool, tail: int) -> int:
     api = place.api()
     try:
         namespace = place.namespace or api.namespace
-        found = find_head(api, namespace, name)
+        found = named_head(api, namespace, name)
+        if isinstance(found, Refusal):
+            tell_error(found, as_json=place.as_json)
+            return FINDING
         if found.pod is None:
             place.printed({"pod": None, "reason": found.sentence, "lines": []}, found.sentence)
             return FINDING

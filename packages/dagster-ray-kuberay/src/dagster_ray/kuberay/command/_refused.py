@@ -4,12 +4,12 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
 from dagster_ray.core.errors import DagsterRayError, InvalidFieldError
+from dagster_ray.kuberay.command._checks import Refusal
 
 _HIDDEN = "'...'"
 # Types of pydantic's errors whose text is somebody else's, or quotes the value.
@@ -17,22 +17,7 @@ _QUOTING = {"value_error", "assertion_error", "union_tag_invalid"}
 _ADVICE = "correct its value"
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """One error of a configuration as plain data, without values.
-
-    Attributes:
-        code: The error's stable code.
-        problem: What is wrong; it names the field.
-        remedy: What to do.
-    """
-
-    code: str
-    problem: str
-    remedy: str
-
-
-def refused(error: BaseException) -> tuple[Refused, ...]:
+def refused(error: BaseException) -> tuple[Refusal, ...]:
     """Return what an exception, or one that it was raised from, says of a configuration; empty if it is about none."""
     seen: set[int] = set()
     now: BaseException | None = error
@@ -46,7 +31,7 @@ def refused(error: BaseException) -> tuple[Refused, ...]:
     return ()
 
 
-def _of_pydantic(model: str, detail: Mapping[str, Any]) -> Refused:
+def _of_pydantic(model: str, detail: Mapping[str, Any]) -> Refusal:
     ours = detail.get("ctx", {}).get("error")
     if isinstance(ours, DagsterRayError):
         return _plain(ours, detail.get("input"))
@@ -56,8 +41,8 @@ def _of_pydantic(model: str, detail: Mapping[str, Any]) -> Refused:
     return _plain(InvalidFieldError(field, reason, _ADVICE), {})
 
 
-def _plain(error: DagsterRayError, value: object) -> Refused:
-    return Refused(error.code, _without(error.problem, value), _without(error.remedy, value))
+def _plain(error: DagsterRayError, value: object) -> Refusal:
+    return Refusal(error.code, _without(error.problem, value), _without(error.remedy, value))
 
 
 def _without(text: str, value: object) -> str:

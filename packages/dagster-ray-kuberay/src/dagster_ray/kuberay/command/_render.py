@@ -22,8 +22,9 @@ from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 from dagster_ray.kuberay._spec.image import choose_image
 from dagster_ray.kuberay._spec.selection import selected_cluster
 from dagster_ray.kuberay._steps.wishes import operator_deadline
+from dagster_ray.kuberay.command._checks import Refusal
 from dagster_ray.kuberay.command._marked_yaml import MARK, marked_yaml
-from dagster_ray.kuberay.command._refused import Refused, refused
+from dagster_ray.kuberay.command._refused import refused
 from dagster_ray.kuberay.command._rendered import NAME, RUN_ID, STEP_KEY, Asked, References, plain_text
 from dagster_ray.kuberay.command._terminal import FINDING, FINE, Place, answered, note, tell_refused
 from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig
@@ -69,7 +70,7 @@ def _printed(place: Place, module_or_file: str, resource_key: str, resolve_env: 
     return FINE
 
 
-def _loaded(module_or_file: str) -> ModuleType | tuple[Refused, ...]:
+def _loaded(module_or_file: str) -> ModuleType | tuple[Refusal, ...]:
     """Import a module, or the file at a path; return what is wrong with a configuration in it, if that is refused."""
     path = Path(module_or_file)
     is_file = path.suffix == ".py"

@@ -14,7 +14,7 @@ from dagster_ray.core.errors import DagsterRayError
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-    from dagster_ray.kuberay.command._refused import Refused
+    from dagster_ray.kuberay.command._checks import Refusal
 
 FINE, FINDING, USAGE, NO_ANSWER = 0, 1, 2, 3
 """Exit codes: all is well; something was found; wrong usage (click's own); the cluster could not be asked."""
@@ -98,7 +98,7 @@ def answered(verb: Callable[Concatenate[Place, P], int], place: Place, *args: P.
     raise click.exceptions.Exit(code)
 
 
-def tell_error(error: "DagsterRayError | Refused", *, as_json: bool) -> None:
+def tell_error(error: "DagsterRayError | Refusal", *, as_json: bool) -> None:
     """Print what is wrong, what to do, and the code."""
     if as_json:
         say(json.dumps({"error": _as_data(error)}, indent=2))
@@ -107,7 +107,7 @@ def tell_error(error: "DagsterRayError | Refused", *, as_json: bool) -> None:
     note(f"To fix: {error.remedy} [dagster-ray: {error.code}]")
 
 
-def tell_refused(heading: str, found: "Sequence[Refused]", *, as_json: bool) -> None:
+def tell_refused(heading: str, found: "Sequence[Refusal]", *, as_json: bool) -> None:
     """Print each error of a configuration, as `tell_error` does; `error` of the JSON is the first of `errors`."""
     if as_json:
         errors = [_as_data(one) for one in found]
@@ -118,7 +118,7 @@ def tell_refused(heading: str, found: "Sequence[Refused]", *, as_json: bool) -> 
         tell_error(one, as_json=False)
 
 
-def _as_data(error: "DagsterRayError | Refused") -> Mapping[str, str]:
+def _as_data(error: "DagsterRayError | Refusal") -> Mapping[str, str]:
     return {"code": error.code, "problem": error.problem, "remedy": error.remedy}
 
 
