@@ -189,11 +189,27 @@ def test_what_was_not_tried_is_not_fine(simulator: Simulator) -> None:
     printed = doctor(simulator, "--json")
     found = states(printed)
     assert printed.code == 0
-    assert {name for name, state in found.items() if state == "skipped"} == {"operator", "network", "round-trip"}
+    assert {name for name, state in found.items() if state == "skipped"} == {"network", "round-trip"}
     assert doctor(simulator, "--strict").code == 1
 
 
+def test_the_operator_of_the_simulator_is_found_while_it_runs(simulator: Simulator) -> None:
+    def check() -> tuple[str, str]:
+        (found,) = [one for one in doctor(simulator, "--json").data if one["name"] == "operator"]
+        return found["state"], found["sentence"]
+
+    runs = ("ok", "Pod kuberay-system/kuberay-operator is ready (quay.io/kuberay/operator:v1.7.0).")
+    assert check() == runs
+    simulator.operator.freeze()
+    assert check()[0] == "skipped"
+    simulator.operator.thaw()
+    assert check() == runs
+    simulator.operator.stop()
+    assert check()[0] == "skipped"
+
+
 def test_a_cluster_that_is_served_shows_that_an_operator_runs(simulator: Simulator) -> None:
+    simulator.faults.deny("list", "pods")
     simulator.store.create("rayclusters", raycluster("one", labels()))
     eventually(lambda: (simulator.store.get("rayclusters", "default", "one") or {}).get("status"))
     assert states(doctor(simulator, "--json"))["operator"] == "ok"

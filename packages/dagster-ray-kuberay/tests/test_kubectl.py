@@ -182,4 +182,6 @@ def test_kubectl_finds_its_way(kubectl: Kubectl) -> None:
     kinds = kubectl("api-resources", "--no-headers").out
     assert all(kind in kinds for kind in ("RayJob", "RayCluster", "Pod", "Lease", "Job", "Namespace"))
     assert "Server Version: v1.36" in kubectl("version").out
-    assert kubectl("get", "namespaces", "-o", "name").out == "namespace/default\n"
+    assert kubectl("get", "namespaces", "-o", "name").out == "namespace/default\nnamespace/kuberay-system\n"
+    assert kubectl("get", "pods", "-n", "kuberay-system", "-o", "name").out == "pod/kuberay-operator\n"
+    assert "Running" in kubectl("get", "pod", "kuberay-operator", "-n", "kuberay-system").out

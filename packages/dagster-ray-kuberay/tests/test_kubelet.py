@@ -19,7 +19,7 @@ from dagster_ray.core import Deadline
 from dagster_ray.kuberay.testing._kubelet import ray_launcher
 from dagster_ray.kuberay.testing._kubelet.fake_node import FakeRayNode
 from dagster_ray.kuberay.testing._kubelet.nodes import CLIENT_PORT, DASHBOARD_PORT, NodeOrder, listens, speaks_http2
-from dagster_ray.kuberay.testing._kubelet.pod_life import PodTimes
+from dagster_ray.kuberay.testing._kubelet.pod_life import PodTimes, pulled_reference
 
 
 def with_head(world: World, **fields: Any) -> dict[str, Any]:
@@ -50,6 +50,24 @@ def test_an_image_that_is_missing_backs_off_twice_as_long_each_time() -> None:
     pulls = times_of(world, "Pulling", 'Pulling image "ray:missing"')
     gaps = [round(later - earlier) for earlier, later in itertools.pairwise(pulls)]
     assert gaps[:7] == [13, 23, 43, 83, 163, 303, 303]
+
+
+@pytest.mark.parametrize(
+    ("image", "full"),
+    [
+        ("missing", "docker.io/library/missing:latest"),
+        ("ray:missing", "docker.io/library/ray:missing"),
+        ("rayproject/ray:missing", "docker.io/rayproject/ray:missing"),
+        ("registry.example.com/missing:1", "registry.example.com/missing:1"),
+        ("localhost/missing", "localhost/missing:latest"),
+        ("example:5000/team/missing@sha256:0", "example:5000/team/missing@sha256:0"),
+    ],
+)
+def test_an_image_is_pulled_from_the_registry_that_its_name_says(image: str, full: str) -> None:
+    assert pulled_reference(image) == full
+    text = PodTimes().pull_error(image, 0)
+    assert text is not None
+    assert text.endswith(f'failed to resolve reference "{full}": {full}: not found')
 
 
 def test_a_registry_that_fails_twice_is_asked_a_third_time() -> None:

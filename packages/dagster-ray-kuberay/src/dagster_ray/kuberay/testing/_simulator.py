@@ -19,6 +19,7 @@ from dagster_ray.kuberay.testing._kubelet.resources import RESOURCES, definition
 from dagster_ray.kuberay.testing._operator.autoscaler import Autoscaler
 from dagster_ray.kuberay.testing._operator.dashboard import http_dashboard
 from dagster_ray.kuberay.testing._operator.loop import Operator, OperatorOptions
+from dagster_ray.kuberay.testing._operator.own_pod import OPERATOR_NAMESPACE, operator_pod
 
 _MARK = "current-context: simulator"
 
@@ -68,7 +69,12 @@ class Simulator:
         self._folder = tempfile.TemporaryDirectory(prefix="kuberay-")
         self.kubeconfig = Path(kubeconfig) if kubeconfig is not None else Path(self._folder.name) / "kubeconfig"
         self._server = ApiServer(self.store, self.faults, self.access, self.kubelet, kuberay_version, port)
-        for name in sorted({"default", namespace}):
+        started = self.store.now()
+        self._server.objects.operator_pod = lambda: (
+            operator_pod(self.operator.version.name, started) if self.operator.is_running else None
+        )
+        names = {"default", namespace} | ({OPERATOR_NAMESPACE} if operator else set[str]())
+        for name in sorted(names):
             self.add_namespace(name)
         for plural in ("rayjobs", "rayclusters"):
             self.store.create("customresourcedefinitions", definition(RESOURCES[plural]))

@@ -1,7 +1,7 @@
 """Requests on objects, answered from the store."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +66,8 @@ class Objects:
     def __init__(self, store: Store, version: str) -> None:
         """Take the store and the KubeRay version whose CRDs are installed."""
         self._store, self._version = store, version
+        self.operator_pod: Callable[[], Object | None] = lambda: None
+        """The operator's own pod while it runs. No kubelet runs it, so it is not among the objects of the store."""
 
     def answer(self, route: Route, sent: Sent) -> Answer:
         """Return the answer to a request that is neither a watch nor a stream.
@@ -103,7 +105,13 @@ class Objects:
     # Reading
 
     def _get(self, route: Route, accept: str) -> Answer:
-        return Answer(200, represented(route, self.found(route), accept, self._store))
+        name = route.name or ""
+        own = next((pod for pod in self._operator_pods(route) if at(pod, "metadata", "name") == name), None)
+        return Answer(200, represented(route, own or self.found(route), accept, self._store))
+
+    def _operator_pods(self, route: Route) -> tuple[Object, ...]:
+        pod = self.operator_pod() if route.resource.plural == "pods" else None
+        return (pod,) if pod is not None and route.namespace in {None, at(pod, "metadata", "namespace")} else ()
 
     def _list(self, route: Route, accept: str) -> Answer:
         matches, page = matcher_of(route), page_of(route.query, self._store.resource_version)
@@ -111,7 +119,7 @@ class Objects:
         if snapshot is None:
             raise too_old(page)
         selected = bool(route.query.get("labelSelector") or route.query.get("fieldSelector"))
-        matching = [obj for obj in snapshot.objects if matches(obj)]
+        matching = [obj for obj in (*snapshot.objects, *self._operator_pods(route)) if matches(obj)]
         items, metadata = cut(matching, page, snapshot.version, route.namespace, selected=selected)
         if "as=Table" in accept:
             return Answer(200, table(route.resource, items, metadata, self._store.now()))

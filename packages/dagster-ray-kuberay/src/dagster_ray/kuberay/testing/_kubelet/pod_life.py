@@ -55,8 +55,9 @@ class PodTimes:
     def pull_error(self, image: str, failures: int) -> str | None:
         """What the next pull of an image fails with, after a number of failures; None if it succeeds."""
         if any(part in image for part in self.missing_images):
-            found = f'rpc error: code = NotFound desc = failed to pull and unpack image "docker.io/{image}": '
-            return f'{found}failed to resolve reference "docker.io/{image}": docker.io/{image}: not found'
+            full = pulled_reference(image)
+            found = f'rpc error: code = NotFound desc = failed to pull and unpack image "{full}": '
+            return f'{found}failed to resolve reference "{full}": {full}: not found'
         texts = next((texts for part, texts in self.pull_errors.items() if part in image), ())
         return texts[failures] if failures < len(texts) else None
 
@@ -64,6 +65,19 @@ class PodTimes:
         """How long pulling this image takes in a pod of this group."""
         slow = next((seconds for part, seconds in self.slow_images.items() if part in image), 0.0)
         return max(slow, self.slow_groups.get(group, 0.0))
+
+
+def pulled_reference(image: str) -> str:
+    """Return the name that a container runtime pulls an image by.
+
+    A first part with a dot or a colon, or `localhost`, is a registry; anything else is of Docker Hub
+    (github.com/distribution/reference, normalize.go).
+    """
+    first, slash, _ = image.partition("/")
+    has_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    full = image if has_registry else f"docker.io/{image}" if slash else f"docker.io/library/{image}"
+    last = full.rpartition("/")[2]
+    return full if ":" in last or "@" in last else f"{full}:latest"
 
 
 class PodHost(Protocol):

@@ -105,6 +105,12 @@ class Operator:
         self._clusters = ScheduleThread(clusters, self._reconcile_cluster, "simulated-raycluster-controller")
         self._submitters = ScheduleThread(submitter.schedule, submitter.step, "simulated-job-controller")
         self._unsubscribe: Callable[[], None] | None = None
+        self._is_frozen = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it works: it was started, and neither stopped nor frozen."""
+        return self._unsubscribe is not None and not self._is_frozen
 
     @property
     def loops(self) -> "tuple[ScheduleThread[ObjectKey], ...]":
@@ -134,11 +140,13 @@ class Operator:
 
     def freeze(self) -> None:
         """Do nothing more until `thaw`, as an operator that is down."""
+        self._is_frozen = True
         for loop in self.loops:
             loop.schedule.freeze(frozen=True)
 
     def thaw(self) -> None:
         """Go on with everything that changed meanwhile."""
+        self._is_frozen = False
         for loop in self.loops:
             loop.schedule.freeze(frozen=False)
 
