@@ -200,7 +200,8 @@ COLLECTOR = Benchmark(
     f"2,500 runs in progress; {EXPIRED} shared ones have expired, and the steps of 1,000 others are silent. The "
     "Kubernetes API is the simulator in a process of its own on the same machine, Dagster's storage is SQLite with the "
     "events of all runs in one database. Each tick is a fresh process, warmed by a tick over an empty namespace. "
-    "0.4.8 deletes in a run of its own, which is not measured; it judges unshared clusters by age alone.",
+    "0.4.8 deletes in a run of its own, which is not measured; it judges unshared clusters by age alone. Figures up to "
+    "2026-11-28 are of objects younger than an hour, about whose steps nothing is asked.",
     (
         Figure(
             "tick-seconds",
