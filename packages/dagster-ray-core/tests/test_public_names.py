@@ -35,6 +35,7 @@ NAMES = [
     "run_phases",
     "safe_log",
     "startup_metadata",
+    "step_key_of",
     "token_of_environment",
     "with_values",
 ]

@@ -35,8 +35,8 @@ def look() -> dict[str, Any]:
 
 def jobs() -> str:
     """Return what everybody who sees this cluster can read about its jobs."""
-    state: Any = importlib.import_module("ray._private.state").state
-    return repr(state.job_table())
+    worker: Any = importlib.import_module("ray._private.worker").global_worker
+    return repr(list(worker.gcs_client.get_all_job_info().values()))
 
 
 @dg.asset

@@ -67,6 +67,7 @@ def test_steps_that_run_at_the_same_time_meet_on_one_cluster(folder: Path) -> No
     assert said["first"]["address"] == said["second"]["address"]
     assert said["first"]["pid"] != said["second"]["pid"]
     assert said["first.done"]["result"] == said["second.done"]["result"] == 14
+    assert 'value: "second"' in said["second.done"]["jobs"]  # the dashboard names a driver after its step
     assert holders(folder) == []
 
 

@@ -131,7 +131,7 @@ def test_tasks_of_two_steps_on_one_cluster_see_their_own_step_only(folder: Path)
         assert said[name]["cwd"] == str(folder / f"cwd-{name}")
         assert said[name]["only"] == [f"ONLY_{name.upper()}"]
         assert said[name]["mode"] == "of runtime_env"
-        assert "JobID" in said[name]["jobs"]
+        assert "serialized_runtime_env" in said[name]["jobs"]
         assert CANARY not in said[name]["jobs"]
         assert CANARY not in said[name]["holder"], other
     assert list(folder.rglob("step-*.json")) == []

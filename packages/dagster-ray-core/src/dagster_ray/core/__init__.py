@@ -12,7 +12,7 @@ from dagster_shared.libraries import DagsterLibraryRegistry
 from dagster_ray.core._backends import installed_backends, load_backend
 from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, StrictConfig, VariablesConfig
 from dagster_ray.core._config_types import with_values
-from dagster_ray.core._dagster_context import DagsterContext, log_of
+from dagster_ray.core._dagster_context import DagsterContext, log_of, step_key_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._identity import Identity
 from dagster_ray.core._outcome import is_interrupt
@@ -70,6 +70,7 @@ __all__ = [
     "run_phases",
     "safe_log",
     "startup_metadata",
+    "step_key_of",
     "token_of_environment",
     "with_values",
 ]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field, PrivateAttr
 from typing_extensions import override
 
-from dagster_ray.core import BaseRayResource, DagsterContext, Deadline, StepOutcome, log_of
+from dagster_ray.core import BaseRayResource, DagsterContext, Deadline, StepOutcome, log_of, step_key_of
 from dagster_ray.local._holder import remove_session
 from dagster_ray.local._machine import usable_cpus
 from dagster_ray.local._options import sharing_key, split_options
@@ -74,6 +74,8 @@ class LocalRay(BaseRayResource):
     _session: Path | None = PrivateAttr(default=None)
     """The folder of the Ray that this process has started."""
     _switched_uv_run_off: bool = PrivateAttr(default=False)
+    _step: str | None = PrivateAttr(default=None)
+    """What the dashboard calls the driver."""
     _start_lines: StartLines = PrivateAttr(default_factory=StartLines)
     _output: TaskOutput = PrivateAttr(default_factory=TaskOutput)
 
@@ -106,7 +108,7 @@ class LocalRay(BaseRayResource):
     @override
     def init_options(self) -> Mapping[str, Any]:
         """Keyword arguments of `ray.init`: everything without `share`, with it only what is the driver's."""
-        options = self._all_options()
+        options = {**self._named_job(), **self._all_options()}
         if self.share:
             driver = split_options(options)[1]
             if self._environment is None:
@@ -128,6 +130,7 @@ class LocalRay(BaseRayResource):
     @override
     def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Claim the shared cluster. Without `share` there is nothing to ask for: `ray.init` starts Ray."""
+        self._step = step_key_of(context)
         self._start_lines.begin(log_of(context), self.display_name)
         self._output.start()
         self._switched_uv_run_off = use_this_python()
@@ -201,6 +204,14 @@ class LocalRay(BaseRayResource):
         if session is None or self.ray_init_options.get("log_to_driver") is False:
             return True
         return self._output.wait_for_all(Path(session) / "logs", self.job_id, Deadline(budget_seconds))
+
+    def _named_job(self) -> dict[str, Any]:
+        """Return the option by which Ray's dashboard names the driver after its step."""
+        if self._step is None or "job_config" in self.ray_init_options:
+            return {}
+        from ray.job_config import JobConfig
+
+        return {"job_config": JobConfig(metadata={"job_name": self._step})}
 
     def _all_options(self) -> dict[str, Any]:
         shape = {
