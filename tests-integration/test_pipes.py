@@ -18,7 +18,7 @@ from dagster_ray.pipes import PipesRayJobClient, PipesRayJobMessageReader, RayJo
 from dagster_ray.pipes.errors import PipesMessagesMissingError, RayJobFailedError
 
 # Dagster's own Pipes code warns about itself with the context of an asset.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*expected_writer_count:Warning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 COUNT = 400
 NOISY = f"""

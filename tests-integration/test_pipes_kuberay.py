@@ -20,7 +20,7 @@ from dagster_ray.kuberay import PipesKubeRayJobClient
 from dagster_ray.kuberay.groups import head_group
 
 # Dagster's own Pipes code warns about itself with the context of an asset.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*expected_writer_count:Warning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 REPORTING = """
 from dagster_pipes import open_dagster_pipes

@@ -16,7 +16,7 @@ from dagster_ray.kuberay.testing._kubelet.nodes import NodeOrder
 
 # Dagster's own Pipes code warns about itself with the context of an asset.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*expected_writer_count:Warning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.many_processes,
 ]
 

@@ -20,7 +20,7 @@ from dagster_ray.kuberay._steps import step_pod
 from dagster_ray.kuberay.errors import InvalidSpecError
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*expected_writer_count:Warning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.many_processes,
 ]
 

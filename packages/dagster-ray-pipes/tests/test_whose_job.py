@@ -13,7 +13,7 @@ from ray_like_server import RayLike
 from dagster_ray.pipes import PipesRayJobClient, RayJobClient, _follower
 from dagster_ray.pipes.errors import JobExistsError, JobServerUnavailableError, PackageNotFoundError
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*expected_writer_count:Warning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 CHOSEN = "nightly-train"
 

@@ -200,6 +200,11 @@ class PipesRayJobMessageReader(PipesMessageReader):
         if isinstance(self._follower.error, DagsterRayError):
             raise self._follower.error
 
+    @property
+    def expected_writer_count(self) -> int:
+        """One writer: the job. Dagster's own property says the same, with a warning that it is a preview."""
+        return 1
+
     @override
     def no_messages_debug_text(self) -> str:
         """Say where messages were looked for."""
