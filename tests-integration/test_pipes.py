@@ -100,7 +100,7 @@ def test_each_message_comes_once_and_in_order_through_connections_that_break(
     @dg.op
     def send(context: dg.OpExecutionContext) -> None:
         # The dashboard serves a file from its beginning only, so a connection must be able to carry all of it.
-        longest = 60_000 if place == "agent" else 500_000
+        longest = 20_000 if place == "agent" else 500_000
         with cutting_proxy(("127.0.0.1", port), longest=longest, seed=7) as proxy:
             client = RayJobClient(head.dashboard if place == "agent" else proxy.url)
             # Through the dashboard only: no way to the agent.

@@ -57,7 +57,7 @@ def test_two_runs_meet_on_one_cluster_and_the_sensor_ends_it(target: ClusterTarg
             result = dg.materialize([squares], resources=resources, instance=instance)
             found.append(result.output_for_node("squares"))
             assert len(target.objects("rayclusters")) == 1
-            assert "a step holds a lock" in tick()
+            assert "the time that its last step left has not run out" in tick()
         assert found[0] == found[1]
         assert found[0]["sum"] == 14
         eventually(lambda: "its last lock ended" in tick(), "the lock is over, and the sensor deletes the cluster")
