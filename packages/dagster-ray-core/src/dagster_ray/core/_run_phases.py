@@ -17,9 +17,9 @@ from dagster_ray.core._signals import interrupts_deferred
 from dagster_ray.core.errors import CleanupFailedError, DagsterRayError
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _InUse:
-    """A resource that is set up for a run in this process."""
+    """A resource that is set up for a run in this process; equal to itself alone, whatever its resource compares."""
 
     resource: RayResource
     wanted: "_Wanted"
