@@ -34,7 +34,7 @@ from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._head.pod_agents import ForwardedAgents
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
-from dagster_ray.kuberay._preflight.rights import Feature, Right, rules_of
+from dagster_ray.kuberay._rights import Feature, Right, rules_of
 from dagster_ray.kuberay._status.created import created
 from dagster_ray.kuberay._steps.interactive_steps import register
 from dagster_ray.kuberay.groups import head_group

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from command_world import dagster_ray
 
-from dagster_ray.kuberay._preflight import rights
+from dagster_ray.kuberay import _rights as rights
 from dagster_ray.kuberay.command._tables import duration, table
 from dagster_ray.kuberay.command._terminal import coloured
 

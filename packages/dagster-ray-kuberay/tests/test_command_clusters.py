@@ -14,9 +14,9 @@ from collector_world import CLUSTER_SPEC, NOON, labels, lock, obj, raycluster, r
 from command_world import Printed, dagster_ray
 from fault_world import eventually, simulated
 
+from dagster_ray.kuberay import _rights as rights
 from dagster_ray.kuberay._collector.facts import Facts, Rules
 from dagster_ray.kuberay._collector.plan import plan
-from dagster_ray.kuberay._preflight import rights
 from dagster_ray.kuberay.command._cluster_rows import candidates_of, rows_of
 from dagster_ray.kuberay.testing import Simulator
 from dagster_ray.kuberay.testing._api.access import Account, Rule

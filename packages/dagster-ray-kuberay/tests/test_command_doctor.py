@@ -11,8 +11,8 @@ from collector_world import labels, raycluster
 from command_world import Printed, dagster_ray
 from fault_world import eventually, left, simulated
 
+from dagster_ray.kuberay import _rights as rights
 from dagster_ray.kuberay._operator_rules.crd_release import crd_release
-from dagster_ray.kuberay._preflight import rights
 from dagster_ray.kuberay.command import _checks as checks
 from dagster_ray.kuberay.command._checks import Check, Refusal
 from dagster_ray.kuberay.command._surroundings import family_versions, leftovers

@@ -14,7 +14,7 @@ from collector_world import labels, raycluster, rayjob
 from command_world import Printed, dagster_ray
 from fault_world import FAST, eventually, simulated
 
-from dagster_ray.kuberay._preflight import rights
+from dagster_ray.kuberay import _rights as rights
 from dagster_ray.kuberay.testing import KubeletOptions, Simulator
 from dagster_ray.kuberay.testing._api.access import Account, Rule
 

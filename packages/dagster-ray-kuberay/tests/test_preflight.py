@@ -9,8 +9,7 @@ import yaml
 from fault_world import Outcome, left, resource, run_step, simulated
 
 from dagster_ray.kuberay._preflight.images import ImageVersions, is_image_name, versions_of
-from dagster_ray.kuberay._preflight.rights import Right
-from dagster_ray.kuberay._preflight.rights_review import missing_rights
+from dagster_ray.kuberay._rights import Right, missing_rights
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.kuberay.testing import Simulator
 from dagster_ray.kuberay.testing._api.access import Account, Rule

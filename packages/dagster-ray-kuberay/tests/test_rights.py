@@ -12,9 +12,9 @@ from pipes_world import PipesWorld, pipes_world
 from rights_world import CRASHING, LISTS_AGAIN, LOST_ANSWER, NEW, OLD, RightsWorld, Road, Seen, seen, without
 
 from dagster_ray.core import Deadline
+from dagster_ray.kuberay import _rights as rights
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-from dagster_ray.kuberay._preflight import rights
-from dagster_ray.kuberay._preflight.rights import FEATURES, Feature, Right
+from dagster_ray.kuberay._rights import FEATURES, Feature, Right
 from dagster_ray.kuberay._spec.manifests import render_rayjob
 from dagster_ray.kuberay._steps import step_pod
 from dagster_ray.kuberay.errors import InvalidSpecError

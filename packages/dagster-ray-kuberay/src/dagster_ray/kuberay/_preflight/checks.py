@@ -19,8 +19,7 @@ from dagster_ray.kuberay._kubernetes.kinds import PODS, RULES_REVIEWS
 from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
 from dagster_ray.kuberay._preflight.images import is_image_name, versions_of
 from dagster_ray.kuberay._preflight.release import check_release
-from dagster_ray.kuberay._preflight.rights import Right, features_of, rights_of
-from dagster_ray.kuberay._preflight.rights_review import missing_rights
+from dagster_ray.kuberay._rights import Right, features_of, missing_rights, rights_of
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._status.created import Created, created
 from dagster_ray.kuberay._status.errors import RightsMissingError, VersionMismatchError

@@ -14,7 +14,7 @@ from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mappings, name_
 from dagster_ray.kuberay._kubernetes.times import time_of
 from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
 from dagster_ray.kuberay._operator_rules.crd_release import OLDEST, crd_release
-from dagster_ray.kuberay._preflight.rights import Feature, Right
+from dagster_ray.kuberay._rights import Feature, Right
 
 State: TypeAlias = Literal["ok", "warning", "failed", "skipped"]
 _RECENT = timedelta(minutes=10)

@@ -9,11 +9,11 @@ import click
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay import _rights as rights
 from dagster_ray.kuberay._kubernetes.kinds import NAMESPACES, PODS, RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
 from dagster_ray.kuberay._operator_rules.crd_release import SCHEMA_PATH
-from dagster_ray.kuberay._preflight import rights
-from dagster_ray.kuberay._preflight.rights import Feature, Right
+from dagster_ray.kuberay._rights import Feature, Right
 from dagster_ray.kuberay.command import _checks as checks
 from dagster_ray.kuberay.command import _surroundings as surroundings
 from dagster_ray.kuberay.command._checks import Check, Refusal, State

@@ -6,7 +6,7 @@ from functools import partial
 import click
 import yaml
 
-from dagster_ray.kuberay._preflight import rights
+from dagster_ray.kuberay import _rights as rights
 from dagster_ray.kuberay.command._tables import table
 from dagster_ray.kuberay.command._terminal import FINE, Place, answered, say
 
