@@ -1,5 +1,5 @@
 # Every way into this project. Each verb does the set-up that it needs.
-.PHONY: setup demo test check slim floors build bench docs help
+.PHONY: setup demo test check house slim floors build bench docs help
 .DEFAULT_GOAL := help
 
 UV_VERSION := 0.13.9
@@ -48,6 +48,9 @@ check: .venv/.synced ## Formatting, lint, types, import contracts, versions, dec
 	$(BIN)python scripts/versions.py
 	$(BIN)python scripts/declared.py
 	$(BIN)python scripts/sizes.py
+
+house: .venv/.synced ## Print how the source is built: the road of a step, layers, circles, sizes, repetitions (a minute)
+	$(BIN)python scripts/house.py
 
 slim: build ## Install each wheel alone into an empty environment: what it brings, its import, its own tests
 	$(BIN)python scripts/slim.py dist
