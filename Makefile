@@ -58,7 +58,7 @@ slim: build ## Install each wheel alone into an empty environment: what it bring
 floors: .venv/.synced ## Import everything and run the fast tests with the lowest declared versions, then with the newest on Python 3.13
 	$(BIN)python scripts/floors.py
 
-build: .venv/.synced ## Build the five wheels into dist/ and check what they hold
+build: .venv/.synced ## Build the six wheels into dist/ and check what they hold
 	rm -rf dist
 	$(UV) build --quiet --all-packages
 	$(BIN)python scripts/wheels.py dist

@@ -125,7 +125,7 @@ def serve(count: int, instance_id: str) -> None:
 
     The line `fill` makes what was deleted again. Requests about the empty namespace are not counted.
     """
-    from dagster_ray.kuberay.testing import Simulator
+    from dagster_ray.simulator import Simulator
 
     runs = json.loads(sys.stdin.readline())
     with Simulator(operator=False, fake_heads=True) as simulator:

@@ -230,7 +230,7 @@ def collect(turns: int, *, with_older: bool) -> Collected:
     """Let the rivals take turns."""
     from older_project import older_packages, older_python
 
-    from dagster_ray.kuberay.testing import Simulator
+    from dagster_ray.simulator import Simulator
 
     rivals: dict[str, tuple[str, str | None]] = dict.fromkeys(("floor", "ours", "forwarded"), (sys.executable, None))
     if with_older:

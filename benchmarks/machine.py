@@ -27,7 +27,7 @@ def machine() -> dict[str, str]:
 
 def versions() -> Mapping[str, str]:
     """Return what is measured."""
-    from dagster_ray.kuberay.testing import Simulator  # noqa: PLC0415 - after the cheap facts
+    from dagster_ray.simulator import Simulator  # noqa: PLC0415 - after the cheap facts
 
     kuberay = inspect.signature(Simulator).parameters["kuberay_version"].default
     named = {name: importlib.metadata.version(name) for name in ("dagster", "ray", "kubernetes")}

@@ -186,7 +186,7 @@ def bare_crowd(kubeconfig: str) -> dict[str, Any]:
 
 def measure_crowd(rival: str, python: str) -> dict[str, float] | None:
     """Return what a rival's crowd has shown."""
-    from dagster_ray.kuberay.testing import KubeletOptions, PodTimes, Simulator
+    from dagster_ray.simulator import KubeletOptions, PodTimes, Simulator
 
     options = KubeletOptions(times=PodTimes(probe_grid_seconds=None))
     with Simulator(fake_heads=True, kubelet_options=options) as simulator:
@@ -256,7 +256,7 @@ def warm_bare(_kubeconfig: str, address: str, _packages: str) -> float:
 
 def collect_warm(collected: Collected, turns: int, pythons: dict[str, str], packages: str) -> None:
     """Let the rivals take turns on one cluster, which the first step of this project makes."""
-    from dagster_ray.kuberay.testing import Simulator
+    from dagster_ray.simulator import Simulator
 
     with Simulator() as simulator:
         kubeconfig = str(simulator.kubeconfig)

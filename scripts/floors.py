@@ -17,7 +17,7 @@ from declared import dependencies, project_of
 
 ROOT = Path(__file__).parents[1]
 UV = str(ROOT / ".tools/bin/uv")
-MEMBERS = ("core", "pipes", "local", "kuberay")
+MEMBERS = ("core", "pipes", "local", "kuberay", "simulator")
 FOLDERS = tuple(ROOT / f"packages/dagster-ray-{member}" for member in MEMBERS)
 TOOLS = ("hypothesis", "psutil", "pytest-xdist")
 NEWEST_PYTHON = "3.13"

@@ -88,7 +88,7 @@ def main() -> None:
     print("\n".join(source_report(ROOT, lists=given.lists)), flush=True)
     if given.without_road:
         return
-    from dagster_ray.kuberay.testing import Simulator  # noqa: PLC0415 - the figures above need nothing installed
+    from dagster_ray.simulator import Simulator  # noqa: PLC0415 - the figures above need nothing installed
 
     with Simulator() as simulator:
         for name in ROADS:

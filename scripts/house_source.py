@@ -39,9 +39,8 @@ class Module:
 
     @property
     def package(self) -> str:
-        """The distribution that holds it; the simulator counts by itself wherever it is."""
-        simulator = self.name.startswith("dagster_ray.kuberay.testing")
-        return "simulator, in dagster-ray-kuberay" if simulator else self.path.parts[1]
+        """The distribution that holds it."""
+        return self.path.parts[1]
 
     @property
     def is_production(self) -> bool:

@@ -13,10 +13,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
-from dagster_ray.kuberay.testing._compared_states import cluster_state, event_state, job_state, without_repeats
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "packages/dagster-ray-simulator/tests"))
 
-OUTPUT = Path(__file__).resolve().parent.parent / "tests-integration/recordings/operator"
+from compared_states import cluster_state, event_state, job_state, without_repeats  # noqa: E402
+
+from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings  # noqa: E402
+
+OUTPUT = ROOT / "tests-integration/recordings/operator"
 SCENARIOS = ("interactive-", "raycluster-", "head-", "k8sjobmode-", "httpmode-", "invalid-specs")
 # This trace ends in the middle of later calls, before the operator's answer to them was seen.
 CUT = {("v1.4.2", "invalid-specs"): 54.9}

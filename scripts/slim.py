@@ -48,7 +48,13 @@ class Case:
 CASES = (
     Case("core", has=("dagster",), lacks=("ray", "kubernetes", "dagster-ray-local", "dagster-ray-pipes")),
     Case("pipes", has=("dagster-pipes", "requests"), lacks=("ray", "kubernetes", "dagster-ray-local")),
-    Case("kuberay", has=("kubernetes", "dagster-ray-pipes"), lacks=("ray", "dagster-ray-local"), tests_need="testing"),
+    Case(
+        "kuberay",
+        has=("kubernetes", "dagster-ray-pipes"),
+        lacks=("ray", "pytest", "dagster-ray-local", "dagster-ray-simulator"),
+        tests_need="testing",
+    ),
+    Case("simulator", has=("dagster-ray-kuberay", "ray"), lacks=("dagster-ray-local",)),
     Case("local", has=("ray",), lacks=("kubernetes", "dagster-ray-pipes", "pandas", "pyarrow")),
 )
 

@@ -5,7 +5,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-MEMBERS = ("core", "kuberay", "local", "pipes")
+MEMBERS = ("core", "kuberay", "local", "pipes", "simulator")
 
 
 def problems_of(wheel: Path, member: str | None) -> Iterator[str]:

@@ -112,7 +112,7 @@ class ClusterTarget:
 @contextlib.contextmanager
 def simulator_target(version: str) -> Generator[ClusterTarget]:
     """Yield the simulator with real local Ray heads."""
-    from dagster_ray.kuberay.testing import Simulator
+    from dagster_ray.simulator import Simulator
 
     with Simulator(version) as simulator:
         yield ClusterTarget(str(simulator.kubeconfig), None, "default", None)

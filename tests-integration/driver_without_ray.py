@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay.testing import Simulator
+from dagster_ray.simulator import Simulator
 
 JOB_ID = "01000000"
 

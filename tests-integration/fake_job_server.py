@@ -9,7 +9,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from dagster_ray.kuberay.testing import Fault
+from dagster_ray.simulator import Fault
 
 _HEAD = {"raylet": {"nodeId": "n", "isHeadNode": True, "state": "ALIVE"}}
 

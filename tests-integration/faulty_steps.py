@@ -20,7 +20,7 @@ from typing_extensions import override
 from dagster_ray.core import DagsterContext, RayResource
 from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob, build_cleanup_sensor
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.kuberay.testing import Fault, KubeletOptions, OperatorOptions, PodTimes, Simulator
+from dagster_ray.simulator import Fault, KubeletOptions, OperatorOptions, PodTimes, Simulator
 
 Feature: TypeAlias = Literal["job", "shared"]
 Phase: TypeAlias = Literal["create", "wait", "connect", "run", "cleanup"]

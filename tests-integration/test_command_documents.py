@@ -19,7 +19,7 @@ from test_document_claims import rows_of
 from test_documents import BLOCKS, ROOT, Block
 
 from dagster_ray.kuberay.command import main
-from dagster_ray.kuberay.testing import KubeletOptions, PodTimes, Simulator
+from dagster_ray.simulator import KubeletOptions, PodTimes, Simulator
 
 PERMISSIONS, COMMAND = "docs/kuberay-permissions.md", "docs/command.md"
 NO_CLUSTER = {"rbac", "render"}

@@ -50,7 +50,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 SECONDS = 300
 # Lines of the shell that need a Kubernetes cluster (so does one with --target), and the one that serves on.
 NEEDS_CLUSTER = frozenset({"kubectl", "export", "dagster-ray"})
-SERVES = ["python", "-m", "dagster_ray.kuberay.testing"]
+SERVES = ["python", "-m", "dagster_ray.simulator"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from fake_job_server import FakeJobServer, fake_job_server
 from faulty_steps import HEAD_ALONE, FaultyWorld, Lasting, Outcome, faulty_world
 
 from dagster_ray.kuberay import PipesKubeRayJobClient
-from dagster_ray.kuberay.testing import Fault
 from dagster_ray.pipes import PipesRayJobClient, RayPipesClient
+from dagster_ray.simulator import Fault
 
 # Dagster's own Pipes code warns about itself with the context of an asset.
 pytestmark = [

@@ -44,7 +44,7 @@ def simulated_kubernetes() -> Generator[str]:
 
     Its heads and workers find the tutorial's code on their path, as they would in an image that holds it.
     """
-    command = [sys.executable, "-m", "dagster_ray.kuberay.testing"]
+    command = [sys.executable, "-m", "dagster_ray.simulator"]
     environment = {**os.environ, "PYTHONPATH": str(HERE)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:

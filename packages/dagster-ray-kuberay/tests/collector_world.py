@@ -23,7 +23,7 @@ from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.times import time_text
 from dagster_ray.kuberay._sharing.locks import Lock
-from dagster_ray.kuberay.testing import Simulator
+from dagster_ray.simulator import Simulator
 
 PATIENCE_SECONDS = 60
 

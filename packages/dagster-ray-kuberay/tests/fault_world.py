@@ -14,7 +14,7 @@ import dagster as dg
 from dagster_ray.core import Deadline, Lifecycle, RayResource
 from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.kuberay.testing import KubeletOptions, PodTimes, Simulator
+from dagster_ray.simulator import KubeletOptions, PodTimes, Simulator
 
 FAST = PodTimes(probe_grid_seconds=None, image_backoff_seconds=1.0, restart_backoff_seconds=0.2)
 TIMEOUT_SECONDS = 20.0

@@ -30,10 +30,10 @@ from dagster_ray.kuberay._sharing.choice import Selection, selection_of
 from dagster_ray.kuberay._sharing.locks import Lock, live_locks
 from dagster_ray.kuberay._sharing.rules import SharingRules
 from dagster_ray.kuberay._sharing.steps import SharedWish
-from dagster_ray.kuberay.testing._api.answers import Objects, Sent
-from dagster_ray.kuberay.testing._api.routes import route_of
-from dagster_ray.kuberay.testing._api.statuses import Refused
-from dagster_ray.kuberay.testing._api.store import Store
+from dagster_ray.simulator._api.answers import Objects, Sent
+from dagster_ray.simulator._api.routes import route_of
+from dagster_ray.simulator._api.statuses import Refused
+from dagster_ray.simulator._api.store import Store
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TTL_SECONDS = 60

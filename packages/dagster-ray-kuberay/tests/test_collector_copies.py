@@ -21,7 +21,7 @@ from dagster_ray.kuberay._collector.facts import Ask, Facts, Keep, Remove, Rules
 from dagster_ray.kuberay._collector.plan import judge
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, Kind
 from dagster_ray.kuberay._kubernetes.times import time_text
-from dagster_ray.kuberay.testing import Simulator
+from dagster_ray.simulator import Simulator
 
 ENDED = 7200.0
 """Seconds since the end of the run."""

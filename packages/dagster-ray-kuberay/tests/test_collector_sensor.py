@@ -14,7 +14,7 @@ from fault_world import eventually, simulated
 
 from dagster_ray.kuberay import build_cleanup_sensor, cleanup_expired_rayclusters, delete_rayclusters
 from dagster_ray.kuberay.errors import InvalidSpecError, KubeconfigError
-from dagster_ray.kuberay.testing import Simulator
+from dagster_ray.simulator import Simulator
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from dagster_ray.core.testing import Capability, RayResourceContract
 from dagster_ray.kuberay import KubeRayInteractiveJob
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.kuberay.testing import Simulator
+from dagster_ray.simulator import Simulator
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from dagster_ray.kuberay import KubeRayCluster, RayClusterConfig
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.kuberay.testing import Simulator
+from dagster_ray.simulator import Simulator
 
 SHARED = {"enabled": True, "ttl_seconds": 3600}
 

@@ -9,7 +9,7 @@ import pytest
 from fault_world import TIMEOUT_SECONDS, eventually, left, resource, run_step, simulated
 
 from dagster_ray.kuberay._spec.manifests import render_rayjob
-from dagster_ray.kuberay.testing import Fault, Simulator
+from dagster_ray.simulator import Fault, Simulator
 
 pytestmark = pytest.mark.many_processes  # make test runs them
 

@@ -10,7 +10,7 @@ from fault_world import FAST, eventually, fields, left, resource, run_step, simu
 
 from dagster_ray.kuberay import KubeRayCluster
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.kuberay.testing import KubeletOptions, Simulator
+from dagster_ray.simulator import KubeletOptions, Simulator
 
 pytestmark = pytest.mark.many_processes  # make test runs them
 

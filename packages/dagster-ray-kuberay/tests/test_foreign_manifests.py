@@ -16,7 +16,7 @@ from dagster_ray.kuberay import KubeRayCluster
 from dagster_ray.kuberay._head.token import secret_name
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, render_rayjob
 from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig
-from dagster_ray.kuberay.testing import Simulator
+from dagster_ray.simulator import Simulator
 
 FACTS = RenderInput(name="a", namespace="n", image="i")
 TEMPLATE: dict[str, Any] = {

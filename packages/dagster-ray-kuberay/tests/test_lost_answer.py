@@ -12,7 +12,7 @@ from pipes_world import pipes_world, run_job
 from dagster_ray.core import Lifecycle
 from dagster_ray.kuberay import ClusterSharing, KubeRayCluster, RayClusterConfig
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.kuberay.testing import Fault, Simulator
+from dagster_ray.simulator import Fault, Simulator
 
 # Dagster's own Pipes code warns about itself with the context of an asset.
 pytestmark = [

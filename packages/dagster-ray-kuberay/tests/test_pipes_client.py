@@ -13,7 +13,7 @@ from dagster_ray.core.errors import UnknownFieldError
 from dagster_ray.kuberay import PipesKubeRayJobClient
 from dagster_ray.kuberay.errors import InvalidSpecError
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.kuberay.testing import Fault
+from dagster_ray.simulator import Fault
 
 # Dagster's own Pipes code warns about itself with the context of an asset.
 pytestmark = [

@@ -19,7 +19,7 @@ from fault_world import PATIENCE_SECONDS, eventually
 from pipes_world import PipesWorld, pipes_world
 from typing_extensions import override
 
-from dagster_ray.kuberay.testing import Fault
+from dagster_ray.simulator import Fault
 
 # Dagster's own Pipes code warns about itself with the context of an asset.
 pytestmark = [

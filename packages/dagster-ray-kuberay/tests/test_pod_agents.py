@@ -9,7 +9,7 @@ from pipes_world import PipesWorld, pipes_world
 
 from dagster_ray.kuberay._head.pod_agents import ForwardedAgents
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-from dagster_ray.kuberay.testing import Fault
+from dagster_ray.simulator import Fault
 
 CONTAINER = {"name": "ray-head", "image": "rayproject/ray:2.60.0"}
 SPEC = {

@@ -12,7 +12,7 @@ from fault_world import TIMEOUT_SECONDS, Outcome, eventually, left, run_step, si
 from dagster_ray.core import Lifecycle, RayResource
 from dagster_ray.kuberay import ClusterSharing, KubeRayCluster, RayClusterConfig
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.kuberay.testing import Fault, Simulator
+from dagster_ray.simulator import Fault, Simulator
 
 pytestmark = pytest.mark.many_processes  # make test runs them
 

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from dagster_ray.kuberay._sharing.locks import Lock, locks_of
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.kuberay.testing import Fault, Simulator
+from dagster_ray.simulator import Fault, Simulator
 
 pytestmark = pytest.mark.many_processes
 SCRIPT = str(Path(__file__).with_name("step_process.py"))

@@ -6,7 +6,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-FAMILY = ("dagster-ray", "dagster-ray-core", "dagster-ray-kuberay", "dagster-ray-local", "dagster-ray-pipes")
+FAMILY = (
+    "dagster-ray",
+    "dagster-ray-core",
+    "dagster-ray-kuberay",
+    "dagster-ray-local",
+    "dagster-ray-pipes",
+    "dagster-ray-simulator",
+)
 # Folders and files of dagster-ray 0.4.8 that the packages of today do not have.
 _OLD = ("__init__.py", "_base", "configs.py", "io_manager.py", "resources.py")
 
