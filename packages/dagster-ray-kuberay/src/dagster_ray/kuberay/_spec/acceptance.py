@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping
+from dagster_ray.kuberay._labels import LOCK_PREFIX
 from dagster_ray.kuberay._operator_rules.crd_fields import CrdKind, Release, release, versions
 from dagster_ray.kuberay._operator_rules.field_releases import missing_fields
 from dagster_ray.kuberay._operator_rules.specs import raycluster_rejections, rayjob_rejections
@@ -62,6 +63,10 @@ def check_raycluster_config(config: "RayClusterConfig") -> tuple[str, ...]:
 
 
 def _judged(kind: CrdKind, plain: Json, rendered: Manifest | None) -> tuple[str, ...]:
+    for key in mapping(plain["metadata"].get("annotations")):
+        if key.startswith(LOCK_PREFIX):
+            reason = "is the lock of another step, which would keep the new cluster"
+            raise InvalidSpecError(f"metadata.annotations.{key}", reason, "remove it")
     unknown = (
         *(
             f"`{path}` is not a field of KubeRay up to 1.7; it is sent as it is."

@@ -12,7 +12,7 @@ from dagster_ray.kuberay._operator_rules.crd_fields import CrdKind
 from dagster_ray.kuberay._spec.cluster_defaults import completed_cluster
 from dagster_ray.kuberay._spec.head_ports import check_dashboard_name
 from dagster_ray.kuberay._spec.plain_json import Json, references, with_values
-from dagster_ray.kuberay._spec.pod_templates import annotation_values, label_values
+from dagster_ray.kuberay._spec.pod_templates import label_values
 from dagster_ray.kuberay._spec.rendering import RenderInput
 from dagster_ray.kuberay._spec.rules import OLDEST, check_raycluster, check_rayjob
 from dagster_ray.kuberay._spec.selection import CLUSTER_KEY
@@ -55,7 +55,7 @@ def _metadata(given: Mapping[str, Any], wish: RenderInput) -> Json:
     queue = {QUEUE_LABEL: wish.queue, PRIORITY_LABEL: wish.priority}
     labels = label_values(mapping(given.get("labels")))
     labels |= {key: value for key, value in queue.items() if value is not None}
-    annotations = annotation_values({**mapping(given.get("annotations")), **wish.annotations})
+    annotations = {**mapping(given.get("annotations")), **wish.annotations}
     metadata: Json = {**given, "name": wish.name, "namespace": wish.namespace, "labels": {**labels, **wish.labels}}
     if annotations:
         metadata["annotations"] = annotations
