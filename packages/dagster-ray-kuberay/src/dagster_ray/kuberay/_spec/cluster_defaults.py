@@ -1,4 +1,4 @@
-"""The cluster that is meant by an incomplete specification. Pure; the arguments are never changed."""
+"""The cluster that is meant by an incomplete specification; arguments are never changed. Pure."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is put into the pod templates of a cluster. Pure; the arguments are never changed."""
+"""What is put into the pod templates of a cluster; arguments are never changed. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
