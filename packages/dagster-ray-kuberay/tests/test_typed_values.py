@@ -34,7 +34,7 @@ def wish(**environ: str) -> RenderInput:
 
 def rendered(group: dict[str, Any], **environ: str) -> dict[str, Any]:
     config = RayClusterConfig(spec={"workerGroupSpecs": [group]})
-    (found,) = render_raycluster(config, wish(**environ))["spec"]["workerGroupSpecs"]
+    (found,) = render_raycluster(config.plain(), wish(**environ))["spec"]["workerGroupSpecs"]
     return found
 
 
@@ -75,7 +75,7 @@ def test_everything_else_is_refused_by_name_when_the_code_location_loads(key: st
 def test_a_variable_that_is_no_number_is_refused_by_name_without_its_value() -> None:
     config = RayClusterConfig(spec={"workerGroupSpecs": [{"groupName": "a", "maxReplicas": {"env": "MOST"}}]})
     with pytest.raises(InvalidVariableError) as caught:
-        render_raycluster(config, wish(MOST="canary-4711"))
+        render_raycluster(config.plain(), wish(MOST="canary-4711"))
     told = str(caught.value)
     assert told.startswith("`spec.workerGroupSpecs[0].maxReplicas` takes its value from the environment variable MOST,")
     assert "canary" not in told
@@ -84,7 +84,7 @@ def test_a_variable_that_is_no_number_is_refused_by_name_without_its_value() -> 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False)])
 def test_a_boolean_from_the_environment(text: str, value: object) -> None:
     config = RayClusterConfig(spec={"enableInTreeAutoscaling": {"env": "SCALE"}})
-    assert render_raycluster(config, wish(SCALE=text))["spec"]["enableInTreeAutoscaling"] is value
+    assert render_raycluster(config.plain(), wish(SCALE=text))["spec"]["enableInTreeAutoscaling"] is value
 
 
 def test_a_whole_manifest_takes_a_number_from_a_variable_but_not_from_quotes() -> None:
@@ -100,7 +100,7 @@ def test_a_number_below_a_rayjob_is_read_too() -> None:
     spec = {"deletionStrategy": {"deletionRules": [{"policy": "DeleteCluster", "condition": {
         "jobStatus": "FAILED", "ttlSeconds": {"env": "SECONDS"}}}]}}  # fmt: skip
     config = InteractiveRayJobConfig(spec=spec)
-    (rule,) = render_rayjob(config, wish(SECONDS="30"))["spec"]["deletionStrategy"]["deletionRules"]
+    (rule,) = render_rayjob(config.plain(), wish(SECONDS="30"))["spec"]["deletionStrategy"]["deletionRules"]
     assert rule["condition"]["ttlSeconds"] == 30
 
 
@@ -213,11 +213,13 @@ def test_so_it_is_in_run_config_which_dagster_reads_as_yaml() -> None:
 
 def test_numbers_and_switches_of_ray_start_and_rays_own_resources_are_numbers_however_they_were_written() -> None:
     head = {"rayStartParams": {"num-cpus": 0, "block": True, "metrics-export-port": 8080}, "resources": {"CPU": 4}}
-    found = render_raycluster(RayClusterConfig(spec={"headGroupSpec": {**head, "resources": None}}), wish())["spec"]
+    found = render_raycluster(RayClusterConfig(spec={"headGroupSpec": {**head, "resources": None}}).plain(), wish())[
+        "spec"
+    ]
     params = {"num-cpus": "0", "block": "true", "metrics-export-port": "8080"}
     assert found["headGroupSpec"]["rayStartParams"] == params
     given = RayClusterConfig(spec={"headGroupSpec": {"resources": head["resources"]}})
-    assert render_raycluster(given, wish())["spec"]["headGroupSpec"]["resources"] == {"CPU": "4"}
+    assert render_raycluster(given.plain(), wish())["spec"]["headGroupSpec"]["resources"] == {"CPU": "4"}
 
 
 @pytest.mark.parametrize(
@@ -259,7 +261,7 @@ def test_the_parameters_that_are_numbers_and_switches_are_those_of_ray_start() -
 def test_fractions_are_quantities() -> None:
     worker = {"name": "w", "resources": {"requests": {"cpu": 0.5, "memory": 1024}}}
     group = {"groupName": "a", "template": {"spec": {"containers": [worker]}}}
-    found = render_raycluster(RayClusterConfig(spec={"workerGroupSpecs": [group]}), wish())["spec"]
+    found = render_raycluster(RayClusterConfig(spec={"workerGroupSpecs": [group]}).plain(), wish())["spec"]
     container = found["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]
     assert container["resources"]["requests"] == {"cpu": "0.5", "memory": 1024}
 
@@ -278,7 +280,7 @@ def test_the_builders_take_variables_for_every_argument() -> None:
     head = head_group(cpus=number, memory=text, num_cpus=number, gpus=number, image=text, env=env)
     group = worker_group("a", cpus=text, min_replicas=number, max_replicas=number, replicas=number, env={"N": number})
     config = RayClusterConfig(spec={"headGroupSpec": head, "workerGroupSpecs": [group]})
-    found = render_raycluster(config, wish(N="2", T="8"))["spec"]
+    found = render_raycluster(config.plain(), wish(N="2", T="8"))["spec"]
     container = found["headGroupSpec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"] == {"cpu": 2, "memory": "8", "nvidia.com/gpu": 2}
     assert (container["image"], found["headGroupSpec"]["rayStartParams"]) == ("8", {"num-cpus": "2"})
