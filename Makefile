@@ -1,5 +1,5 @@
 # Every way into this project. Each verb does the set-up that it needs.
-.PHONY: setup demo test check house slim floors build bench docs help
+.PHONY: setup demo test check house slim floors build bench docs workflows changelog help
 .DEFAULT_GOAL := help
 
 UV_VERSION := 0.13.9
@@ -18,7 +18,7 @@ export UV_LINK_MODE ?= copy
 export UV_NO_PROGRESS ?= 1
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(UV): Makefile scripts/bring_uv.py
 	@echo "Bringing uv $(UV_VERSION) into .tools/"
@@ -40,7 +40,7 @@ demo: .venv/.synced ## Compute the tutorial's first asset on a real Ray cluster 
 test: .venv/.synced ## Run every test of every package, and every code block of the documents
 	$(BIN)pytest -n 2 --dist worksteal
 
-check: .venv/.synced ## Formatting, lint, types, import contracts, versions, declared dependencies, file sizes and pure modules
+check: .venv/.synced ## Formatting, lint, types, import contracts, versions, declared dependencies and file sizes
 	$(BIN)ruff format --check .
 	$(BIN)ruff check .
 	$(BIN)pyright
@@ -48,7 +48,6 @@ check: .venv/.synced ## Formatting, lint, types, import contracts, versions, dec
 	$(BIN)python scripts/versions.py
 	$(BIN)python scripts/declared.py
 	$(BIN)python scripts/sizes.py
-	$(BIN)python scripts/modules.py --check
 
 house: .venv/.synced ## Print how the source is built: the road of a step, layers, circles, sizes, repetitions (a minute)
 	$(BIN)python scripts/house.py
@@ -61,7 +60,7 @@ floors: .venv/.synced ## Import everything and run the fast tests with the lowes
 
 build: .venv/.synced ## Build the six wheels into dist/ and check what they hold
 	rm -rf dist
-	$(UV) build --quiet --all-packages
+	@for folder in . packages/*; do $(UV) build --quiet --out-dir dist $$folder || exit 1; done
 	$(BIN)python scripts/wheels.py dist
 
 TURNS ?= 3
@@ -71,3 +70,11 @@ bench: .venv/.synced ## Measure everything beside dagster-ray 0.4.8 and bare Ray
 docs: .venv/.synced ## Build the documentation into site/; a broken link, or anything from another host, fails
 	$(BIN)zensical build --clean --strict
 	$(BIN)python scripts/site_links.py site
+
+workflows: .venv/.synced ## Lint .github/ with zizmor, and with actionlint where Go is installed
+	$(UV) tool run --quiet zizmor@1.32.0 --offline --quiet --persona=pedantic .github
+	@if command -v go >/dev/null; then go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12; \
+	else echo "go is not installed: actionlint did not run"; fi
+
+changelog: .venv/.synced ## Move the fragments of changelog.d/ into CHANGELOG.md, under the version of the packages
+	$(BIN)towncrier build --yes --version $$($(BIN)python -c 'import importlib.metadata as m; print(m.version("dagster-ray-core"))')

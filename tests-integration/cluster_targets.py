@@ -150,7 +150,8 @@ def kind_target(config: pytest.Config) -> Generator[ClusterTarget]:
     try:
         kubeconfig = str(cluster.kubeconfig_path)
         helm = ["helm", "--kubeconfig", kubeconfig, "upgrade", "--install", "kuberay-operator", "kuberay-operator"]
-        repository = ["--repo", "https://ray-project.github.io/kuberay-helm/", "--version", "1.7.0", "--wait"]
+        release = str(config.getoption("--kuberay-version"))
+        repository = ["--repo", "https://ray-project.github.io/kuberay-helm/", "--version", release, "--wait"]
         subprocess.run([*helm, *repository], check=True)
         yield ClusterTarget(kubeconfig, None, "default", config.getoption("--image"))
     finally:

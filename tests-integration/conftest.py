@@ -20,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--context", help="context of the kubeconfig")
     group.addoption("--namespace", help="namespace for what the tests make")
     group.addoption("--image", help="Ray image that matches Ray and Python of this environment")
-    group.addoption("--kuberay-version", default="1.7.0", help="version that the simulator behaves as")
+    group.addoption("--kuberay-version", default="1.7.0", help="operator that the simulator plays, or that kind gets")
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from diagnosis_objects import explained
 
-from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain_head
+from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain, explain_head
 from dagster_ray.kuberay._status.raycluster_state import head_of_raycluster
 
 RECORDINGS = Path(__file__).parents[3] / "tests-integration/recordings/objects"
@@ -30,7 +29,7 @@ def moments(version: str, scenario: str) -> Iterator[dict[str, list[Any]]]:
 
 
 def told(moment: dict[str, list[Any]]) -> Diagnosis | None:
-    return explained(
+    return explain(
         moment["pods"],
         moment["events"],
         rayjob=next(iter(reversed(moment["rayjobs"])), None),
@@ -100,7 +99,7 @@ def test_each_spec_that_was_refused_is_told_in_the_operators_words() -> None:
         for moment in moments("1.7.0", "invalid-specs")
         for job in moment["rayjobs"]
         if job["status"].get("jobDeploymentStatus") == "ValidationFailed"
-        and (one := explained([], moment["events"], rayjob=job)) is not None
+        and (one := explain([], moment["events"], rayjob=job)) is not None
         and one.code == "refused"
     ]
 

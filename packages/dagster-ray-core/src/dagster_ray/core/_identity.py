@@ -1,4 +1,4 @@
-"""Who a cluster belongs to: one run, step, attempt and resource, as labels, annotations and a name. Pure."""
+"""Who a cluster belongs to: one run, step, attempt and resource, as labels, annotations and a name."""
 
 import hashlib
 import re

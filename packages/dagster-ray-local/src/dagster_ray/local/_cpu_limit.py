@@ -1,4 +1,4 @@
-"""How many CPUs Ray may count on, by what the kernel's files say. Pure."""
+"""How many CPUs Ray may count on. Pure decisions over what the kernel's files say."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Why the KubeRay operator cannot read `runtimeEnvYAML`: it must be a YAML mapping. Pure."""
+"""Why the KubeRay operator cannot read `runtimeEnvYAML`: it must be a YAML mapping."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""All objects under one version, with their history and an index of owners. Its user holds the lock. Pure."""
+"""All objects under one version, with their history and an index of owners. Its user holds the lock."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
