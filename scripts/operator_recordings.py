@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "packages/dagster-ray-simulator/tests"))
+sys.path.insert(0, str(ROOT / "packages/dagster-ray-simulator/tests/operator"))
 
 from compared_states import cluster_state, event_state, job_state, without_repeats  # noqa: E402
 

@@ -33,13 +33,13 @@ from fault_terms import (
     Cell,
 )
 
-_REFUSED_TESTS = f"{KUBERAY_TESTS}/test_lost_answer.py"
+_REFUSED_TESTS = f"{KUBERAY_TESTS}/steps/test_lost_answer.py"
 _REFUSED_STEP = (
     f"{_REFUSED_TESTS}::test_a_step_whose_creation_is_refused_after_a_lost_answer_deletes_what_the_lost_one_made"
 )
 
-_FOREIGN_TESTS = f"{KUBERAY_TESTS}/test_foreign_answers.py"
-_CREDENTIAL_TESTS = f"{KUBERAY_TESTS}/test_credentials.py"
+_FOREIGN_TESTS = f"{KUBERAY_TESTS}/kubernetes/test_foreign_answers.py"
+_CREDENTIAL_TESTS = f"{KUBERAY_TESTS}/kubernetes/test_credentials.py"
 
 ANSWER_CELLS: tuple[Cell, ...] = (
     Cell(
@@ -58,11 +58,11 @@ ANSWER_CELLS: tuple[Cell, ...] = (
             *with_ids(LOST_ANSWER, "job-create", "job-connect", "job-cleanup"),
             *with_ids(LOST_ANSWER, "shared-create", "shared-run", "shared-cleanup"),
             f"{SHARING_MODEL}[processes die and answers get lost]",
-            f"{KUBERAY_TESTS}/test_collector.py::test_an_answer_that_was_lost_is_no_second_delete",
+            f"{KUBERAY_TESTS}/collector/test_collector.py::test_an_answer_that_was_lost_is_no_second_delete",
             *with_ids(
                 f"{JOB_TESTS}::test_an_answer_that_is_lost_makes_no_second_rayjob", "of the creation", "of the deletion"
             ),
-            f"{KUBERAY_TESTS}/test_faults_connect.py::"
+            f"{KUBERAY_TESTS}/steps/test_faults_connect.py::"
             "test_the_job_id_is_written_although_the_api_server_is_away_for_a_while[an answer that is lost]",
             *with_ids(
                 f"{PIPES_TESTS}/test_job_client.py::test_a_job_is_submitted_once_whatever_is_lost", "1-answer lost"
@@ -131,7 +131,7 @@ ANSWER_CELLS: tuple[Cell, ...] = (
         {JOB: (WAIT,)},
         "The watch goes on asking, with pauses, until `timeout`.",
         UNCHANGED,
-        (f"{KUBERAY_TESTS}/test_watch_stream.py::test_a_page_that_is_no_watch_is_told",),
+        (f"{KUBERAY_TESTS}/kubernetes/test_watch_stream.py::test_a_page_that_is_no_watch_is_told",),
     ),
     Cell(
         REDIRECT,

@@ -150,7 +150,7 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
         UNCHANGED,
         (
             *with_ids(f"{STEP_TESTS}::test_a_head_that_dies_before_it_serves_is_replaced", "job", "shared"),
-            f"{KUBERAY_TESTS}/test_faults_connect.py::test_a_head_that_dies_while_it_is_waited_for_is_replaced_by_the_next",
+            f"{KUBERAY_TESTS}/steps/test_faults_connect.py::test_a_head_that_dies_while_it_is_waited_for_is_replaced_by_the_next",
         ),
     ),
     Cell(
@@ -160,7 +160,7 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
         "[not-ready](errors/not-ready.md) or [connect-failed](errors/connect-failed.md) at the deadline.",
         BY_STEP,
         (
-            f"{KUBERAY_TESTS}/test_faults_connect.py::"
+            f"{KUBERAY_TESTS}/steps/test_faults_connect.py::"
             "test_a_head_that_dies_while_the_driver_connects_ends_the_step_at_its_deadline",
             f"{STEP_TESTS}::test_a_driver_that_connects_to_a_rayjob_by_a_port_forward_takes_the_next_head",
         ),
@@ -329,7 +329,7 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
         (
             *jobs_whose_kubernetes_meets(SERVER_DOWN, RUN),
             FORWARDED,
-            f"{KUBERAY_TESTS}/test_pipes_client.py::test_an_api_server_that_is_away_while_the_job_runs_fails_nothing",
+            f"{KUBERAY_TESTS}/pipes/test_pipes_client.py::test_an_api_server_that_is_away_while_the_job_runs_fails_nothing",
         ),
     ),
     Cell(
@@ -370,7 +370,7 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
         (
             *with_ids(WRONG_CLOCK, *(f"{feature}-{words}" for feature in ("job", "shared") for words in WRONG_CLOCKS)),
             *with_ids(
-                f"{KUBERAY_TESTS}/test_collector.py::test_only_the_servers_clock_dates_locks",
+                f"{KUBERAY_TESTS}/collector/test_collector.py::test_only_the_servers_clock_dates_locks",
                 "the server is an hour ahead",
                 "the server is an hour behind",
             ),

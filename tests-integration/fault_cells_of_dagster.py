@@ -22,9 +22,11 @@ from fault_terms import (
     Cell,
 )
 
-_COPIES = f"{KUBERAY_TESTS}/test_collector_copies.py"
+_COPIES = f"{KUBERAY_TESTS}/collector/test_collector_copies.py"
 _SIGNS = f"{_COPIES}::test_life_outweighs_a_storage_that_may_be_a_copy"
-_BY_LOCKS = f"{KUBERAY_TESTS}/test_collector_plan.py::test_a_shared_cluster_goes_by_its_locks_whatever_its_run_does"
+_BY_LOCKS = (
+    f"{KUBERAY_TESTS}/collector/test_collector_plan.py::test_a_shared_cluster_goes_by_its_locks_whatever_its_run_does"
+)
 _OUTLIVES = f"{_COPIES}::test_what_production_uses_outlives_every_tick_of_its_copy"
 
 DAGSTER_CELLS = (

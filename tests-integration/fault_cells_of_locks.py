@@ -25,15 +25,15 @@ from fault_terms import (
     Cell,
 )
 
-_CONNECT_TESTS = f"{KUBERAY_TESTS}/test_faults_connect.py"
+_CONNECT_TESTS = f"{KUBERAY_TESTS}/steps/test_faults_connect.py"
 _DENIED_JOB_ID = f"{_CONNECT_TESTS}::test_a_job_id_that_is_denied_is_told_in_the_servers_words"
-_DENIED_PIPES = f"{KUBERAY_TESTS}/test_pipes_client.py::test_updates_that_are_denied_cost_a_warning_and_no_job"
+_DENIED_PIPES = f"{KUBERAY_TESTS}/pipes/test_pipes_client.py::test_updates_that_are_denied_cost_a_warning_and_no_job"
 _DENIED_LOCK = (
-    f"{KUBERAY_TESTS}/test_raycluster.py"
+    f"{KUBERAY_TESTS}/steps/test_raycluster.py"
     "::test_a_step_whose_lock_is_denied_fails_with_the_servers_words_and_makes_no_cluster"
 )
-_GOES_ON = f"{KUBERAY_TESTS}/test_heartbeat.py::test_it_goes_on_and_says_so_once"
-_BOTH_AWAY = f"{KUBERAY_TESTS}/test_heartbeat.py::test_the_api_server_and_dagsters_storage_may_be_away_together"
+_GOES_ON = f"{KUBERAY_TESTS}/sharing/test_heartbeat.py::test_it_goes_on_and_says_so_once"
+_BOTH_AWAY = f"{KUBERAY_TESTS}/sharing/test_heartbeat.py::test_the_api_server_and_dagsters_storage_may_be_away_together"
 _LOGGED = "packages/dagster-ray-core/tests/test_safe_log.py::test_dagsters_storage_may_be_away_while_a_step_logs"
 
 LOCK_CELLS = (
@@ -45,7 +45,7 @@ LOCK_CELLS = (
         "Nothing was created.",
         (
             *with_ids(_DENIED_LOCK, "400", "422"),
-            f"{KUBERAY_TESTS}/test_sharing_model.py::test_a_denied_lock_makes_no_cluster",
+            f"{KUBERAY_TESTS}/sharing/test_sharing_model.py::test_a_denied_lock_makes_no_cluster",
         ),
     ),
     Cell(

@@ -29,11 +29,11 @@ from fault_terms import (
     Cell,
 )
 
-_PASSING = f"{KUBERAY_TESTS}/test_faults_passing.py"
-_PATIENCE = f"{KUBERAY_TESTS}/test_wait_patience.py"
-_STATE = f"{KUBERAY_TESTS}/test_wait_state.py"
+_PASSING = f"{KUBERAY_TESTS}/steps/test_faults_passing.py"
+_PATIENCE = f"{KUBERAY_TESTS}/steps/test_wait_patience.py"
+_STATE = f"{KUBERAY_TESTS}/steps/test_wait_state.py"
 _LASTING = f"{_STATE}::test_what_is_wrong_is_hopeless_once_it_has_lasted"
-_PIPES = f"{KUBERAY_TESTS}/test_pipes_client.py"
+_PIPES = f"{KUBERAY_TESTS}/pipes/test_pipes_client.py"
 _SIDECARS = f"{_PASSING}::test_a_sidecar_that_crashes_again_and_again_keeps_no_driver_from_the_head"
 _VERSIONS = ("1.4.2", "1.7.0")
 _EVERY_WAIT = {JOB: (WAIT,), SHARED: (WAIT,), KUBE_PIPES: (WAIT,)}
@@ -77,7 +77,7 @@ START_CELLS: tuple[Cell, ...] = (
         "[ray-job-lost](errors/ray-job-lost.md), at once.",
         "The step deletes the `RayJob` within 20 s.",
         (
-            f"{KUBERAY_TESTS}/test_pipes_job.py::"
+            f"{KUBERAY_TESTS}/pipes/test_pipes_job.py::"
             "test_only_an_end_that_is_not_the_jobs_own_counts[a queue takes its cluster]",
         ),
     ),
@@ -106,7 +106,7 @@ START_CELLS: tuple[Cell, ...] = (
             *with_ids(f"{_PATIENCE}::test_a_head_that_crashes_twice_before_it_serves_is_waited_for", *_VERSIONS),
             *with_ids(f"{_PATIENCE}::test_a_head_that_crashes_is_given_up_after_five_restarts", *_VERSIONS),
             *with_ids(_LASTING, "a head without memory, three times", "a head without its command, twice"),
-            f"{KUBERAY_TESTS}/test_faults.py::test_a_head_that_crashes_again_and_again_shows_its_last_lines",
+            f"{KUBERAY_TESTS}/steps/test_faults.py::test_a_head_that_crashes_again_and_again_shows_its_last_lines",
             f"{_PIPES}::test_a_head_that_cannot_run_is_told_with_the_reason",
         ),
     ),
@@ -129,7 +129,7 @@ START_CELLS: tuple[Cell, ...] = (
             *with_ids(f"{_PATIENCE}::test_credentials_that_stay_wrong_are_given_up_after_two_minutes", *_VERSIONS),
             *with_ids(f"{_PASSING}::test_a_registry_that_answers_with_a_page_twice_costs_its_back_off", *_VERSIONS),
             *with_ids(_LASTING, "a registry's error page", "a layer that is cut", "a registry that is away"),
-            f"{KUBERAY_TESTS}/test_raycluster.py::test_a_shared_cluster_that_cannot_start_is_deleted_by_its_maker",
+            f"{KUBERAY_TESTS}/steps/test_raycluster.py::test_a_shared_cluster_that_cannot_start_is_deleted_by_its_maker",
         ),
     ),
     Cell(

@@ -52,7 +52,12 @@ STEP_CELLS: tuple[Cell, ...] = (
         "The run is cancelled, or failed where nobody has cancelled it.",
         BY_STEP,
         with_ids(
-            f"{KUBERAY_TESTS}/test_signals.py::test_sigterm_leaves_no_cluster", CREATE, WAIT, CONNECT, "body", CLEANUP
+            f"{KUBERAY_TESTS}/steps/test_signals.py::test_sigterm_leaves_no_cluster",
+            CREATE,
+            WAIT,
+            CONNECT,
+            "body",
+            CLEANUP,
         ),
     ),
     Cell(
@@ -61,7 +66,9 @@ STEP_CELLS: tuple[Cell, ...] = (
         "The run is cancelled, or failed where nobody has cancelled it.",
         "The step removes its lock, and deletes the cluster if it has made it and nobody else holds it, within 20 s.",
         with_ids(
-            f"{KUBERAY_TESTS}/test_signals.py::test_sigterm_before_a_shared_cluster_serves_leaves_none", CREATE, WAIT
+            f"{KUBERAY_TESTS}/steps/test_signals.py::test_sigterm_before_a_shared_cluster_serves_leaves_none",
+            CREATE,
+            WAIT,
         ),
     ),
     Cell(
@@ -73,7 +80,7 @@ STEP_CELLS: tuple[Cell, ...] = (
             *with_ids(
                 f"{STEP_TESTS}::test_sigterm_leaves_a_shared_cluster_that_serves_to_its_lock", CONNECT, RUN, CLEANUP
             ),
-            f"{KUBERAY_TESTS}/test_signals.py::"
+            f"{KUBERAY_TESTS}/steps/test_signals.py::"
             "test_a_shared_cluster_outlives_a_step_that_is_stopped_by_the_time_of_its_lock[SIGTERM]",
         ),
     ),
@@ -90,7 +97,9 @@ STEP_CELLS: tuple[Cell, ...] = (
         "The run is cancelled, or failed where nobody has cancelled it.",
         BY_STEP,
         with_ids(
-            f"{KUBERAY_TESTS}/test_pipes_signals.py::test_sigterm_stops_the_job_and_leaves_no_cluster", CREATE, WAIT
+            f"{KUBERAY_TESTS}/pipes/test_pipes_signals.py::test_sigterm_stops_the_job_and_leaves_no_cluster",
+            CREATE,
+            WAIT,
         ),
     ),
     Cell(
@@ -101,8 +110,8 @@ STEP_CELLS: tuple[Cell, ...] = (
         "20 s. With `forward_termination=False` both go on, and a retry follows the job.",
         (
             *with_ids(SIGTERM_STOPS_JOB, *(f"pipes on a RayJob-{phase}" for phase in (SUBMIT, RUN, CLEANUP))),
-            f"{KUBERAY_TESTS}/test_pipes_signals.py::test_sigterm_stops_the_job_and_leaves_no_cluster[job]",
-            f"{KUBERAY_TESTS}/test_pipes_signals.py::test_with_forwarding_off_the_job_outlives_the_step",
+            f"{KUBERAY_TESTS}/pipes/test_pipes_signals.py::test_sigterm_stops_the_job_and_leaves_no_cluster[job]",
+            f"{KUBERAY_TESTS}/pipes/test_pipes_signals.py::test_with_forwarding_off_the_job_outlives_the_step",
         ),
     ),
     Cell(
@@ -122,13 +131,13 @@ STEP_CELLS: tuple[Cell, ...] = (
         "start. Kubernetes does it sooner where the step's pod owns the `RayJob` and is deleted.",
         (
             *with_ids(
-                f"{KUBERAY_TESTS}/test_signals.py::test_sigkill_leaves_a_rayjob_that_the_operator_will_end",
+                f"{KUBERAY_TESTS}/steps/test_signals.py::test_sigkill_leaves_a_rayjob_that_the_operator_will_end",
                 CREATE,
                 WAIT,
                 CONNECT,
             ),
             *with_ids(LEFT_BY_KILLED_STEP, WAIT),
-            f"{KUBERAY_TESTS}/test_collector.py::test_a_rayjob_waits_in_vain_while_its_run_goes_on",
+            f"{KUBERAY_TESTS}/collector/test_collector.py::test_a_rayjob_waits_in_vain_while_its_run_goes_on",
         ),
     ),
     Cell(
@@ -140,7 +149,7 @@ STEP_CELLS: tuple[Cell, ...] = (
         (
             *with_ids(LEFT_BY_KILLED_STEP, RUN),
             *with_ids(
-                f"{KUBERAY_TESTS}/test_signals.py::test_sigkill_leaves_a_rayjob_that_the_operator_will_end",
+                f"{KUBERAY_TESTS}/steps/test_signals.py::test_sigkill_leaves_a_rayjob_that_the_operator_will_end",
                 "body",
                 CLEANUP,
             ),
@@ -153,7 +162,7 @@ STEP_CELLS: tuple[Cell, ...] = (
         BY_LOCK,
         (
             PROCESSES_DIE,
-            f"{KUBERAY_TESTS}/test_signals.py::"
+            f"{KUBERAY_TESTS}/steps/test_signals.py::"
             "test_a_shared_cluster_outlives_a_step_that_is_stopped_by_the_time_of_its_lock[SIGKILL]",
         ),
     ),
@@ -170,7 +179,7 @@ STEP_CELLS: tuple[Cell, ...] = (
         "The step has failed. A retry goes on with the `RayJob`.",
         "Without a retry: the operator, as for a `RayJob` whose driver never came.",
         (
-            f"{KUBERAY_TESTS}/test_pipes_signals.py::test_a_retry_of_a_killed_step_goes_on_with_its_rayjob[create]",
+            f"{KUBERAY_TESTS}/pipes/test_pipes_signals.py::test_a_retry_of_a_killed_step_goes_on_with_its_rayjob[create]",
             *with_ids(LEFT_BY_KILLED_STEP, WAIT),
         ),
     ),
@@ -180,9 +189,10 @@ STEP_CELLS: tuple[Cell, ...] = (
         "The step has failed; the job goes on, and a retry follows it.",
         "Without a retry: the operator deletes the cluster 600 s after the job's end.",
         (
-            f"{KUBERAY_TESTS}/test_pipes_signals.py::test_a_retry_of_a_killed_step_goes_on_with_its_rayjob[job]",
+            f"{KUBERAY_TESTS}/pipes/test_pipes_signals.py::test_a_retry_of_a_killed_step_goes_on_with_its_rayjob[job]",
             *with_ids(
-                f"{KUBERAY_TESTS}/test_pipes_client.py::test_a_time_to_live_of_the_user_holds_once_all_is_read", "30"
+                f"{KUBERAY_TESTS}/pipes/test_pipes_client.py::test_a_time_to_live_of_the_user_holds_once_all_is_read",
+                "30",
             ),
         ),
     ),
@@ -227,8 +237,8 @@ STEP_CELLS: tuple[Cell, ...] = (
         "The next tick does the rest.",
         (
             f"{TICK_WITHOUT_SERVER}[burst of 503]",
-            f"{KUBERAY_TESTS}/test_collector.py::test_a_page_that_cannot_be_read_is_left_to_the_next_tick",
-            f"{KUBERAY_TESTS}/test_collector.py::test_a_delete_that_fails_stops_nothing_else",
+            f"{KUBERAY_TESTS}/collector/test_collector.py::test_a_page_that_cannot_be_read_is_left_to_the_next_tick",
+            f"{KUBERAY_TESTS}/collector/test_collector.py::test_a_delete_that_fails_stops_nothing_else",
         ),
     ),
     Cell(
@@ -349,6 +359,6 @@ STEP_CELLS: tuple[Cell, ...] = (
         {SENSOR: (TICK,)},
         f"{NOTICES_NOTHING} A list whose next page the server has forgotten begins again.",
         UNCHANGED,
-        (f"{KUBERAY_TESTS}/test_collector.py::test_a_list_that_the_server_has_forgotten_begins_again",),
+        (f"{KUBERAY_TESTS}/collector/test_collector.py::test_a_list_that_the_server_has_forgotten_begins_again",),
     ),
 )

@@ -31,7 +31,7 @@ def jobs_whose_server_meets(fault: str, feature: str, *phases: str) -> tuple[str
     return with_ids(test, *(f"{FEATURE_IDS[feature]}-{phase}-{fault}" for phase in phases))
 
 
-SHARING_MODEL = f"{KUBERAY_TESTS}/test_sharing_model.py::test_nothing_held_is_deleted_and_nothing_is_left"
+SHARING_MODEL = f"{KUBERAY_TESTS}/sharing/test_sharing_model.py::test_nothing_held_is_deleted_and_nothing_is_left"
 PROCESSES_DIE = f"{SHARING_MODEL}[processes die at any call]"
 SIGTERM_STOPS_JOB = f"{JOB_TESTS}::test_sigterm_stops_the_job"
 NOT_MISSED = f"{STEP_TESTS}::test_an_operator_that_does_nothing_is_not_missed_once_the_head_serves"
@@ -45,14 +45,15 @@ STAYS_AWAY = f"{STEP_TESTS}::test_an_api_server_that_stays_away_while_a_cluster_
 FORWARDED = f"{JOB_TESTS}::test_a_dashboard_behind_a_port_forward_is_away_with_the_api_server_and_no_job_ends_by_it"
 WATCH_ENDS = f"{STEP_TESTS}::test_a_watch_that_ends_while_a_cluster_comes_up_is_taken_up_again"
 TICK_WITHOUT_SERVER = f"{STEP_TESTS}::test_a_tick_without_an_api_server_fails_and_deletes_nothing_and_the_next_one_does"
-LONG_OUTAGE = f"{KUBERAY_TESTS}/test_faults.py::test_an_outage_that_lasts_is_named_when_the_deadline_has_passed"
+LONG_OUTAGE = f"{KUBERAY_TESTS}/steps/test_faults.py::test_an_outage_that_lasts_is_named_when_the_deadline_has_passed"
 SILENT_DASHBOARD = (
-    f"{KUBERAY_TESTS}/test_faults_connect.py::test_a_dashboard_that_does_not_answer_keeps_nobody_from_connecting"
+    f"{KUBERAY_TESTS}/steps/test_faults_connect.py::test_a_dashboard_that_does_not_answer_keeps_nobody_from_connecting"
 )
 LOST_HEAD = (
-    f"{KUBERAY_TESTS}/test_signals.py::test_a_head_that_dies_under_a_connected_step_fails_it_and_leaves_no_cluster"
+    f"{KUBERAY_TESTS}/steps/test_signals.py"
+    "::test_a_head_that_dies_under_a_connected_step_fails_it_and_leaves_no_cluster"
 )
-LOST_HEADS_OF_JOBS = f"{KUBERAY_TESTS}/test_pipes_head.py"
+LOST_HEADS_OF_JOBS = f"{KUBERAY_TESTS}/pipes/test_pipes_head.py"
 FORGOTTEN_JOB = f"{JOB_TESTS}::test_a_job_that_its_head_has_forgotten_is_lost"
 UNREADABLE_LOG = f"{JOB_TESTS}::test_a_log_that_the_server_cannot_read_costs_its_text"
 FULL_DISK_OF_STEP = f"{JOB_TESTS}::test_a_full_disk_under_the_steps_output_costs_the_jobs_text"

@@ -18,7 +18,7 @@ from dagster_ray.simulator._api.schema import admit
 from dagster_ray.simulator._api.server import ApiServer
 from dagster_ray.simulator._api.store import Store
 
-RECORDINGS = Path(__file__).parents[3] / "tests-integration/recordings/api"
+RECORDINGS = Path(__file__).parents[4] / "tests-integration/recordings/api"
 START = datetime(2026, 1, 1, tzinfo=UTC)  # the time stands still
 WATCH_SECONDS = 1
 _LEARNED = {"uid", "resourceVersion", "continue"}

@@ -21,7 +21,7 @@ from dagster_ray.simulator._operator.loop import Operator, OperatorOptions
 from dagster_ray.simulator._operator.names import labels_of, name_of
 from dagster_ray.simulator._operator.running import Limits
 
-RECORDINGS = Path(__file__).parents[3] / "tests-integration/recordings/operator"
+RECORDINGS = Path(__file__).parents[4] / "tests-integration/recordings/operator"
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STOP_SECONDS = 2.2
 SLOW_IMAGE = re.compile(r"slow-\d+")

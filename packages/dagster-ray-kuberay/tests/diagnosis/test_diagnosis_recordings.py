@@ -10,7 +10,7 @@ import pytest
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain, explain_head
 from dagster_ray.kuberay._status.raycluster_state import head_of_raycluster
 
-RECORDINGS = Path(__file__).parents[3] / "tests-integration/recordings/objects"
+RECORDINGS = Path(__file__).parents[4] / "tests-integration/recordings/objects"
 
 
 def moments(version: str, scenario: str) -> Iterator[dict[str, list[Any]]]:

@@ -8,7 +8,7 @@ from diagnosis_cases import CASES
 
 from dagster_ray.kuberay._diagnosis.situations import CANNOT_RUN, PROOFS, REMEDIES, Code
 
-PAGE = Path(__file__).parents[3] / "docs/troubleshooting.md"
+PAGE = Path(__file__).parents[4] / "docs/troubleshooting.md"
 _SECTION = re.compile(r"(?ms)^### (\S+)\n(.*?)(?=^##|\Z)")
 SECTIONS = dict(_SECTION.findall(PAGE.read_text(encoding="utf-8")))
 
