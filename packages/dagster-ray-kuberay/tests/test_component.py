@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from pydantic import ValidationError
 
-from dagster_ray.core.errors import UnknownFieldError
+from dagster_ray.core.errors import MissingVariableError, UnknownFieldError
 from dagster_ray.kuberay import KubeRayCluster, KubeRayComponent, KubeRayInteractiveJob
 from dagster_ray.kuberay.errors import InvalidSpecError
 
@@ -76,6 +76,24 @@ def test_an_empty_mapping_is_a_sensor_with_its_defaults() -> None:
     assert (made.name, made.default_status) == ("cleanup_expired_rayclusters", dg.DefaultSensorStatus.STOPPED)
 
 
+def test_arguments_of_the_sensor_may_be_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code location loads without those that a tick reads."""
+    monkeypatch.setenv("EVERY", "300")
+    sensor: dict[str, Any] = {
+        "kubeconfig_file": {"env": "NOWHERE"},
+        "grace_seconds": {"env": "GRACE"},
+        "namespaces": [{"env": "TEAM"}],
+        "minimum_interval_seconds": {"env": "EVERY"},
+        "tags": {"env": "prod"},
+    }
+    (made,) = list(built({"cleanup_sensor": sensor}).sensors or [])
+
+    assert isinstance(made, dg.SensorDefinition)
+    assert (made.minimum_interval_seconds, made.tags) == (300, {"env": "prod"})
+    with pytest.raises(MissingVariableError, match=r"`namespaces` takes its value from .* TEAM"):
+        made(dg.build_sensor_context())
+
+
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "a misspelt field of the cluster": (
         {"ray_job": {"spec": {"rayClusterSpec": {"ray_versio": "2.50.0"}}}},
@@ -106,6 +124,11 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         {"cleanup_sensor": {"grace_seconds": "soon"}},
         ValidationError,
         "grace_seconds",
+    ),
+    "a variable for the name of the sensor": (
+        {"cleanup_sensor": {"name": {"env": "NAME"}}},
+        ValidationError,
+        r"cleanup_sensor\.name",
     ),
     "a number of the sensor below zero": (
         {"cleanup_sensor": {"grace_seconds": -1}},

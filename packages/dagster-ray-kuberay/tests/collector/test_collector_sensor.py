@@ -13,7 +13,7 @@ from collector_world import World, lock, raycluster, shared
 from fault_world import eventually, simulated
 
 from dagster_ray.kuberay import build_cleanup_sensor, cleanup_expired_rayclusters, delete_rayclusters
-from dagster_ray.kuberay.errors import InvalidSpecError, KubeconfigError
+from dagster_ray.kuberay.errors import InvalidSpecError, InvalidVariableError, KubeconfigError, MissingVariableError
 from dagster_ray.simulator import Simulator
 
 
@@ -69,6 +69,50 @@ def test_a_sensor_of_ones_own(world: World, monkeypatch: pytest.MonkeyPatch) -> 
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
     evaluate(sensor, world)
     assert "old" in world.left()
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "variable"),
+    [
+        pytest.param(dg.EnvVar("TEAMS"), "a, default", id="a variable that has several"),
+        pytest.param(["a", dg.EnvVar("TEAMS")], "default", id="a variable among others"),
+    ],
+)
+def test_a_tick_reads_the_variables_of_arguments(
+    world: World, monkeypatch: pytest.MonkeyPatch, namespaces: Any, variable: str
+) -> None:
+    sensor = build_cleanup_sensor(
+        namespaces=namespaces,
+        kubeconfig_file=dg.EnvVar("CLUSTER"),
+        kube_context=dg.EnvVar("CONTEXT"),
+        grace_seconds=dg.EnvVar.int("GRACE"),
+        unlocked_seconds=dg.EnvVar("UNLOCKED"),
+        instance_id=dg.EnvVar("INSTANCE"),
+    )
+    with pytest.raises(MissingVariableError, match=r"`namespaces` takes its value from .* TEAMS"):
+        evaluate(sensor, world)
+    found = {"TEAMS": variable, "CLUSTER": str(world.simulator.kubeconfig), "CONTEXT": "simulator", "INSTANCE": "mine"}
+    for name, value in {**found, "GRACE": "60", "UNLOCKED": "1.5"}.items():
+        monkeypatch.setenv(name, value)
+    evaluate(sensor, world)
+    assert "old" in world.left()
+    monkeypatch.setenv("GRACE", "0")
+    evaluate(sensor, world)
+    assert "old" not in world.left()
+    monkeypatch.setenv("UNLOCKED", "soon")
+    with pytest.raises(InvalidVariableError, match=r"`unlocked_seconds` takes its value from .* UNLOCKED"):
+        evaluate(sensor, world)
+    monkeypatch.setenv("UNLOCKED", "-1")
+    with pytest.raises(InvalidSpecError, match="`unlocked_seconds` is -1"):
+        evaluate(sensor, world)
+
+
+def test_the_interval_is_read_when_the_code_location_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MissingVariableError, match="minimum_interval_seconds"):
+        build_cleanup_sensor(minimum_interval_seconds=dg.EnvVar("EVERY"))
+    monkeypatch.setenv("EVERY", "90")
+    for variable in (dg.EnvVar("EVERY"), dg.EnvVar.int("EVERY")):
+        assert build_cleanup_sensor(minimum_interval_seconds=variable).minimum_interval_seconds == 90
 
 
 def test_a_sensor_whose_numbers_cannot_be_meant() -> None:

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from typing_extensions import override
 
-from dagster_ray.core import _connection, _driver, _driver_output
+from dagster_ray.core import _connection, _driver, _driver_output, _ray_options
 from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, VariablesConfig, refuse_unknown_fields
 from dagster_ray.core._dagster_context import DagsterContext, log_of
 from dagster_ray.core._deadline import Deadline
@@ -96,6 +96,11 @@ class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
             raise InvalidFieldError(*fault, "write text, in quotes where YAML would read a number")
         return value
 
+    @field_validator("ray_init_options")
+    @classmethod
+    def _options_are_of_rays_types(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return _ray_options.written_options(value)
+
     # What a backend provides
 
     @property
@@ -151,10 +156,10 @@ class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
         """Keyword arguments of `ray.init` beside the address, with the values of environment variables.
 
         Raises:
-            MissingVariableError, InvalidVariableError: A variable is not set, or is no whole number and must be one.
+            MissingVariableError, InvalidVariableError: A variable is not set, or is not of its option's type.
         """
-        runtime_env = {"runtime_env": self.runtime_env} if self.runtime_env else {}
-        return resolved({**runtime_env, **self.ray_init_options}, os.environ)
+        runtime_env = resolved({"runtime_env": self.runtime_env} if self.runtime_env else {}, os.environ)
+        return {**runtime_env, **_ray_options.options_of(self.ray_init_options, os.environ)}
 
     def driver_environment(self) -> Mapping[str, str]:
         """Environment variables that `ray.init` needs, for example RAY_AUTH_MODE; set while connected."""
@@ -185,7 +190,7 @@ class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
 
     def drain_output(self, budget_seconds: float) -> bool:
         """Wait until what remote tasks printed has reached this process; return whether it did."""
-        if self.ray_init_options.get("log_to_driver") is False:
+        if self.init_options().get("log_to_driver") is False:
             return True
         return _driver_output.drain_task_output(budget_seconds)
 

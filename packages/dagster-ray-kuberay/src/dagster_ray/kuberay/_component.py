@@ -4,14 +4,15 @@
 # pyright: reportUnknownMemberType=false
 
 import inspect
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Union, get_args
 
 import dagster as dg
-from pydantic import Field, create_model, validate_call
+from pydantic import Field, create_model
 from typing_extensions import override
 
 from dagster_ray.core import RayComponent
+from dagster_ray.core.variables import variables
 from dagster_ray.kuberay._cluster import KubeRayCluster
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 
@@ -35,18 +36,15 @@ class KubeRayComponent(RayComponent):
         if arguments is not None:
             from dagster_ray.kuberay._collector.sensor import build_cleanup_sensor
 
-            self.sensor = validate_call(build_cleanup_sensor)(**arguments)
+            self.sensor = build_cleanup_sensor(**_checked(arguments))
 
     @classmethod
     @override
     def extra_attributes(cls) -> Mapping[str, Any]:
         """Return `cleanup_sensor` with the names and types of the arguments of `build_cleanup_sensor`."""
-        from dagster_ray.kuberay._collector.sensor import build_cleanup_sensor
-
         arguments: dict[str, Any] = {
-            # Text may be a template.
-            name: (parameter.annotation | str, parameter.default)
-            for name, parameter in inspect.signature(build_cleanup_sensor).parameters.items()
+            name: (_as_written(kind) if takes_variables else kind | str, default)
+            for name, (kind, default, takes_variables) in _arguments().items()
         }
         sensor = create_model("CleanupSensorAttributes", __base__=dg.Model, **arguments)
         text = "The arguments of build_cleanup_sensor. Unset: no sensor. {}: one with all its defaults."
@@ -57,3 +55,36 @@ class KubeRayComponent(RayComponent):
         """Return the resource under its key, and the sensor."""
         defs = super().build_defs(context)
         return defs if self.sensor is None else dg.Definitions.merge(defs, dg.Definitions(sensors=[self.sensor]))
+
+
+def _as_written(kind: Any) -> Any:
+    """Return the type of an argument in YAML: text may be a template, and a mapping a reference to a variable."""
+    several = list[str | dict[str, str]] if Sequence[str] in get_args(kind) else str
+    return kind | str | dict[str, str] | several
+
+
+def _arguments() -> dict[str, tuple[Any, Any, bool]]:
+    """Return the arguments of `build_cleanup_sensor`: type of a value, default, and whether it may be a variable."""
+    from dagster_ray.kuberay._collector.sensor import build_cleanup_sensor
+
+    union: Any = Union
+    found: dict[str, tuple[Any, Any, bool]] = {}
+    for name, parameter in inspect.signature(build_cleanup_sensor).parameters.items():
+        kind, options = parameter.annotation, get_args(parameter.annotation)
+        if takes_variables := dg.EnvVar in options:
+            kind = union[tuple(each for each in options if each is not dg.EnvVar)]
+        found[name] = kind, parameter.default, takes_variables
+    return found
+
+
+def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of the types that they have; what is a variable, or holds one, is known at a tick only."""
+    known = _arguments()
+    later = {
+        name: value for name, value in given.items() if known[name][2] and any(variables(value, is_text_map=False))
+    }
+    types: dict[str, Any] = {name: (kind, default) for name, (kind, default, _) in known.items()}
+    found = create_model("cleanup_sensor", **types)(
+        **{name: value for name, value in given.items() if name not in later}
+    )
+    return {name: later[name] if name in later else getattr(found, name) for name in given}

@@ -201,7 +201,7 @@ class LocalRay(BaseRayResource):
     def drain_output(self, budget_seconds: float) -> bool:
         """Wait until every line that tasks have printed is here. Costs nothing when none is under way."""
         session = self._address_info.get("session_dir")
-        if session is None or self.ray_init_options.get("log_to_driver") is False:
+        if session is None or super().init_options().get("log_to_driver") is False:
             return True
         return self._output.wait_for_all(Path(session) / "logs", self.job_id, Deadline(budget_seconds))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from dagster_ray.core import Deadline, safe_log
+from dagster_ray.core.variables import plain_value
 from dagster_ray.kuberay._collector.collector import Collector, Work
 from dagster_ray.kuberay._collector.cursor import cursor_of, targets_of
 from dagster_ray.kuberay._collector.plan import plan
@@ -31,16 +32,16 @@ _DESCRIPTION = (
 def build_cleanup_sensor(
     *,
     name: str = "cleanup_expired_rayclusters",
-    namespaces: Sequence[str] | None = None,
-    kubeconfig_file: str | None = None,
-    kube_context: str | None = None,
-    grace_seconds: float | None = None,
-    unlocked_seconds: float | None = None,
-    run_grace_seconds: float | None = None,
-    pipes_grace_seconds: float | None = None,
-    waiting_seconds: float | None = None,
-    instance_id: str | None = None,
-    minimum_interval_seconds: int = DEFAULT_INTERVAL_SECONDS,
+    namespaces: Sequence[str] | dg.EnvVar | None = None,
+    kubeconfig_file: str | dg.EnvVar | None = None,
+    kube_context: str | dg.EnvVar | None = None,
+    grace_seconds: float | dg.EnvVar | None = None,
+    unlocked_seconds: float | dg.EnvVar | None = None,
+    run_grace_seconds: float | dg.EnvVar | None = None,
+    pipes_grace_seconds: float | dg.EnvVar | None = None,
+    waiting_seconds: float | dg.EnvVar | None = None,
+    instance_id: str | dg.EnvVar | None = None,
+    minimum_interval_seconds: int | dg.EnvVar = DEFAULT_INTERVAL_SECONDS,
     default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
     description: str = _DESCRIPTION,
     tags: Mapping[str, str] | None = None,
@@ -51,12 +52,14 @@ def build_cleanup_sensor(
     their lifecycle's `cleanup` says. What a step holds, what another Dagster instance has made, and what it is in doubt
     about, stays. It starts no runs and needs no resource. Sensors that look at the same objects do no harm.
 
-    What is None is read at each tick from `DAGSTER_RAY_CLEANUP_` and the argument's name in capitals.
+    What is None is read at each tick from `DAGSTER_RAY_CLEANUP_` and the argument's name in capitals. So is the
+    variable of an `EnvVar`, except that of `minimum_interval_seconds`, which Dagster must know when the code location
+    loads.
 
     Args:
         name: The sensor's name.
         namespaces: Where to look. None and not in the environment, or empty: the namespace of the account. `["*"]`:
-            everywhere, which needs a ClusterRole. In the environment: separated by commas.
+            everywhere, which needs a ClusterRole. In a variable: separated by commas.
         kubeconfig_file: A kubeconfig. None and not in the environment: the pod's service account, or the one that
             kubectl uses.
         kube_context: The kubeconfig's context.
@@ -79,6 +82,8 @@ def build_cleanup_sensor(
 
     Raises:
         InvalidSpecError: A number of seconds is below zero, or `instance_id` is blank.
+        MissingVariableError, InvalidVariableError: The variable of `minimum_interval_seconds` is not set, or is no
+            whole number.
     """
     seconds = {
         "grace_seconds": grace_seconds,
@@ -95,7 +100,7 @@ def build_cleanup_sensor(
 
     decorate: Any = dg.sensor(
         name=name,
-        minimum_interval_seconds=minimum_interval_seconds,
+        minimum_interval_seconds=plain_value(minimum_interval_seconds, int, os.environ, "minimum_interval_seconds"),
         default_status=default_status,
         description=description,
         tags=tags,

@@ -3,8 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from typing import cast
 
 from dagster_ray.core import configured_instance_id
+from dagster_ray.core.variables import plain_value, variable_of
 from dagster_ray.kuberay._collector.facts import Rules
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 
@@ -33,12 +35,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What was given as arguments; None leaves it to the environment."""
+    """What was given as arguments, perhaps as references to variables; None leaves it to the environment."""
 
-    namespaces: Sequence[str] | None = None
+    namespaces: Sequence[str] | str | None = None
     kubeconfig_file: str | None = None
     kube_context: str | None = None
-    seconds: Mapping[str, float | None] | None = None
+    seconds: Mapping[str, float | str | None] | None = None
     """By the names of the fields of `Rules`."""
     instance_id: str | None = None
 
@@ -47,11 +49,13 @@ class Given:
 
         Raises:
             InvalidSpecError: A number is none, or below zero.
+            MissingVariableError, InvalidVariableError: A variable is not set, or is no number and must be one.
         """
-        namespaces = self.namespaces
+        known = self.known(environ)
+        namespaces = known.namespaces
         if namespaces is None:
-            namespaces = environ.get(f"{PREFIX}NAMESPACES", "").split(",")
-        given = {name: value for name, value in (self.seconds or {}).items() if value is not None}
+            namespaces = environ.get(f"{PREFIX}NAMESPACES", "")
+        given = {name: float(value) for name, value in (known.seconds or {}).items() if value is not None}
         rules = {
             rule.name: given[rule.name]
             if rule.name in given
@@ -59,26 +63,70 @@ class Given:
             for rule in fields(Rules)
         }
         return Settings(
-            tuple(name.strip() for name in namespaces if name.strip()),
-            self.kubeconfig_file or environ.get(f"{PREFIX}KUBECONFIG_FILE") or None,
-            self.kube_context or environ.get(f"{PREFIX}KUBE_CONTEXT") or None,
+            tuple(name for text in _several(namespaces) for name in _names(text)),
+            known.kubeconfig_file or environ.get(f"{PREFIX}KUBECONFIG_FILE") or None,
+            known.kube_context or environ.get(f"{PREFIX}KUBE_CONTEXT") or None,
             Rules(**rules),
-            self.instance_id or configured_instance_id(environ),
+            known.instance_id or configured_instance_id(environ),
         )
 
+    def known(self, environ: Mapping[str, str]) -> "Given":
+        """Return what was given with the values of variables.
+
+        Raises:
+            MissingVariableError, InvalidVariableError: A variable is not set, or is no number and must be one.
+            InvalidSpecError: A number is below zero or none, or the instance's id is blank.
+        """
+
+        def text(value: str | None, name: str) -> str | None:
+            return None if value is None else str(plain_value(value, str, environ, name))
+
+        namespaces = self.namespaces
+        if namespaces is not None:
+            namespaces = [str(text(name, "namespaces")) for name in _several(namespaces)]
+        seconds = {
+            name: plain_value(value, float, environ, name)
+            for name, value in (self.seconds or {}).items()
+            if value is not None
+        }
+        known = Given(
+            namespaces,
+            text(self.kubeconfig_file, "kubeconfig_file"),
+            text(self.kube_context, "kube_context"),
+            seconds,
+            text(self.instance_id, "instance_id"),
+        )
+        known.check()
+        return known
+
     def check(self) -> None:
-        """Refuse arguments that cannot be meant.
+        """Refuse arguments that cannot be meant; what a variable says is not known here.
 
         Raises:
             InvalidSpecError: A number is below zero or none, or the instance's id is blank.
         """
-        if self.instance_id is not None and not self.instance_id.strip():
+        if self.instance_id is not None and not _is_reference(self.instance_id) and not self.instance_id.strip():
             raise InvalidSpecError(
                 "instance_id", "is blank", "give it a text that no other Dagster instance has, or None"
             )
         for name, value in (self.seconds or {}).items():
-            if value is not None and not (math.isfinite(value) and value >= 0):
+            if value is None or _is_reference(value):
+                continue
+            if not (math.isfinite(float(value)) and float(value) >= 0):
                 raise InvalidSpecError(name, f"is {value}", "give 0 or more seconds")
+
+
+def _is_reference(value: object) -> bool:
+    return variable_of(value) is not None
+
+
+def _several(names: Sequence[str] | str) -> Sequence[str]:
+    """Return names of namespaces; one variable, or one text, may hold several."""
+    return [cast("str", names)] if isinstance(names, str) or _is_reference(names) else names
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def interval_seconds(environ: Mapping[str, str]) -> int:
