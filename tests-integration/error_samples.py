@@ -1,8 +1,53 @@
-"""One error of each kind that a KubeRay cluster or a Ray job can cause, as the error pages show it."""
+"""One error of each kind, as the error pages show it."""
 
 from dagster_ray.core import DagsterRayError
+from dagster_ray.core import errors as core_errors
 from dagster_ray.kuberay import errors
+from dagster_ray.local import SharedClusterError
 from dagster_ray.pipes import errors as pipes_errors
+
+CORE_SAMPLES: dict[str, DagsterRayError] = {
+    sample.code: sample
+    for sample in (
+        core_errors.NotARayResourceError(
+            "`sum_of_squares`, parameter `ray_cluster`,",
+            "str",
+            (
+                *("address", "cleanup", "connect", "context", "create", "dashboard_url", "display_name", "job_id"),
+                *("lifecycle", "wait"),
+            ),
+        ),
+        core_errors.UnknownFieldError("LocalRay", "num_cpu", "num_cpus", ("num_cpus", "num_gpus")),
+        core_errors.InvalidFieldError(
+            "runtime_env.env_vars.WORKERS",
+            "is an int, and the value of an environment variable is text",
+            "write text, in quotes where YAML would read a number",
+        ),
+        core_errors.MissingVariableError("TEAM", "metadata.labels.team"),
+        core_errors.InvalidVariableError("MAX_WORKERS", "spec.workerGroupSpecs[0].maxReplicas", "a whole number"),
+        core_errors.BackendNotFoundError("slurm", ("local",), None),
+        core_errors.BackendBrokenError(
+            "slurm",
+            "slurm_ray:SlurmRay",
+            "slurm-ray",
+            "ModuleNotFoundError: No module named 'slurm_ray'",
+            "reinstall slurm-ray with its dependencies",
+        ),
+        core_errors.RayNotInstalledError("LocalRay (process 4711)", "ray[default]"),
+        core_errors.NotCreatedError("LocalRay (process 4711)", "connect"),
+        core_errors.NotConnectedError(
+            "LocalRay (process 4711)",
+            "job_id",
+            "its phases did not run; Dagster runs them for a step unless the lifecycle switches them off",
+        ),
+        core_errors.NotReadyError("Ray at head:10001", 600.0, "ray://head:10001: [Errno 111] Connection refused"),
+        core_errors.ConnectFailedError(
+            "Ray at head:10001", "ray://head:10001", 3, "ConnectionError: ray client connection timeout"
+        ),
+        core_errors.DriverInUseError("RayJob ray/etl", "10.0.0.1:6379"),
+        core_errors.CleanupFailedError("RayCluster ray/train", "TimeoutError: no answer within 20 s"),
+    )
+}
 
 TARGET = "RayJob ray/dagster-4f0c1e2d-8a9b0c1d"
 
@@ -122,4 +167,13 @@ PIPES_SAMPLES: dict[str, DagsterRayError] = {
         pipes_errors.PackageNotFoundError("runtime_env.working_dir", "jobs", "it is no folder and no zip file"),
         pipes_errors.PackageTooLargeError("project", 104857600, (("data/prices.parquet", 734003200),)),
     )
+}
+
+LOCAL_SAMPLE = SharedClusterError("its process ended with 1.", "read /tmp/dagster-ray-1000/0123456789ab.log")
+
+SAMPLES: dict[str, DagsterRayError] = {
+    **CORE_SAMPLES,
+    **KUBERAY_SAMPLES,
+    **PIPES_SAMPLES,
+    LOCAL_SAMPLE.code: LOCAL_SAMPLE,
 }

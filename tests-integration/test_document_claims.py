@@ -5,13 +5,11 @@ import inspect
 import re
 import subprocess
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
 import pytest
-from error_samples import KUBERAY_SAMPLES, PIPES_SAMPLES
 from packaging.requirements import Requirement
 from pydantic import PrivateAttr
 from typing_extensions import override
@@ -20,16 +18,13 @@ from dagster_ray.core import (
     BaseRayResource,
     CleanupPolicy,
     DagsterContext,
-    DagsterRayError,
     Deadline,
     Lifecycle,
     StepOutcome,
-    errors,
     run_phases,
 )
 from dagster_ray.core.testing import Capability
 from dagster_ray.kuberay import ClusterSharing, KubeRayInteractiveJob, build_cleanup_sensor
-from dagster_ray.local import SharedClusterError
 
 ROOT = Path(__file__).parents[1]
 README = "README.md"
@@ -185,81 +180,6 @@ def test_every_news_fragment_has_a_known_kind() -> None:
     fragments = [path.name for path in (ROOT / config["directory"]).iterdir() if not path.name.startswith(".")]
     assert [name for name in fragments if not re.fullmatch(rf"(\d+|\+[\w-]+)\.({kinds})\.md", name)] == []
     assert config["start_string"] in (ROOT / config["filename"]).read_text(encoding="utf-8")
-
-
-# Errors
-
-SAMPLES: dict[str, DagsterRayError] = {
-    sample.code: sample
-    for sample in (
-        errors.NotARayResourceError(
-            "`sum_of_squares`, parameter `ray_cluster`,",
-            "str",
-            (
-                *("address", "cleanup", "connect", "context", "create", "dashboard_url", "display_name", "job_id"),
-                *("lifecycle", "wait"),
-            ),
-        ),
-        errors.UnknownFieldError("LocalRay", "num_cpu", "num_cpus", ("num_cpus", "num_gpus")),
-        errors.InvalidFieldError(
-            "runtime_env.env_vars.WORKERS",
-            "is an int, and the value of an environment variable is text",
-            "write text, in quotes where YAML would read a number",
-        ),
-        errors.MissingVariableError("TEAM", "metadata.labels.team"),
-        errors.InvalidVariableError("MAX_WORKERS", "spec.workerGroupSpecs[0].maxReplicas", "a whole number"),
-        errors.BackendNotFoundError("slurm", ("local",), None),
-        errors.BackendBrokenError(
-            "slurm", "slurm_ray:SlurmRay", "slurm-ray", "ModuleNotFoundError: No module named 'slurm_ray'"
-        ),
-        errors.RayNotInstalledError("LocalRay (process 4711)", "ray[default]"),
-        errors.NotCreatedError("LocalRay (process 4711)", "connect"),
-        errors.NotConnectedError(
-            "LocalRay (process 4711)",
-            "job_id",
-            "its phases did not run; Dagster runs them for a step unless the lifecycle switches them off",
-        ),
-        errors.NotReadyError("Ray at head:10001", 600.0, "ray://head:10001: [Errno 111] Connection refused"),
-        errors.ConnectFailedError(
-            "Ray at head:10001", "ray://head:10001", 3, "ConnectionError: ray client connection timeout"
-        ),
-        errors.DriverInUseError("RayJob ray/etl", "10.0.0.1:6379"),
-        errors.CleanupFailedError("RayCluster ray/train", "TimeoutError: no answer within 20 s"),
-        *KUBERAY_SAMPLES.values(),
-        *PIPES_SAMPLES.values(),
-        SharedClusterError("its process ended with 1.", "/tmp/dagster-ray-1000/0123456789ab.log"),
-    )
-}
-
-
-def _kinds_of(error: type[DagsterRayError]) -> Iterator[type[DagsterRayError]]:
-    for kind in error.__subclasses__():
-        yield kind
-        yield from _kinds_of(kind)
-
-
-def public_name(kind: type[DagsterRayError]) -> str:
-    """Return where users import an error from, which is what a traceback names."""
-    assert getattr(importlib.import_module(kind.__module__), kind.__name__) is kind
-    return f"{kind.__module__}.{kind.__name__}"
-
-
-KINDS = {kind.code: kind for kind in _kinds_of(DagsterRayError) if kind.__module__.startswith("dagster_ray.")}
-
-
-def test_every_error_has_a_page_and_every_page_an_error() -> None:
-    pages = {path.stem for path in (ROOT / "docs/errors").glob("*.md")} - {"index"}
-    assert pages == set(KINDS) == set(SAMPLES)
-    rows = {row[0]: code_words(row[1]) for row in rows_of("docs/errors/index.md", "code")}
-    assert rows == {f"[{code}]({code}.md)": [kind.__name__] for code, kind in KINDS.items()}
-
-
-@pytest.mark.parametrize("code", sorted(KINDS))
-def test_an_error_page_has_its_code_type_and_text(code: str) -> None:
-    page = f"docs/errors/{code}.md"
-    text = (ROOT / page).read_text(encoding="utf-8")
-    assert text.startswith(f"# {code}\n\n`{public_name(KINDS[code])}`\n")
-    assert f"\n```text\n{SAMPLES[code]}\n```\n" in text
 
 
 # Links

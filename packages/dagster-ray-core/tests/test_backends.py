@@ -1,5 +1,6 @@
 """Backends by name, out of distributions that are really installed: a folder with their metadata on `sys.path`."""
 
+import hashlib
 import sys
 import textwrap
 from collections.abc import Callable
@@ -48,34 +49,48 @@ def test_listing_the_backends_imports_none(install: Install) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry_point", "source", "reason"),
+    ("entry_point", "source", "reason", "remedy"),
     [
         pytest.param(
             "{module}:Slurm",
             "import a_library_that_is_missing",
             "ModuleNotFoundError: No module named 'a_library_that_is_missing'",
+            "reinstall slurm-ray with its dependencies.",
             id="a library that is missing",
         ),
-        pytest.param("{module}:Gone", BACKEND, "AttributeError: ", id="a name that the module does not have"),
-        pytest.param("{module}:Slurm", "Slurm = 7", "it is not a class", id="something that is not a class"),
+        pytest.param(
+            "{module}:Gone",
+            BACKEND,
+            "AttributeError: ",
+            "correct the entry point in slurm-ray.",
+            id="a name that the module does not have",
+        ),
+        pytest.param(
+            "{module}:Slurm",
+            "Slurm = 7",
+            "it is not a class",
+            "let the entry point in slurm-ray name a class.",
+            id="something that is not a class",
+        ),
         pytest.param(
             "{module}:Slurm",
             "class Slurm:\n    address = display_name = job_id = context = lifecycle = dashboard_url = None",
             "it lacks cleanup, connect, create, wait",
+            "add these members to the class in slurm-ray.",
             id="a class without the phases",
         ),
     ],
 )
 def test_a_broken_backend_says_why_and_whose_it_is(
-    install: Install, request: pytest.FixtureRequest, entry_point: str, source: str, reason: str
+    install: Install, entry_point: str, source: str, reason: str, remedy: str
 ) -> None:
-    module = "slurm_ray_" + str(request.node.callspec.id).replace(" ", "_")
+    module = "slurm_ray_" + hashlib.sha256(f"{entry_point}{source}".encode()).hexdigest()
     install(entry_point.format(module=module), module, source)
     with pytest.raises(BackendBrokenError) as caught:
         load_backend("slurm")
     assert caught.value.reason.startswith(reason)
     assert caught.value.distribution == "slurm-ray"
-    assert "reinstall slurm-ray" in str(caught.value)
+    assert caught.value.remedy == remedy
 
 
 def test_an_unknown_backend_says_which_ones_are_installed(install: Install) -> None:

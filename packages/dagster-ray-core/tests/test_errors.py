@@ -1,6 +1,8 @@
 """Every error says what is wrong and what to do, and survives the way between processes."""
 
 import pickle
+import re
+from typing import Any, ClassVar
 
 import pytest
 
@@ -26,12 +28,12 @@ EXAMPLES: list[tuple[DagsterRayError, str, str]] = [
     ),
     (
         errors.MissingVariableError("TEAM", "metadata.labels.team"),
-        "`metadata.labels.team` takes its value from the environment variable TEAM, which is not set.",
+        "`metadata.labels.team` refers to the environment variable TEAM, which is not set.",
         "set TEAM in the environment of the Dagster step",
     ),
     (
         errors.InvalidVariableError("N", "num_cpus", "a whole number"),
-        "`num_cpus` takes its value from the environment variable N, which is not a whole number.",
+        "`num_cpus` refers to the environment variable N, whose value is not a whole number.",
         "set N to a whole number.",
     ),
     (
@@ -42,12 +44,12 @@ EXAMPLES: list[tuple[DagsterRayError, str, str]] = [
     (
         errors.BackendNotFoundError("slurm", ("kuberay", "local"), None),
         "(installed: kuberay, local)",
-        "install the package that declares it under the entry point group dagster_ray.backends.",
+        "install the package that declares it in the entry point group dagster_ray.backends.",
     ),
     (
-        errors.BackendBrokenError("slurm", "slurm_ray:Slurm", "slurm-ray", "ImportError: no"),
+        errors.BackendBrokenError("slurm", "slurm_ray:Slurm", "slurm-ray", "ImportError: no", "reinstall slurm-ray"),
         "The backend 'slurm' (slurm_ray:Slurm) cannot be used: ImportError: no.",
-        "reinstall slurm-ray with its dependencies",
+        "reinstall slurm-ray.",
     ),
     (
         errors.RayNotInstalledError("RayJob ns/a", "ray[client]"),
@@ -56,7 +58,7 @@ EXAMPLES: list[tuple[DagsterRayError, str, str]] = [
     ),
     (
         errors.NotCreatedError("RayJob ns/a", "wait"),
-        "`wait` was called on RayJob ns/a, whose cluster was not created yet.",
+        "`wait` was called on RayJob ns/a before `create`.",
         "call `create(context)` first",
     ),
     (
@@ -134,3 +136,95 @@ def test_codes_are_unique() -> None:
 
 def test_a_misspelt_field_is_a_value_error_so_that_pydantic_reports_it() -> None:
     assert issubclass(errors.UnknownFieldError, ValueError)
+
+
+class NoSlotError(DagsterRayError):
+    """An error as a third party declares it, with everything that a text can refer to."""
+
+    shared: ClassVar[dict[str, int]] = {}
+    code = "no-slot"
+    problem = "{queue!r} had no slot within {seconds:.1f} s ({reason}): {tried}.{ending}"
+    remedy = "raise the limit of {queue}, at most {{max}}."
+
+    queue: str
+    seconds: float
+    reason: str
+    tried: tuple[str, ...] = ()
+
+    @property
+    def ending(self) -> str:
+        return " It was the last one." if self.tried else ""
+
+
+class NoFreeSlotError(NoSlotError, ValueError):
+    code = "no-free-slot"
+    remedy = "free {count} slots of {queue}."
+
+    count: int = 1
+
+
+@pytest.mark.parametrize(
+    ("error", "problem", "remedy"),
+    [
+        pytest.param(
+            NoSlotError("q", 2, "it is full.", ("a", "b")),
+            "'q' had no slot within 2.0 s (it is full): a, b. It was the last one.",
+            "raise the limit of q, at most {max}.",
+            id="by position",
+        ),
+        pytest.param(
+            NoFreeSlotError(reason="{x}", queue="q", seconds=0.25),
+            "'q' had no slot within 0.2 s ({x}): none.",
+            "free 1 slots of q.",
+            id="by name, with defaults, inherited",
+        ),
+    ],
+)
+def test_a_declared_error_fills_its_values_in(error: DagsterRayError, problem: str, remedy: str) -> None:
+    assert (error.problem, error.remedy) == (problem, remedy)
+    assert vars(pickle.loads(pickle.dumps(error))) == vars(error)
+
+
+def test_the_texts_of_a_class_are_as_declared() -> None:
+    assert NoFreeSlotError.problem == NoSlotError.problem
+    assert NoFreeSlotError.remedy == "free {count} slots of {queue}."
+
+
+@pytest.mark.parametrize(
+    ("values", "named", "message"),
+    [
+        pytest.param(("q", 1.0), {}, "missing a required argument: 'reason'", id="too few"),
+        pytest.param(("q", 1.0, "r", (), 5), {}, "too many positional arguments", id="too many"),
+        pytest.param(("q", 1.0, "r"), {"why": ""}, "unexpected keyword argument 'why'", id="an unknown name"),
+        pytest.param(("q", 1.0, "r"), {"queue": ""}, "multiple values for argument 'queue'", id="one twice"),
+    ],
+)
+def test_an_error_needs_its_fields(values: tuple[Any, ...], named: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        NoSlotError(*values, **named)
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        pytest.param({"code": "x", "problem": "x."}, "BadError has no text `remedy`", id="a text is missing"),
+        pytest.param({"code": "x", "problem": 7, "remedy": "x."}, "BadError has no text `problem`", id="a number"),
+        pytest.param(
+            {"code": "x", "problem": "{who} is away.", "remedy": "x."},
+            "`problem` of BadError names 'who', which is not a field of it",
+            id="a misspelt field",
+        ),
+    ],
+)
+def test_a_mistake_in_a_declaration_fails_where_the_class_is_defined(declared: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(message)):
+        type("BadError", (DagsterRayError,), declared)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "part"),
+    [("Set it.", "set it"), ("", ""), ("set it", "set it")],
+    ids=["a sentence", "nothing", "a clause"],
+)
+def test_a_sentence_becomes_part_of_another_one(sentence: str, part: str) -> None:
+    assert errors.clause(sentence) == part

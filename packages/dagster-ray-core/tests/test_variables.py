@@ -56,13 +56,13 @@ def test_objects_that_are_not_plain_stay_what_they_are() -> None:
 
 
 def test_a_variable_that_is_not_set_is_an_error_that_names_the_field() -> None:
-    with pytest.raises(MissingVariableError, match=r"`runtime_env\.pip\[0\]` takes its value from .* NOWHERE"):
+    with pytest.raises(MissingVariableError, match=r"`runtime_env\.pip\[0\]` refers to .* NOWHERE"):
         resolved({"pip": [{"env": "NOWHERE"}]}, ENVIRON, "runtime_env")
 
 
 @pytest.mark.parametrize("text", ["", "8.5", "1e3", "0x10", "1_000", "eight", "9" * 40])
 def test_only_a_whole_number_is_one(text: str) -> None:
-    with pytest.raises(InvalidVariableError, match="`n` takes its value from the environment variable V"):
+    with pytest.raises(InvalidVariableError, match="`n` refers to the environment variable V"):
         resolved({"n": dg.EnvVar.int("V")}, {"V": text})
 
 

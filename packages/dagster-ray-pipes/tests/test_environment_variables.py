@@ -20,7 +20,7 @@ def test_an_address_from_a_variable_is_read_when_it_is_needed(address: Any, monk
     PipesRayJobClient(address=address)
     assert repr(client) == "RayJobClient('RAY_URL')"
     client.close()
-    with pytest.raises(MissingVariableError, match="`address` takes its value from the environment variable RAY_URL"):
+    with pytest.raises(MissingVariableError, match="`address` refers to the environment variable RAY_URL"):
         client.version()
     for name, text in {"RAY_URL": "http://head:8265/", "TOKEN": "canary-4711", "TEAM": "ml"}.items():
         monkeypatch.setenv(name, text)
@@ -59,7 +59,9 @@ def test_a_number_or_none_among_env_vars_is_refused_before_anything_is_sent(valu
 
 def test_a_number_of_the_job_that_is_none_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CPUS", "canary-4711")
-    with pytest.raises(InvalidVariableError, match=r"`entrypoint_num_cpus` .* CPUS, which is not a number") as caught:
+    with pytest.raises(
+        InvalidVariableError, match=r"`entrypoint_num_cpus` .* CPUS, whose value is not a number"
+    ) as caught:
         checked_job({"entrypoint": "a", "entrypoint_num_cpus": {"env": "CPUS"}})
     assert "canary" not in str(caught.value)
 

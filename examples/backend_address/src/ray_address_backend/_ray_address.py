@@ -18,23 +18,10 @@ class InvalidAddressError(DagsterRayError):
     """`ray_address` is not an address that drivers connect to."""
 
     code = "ray-address-invalid"
+    problem = "{address!r} is not an address of a Ray cluster."
+    remedy = "set `ray_address` to ray://host:10001 or, on a machine of the cluster, to host:6379."
 
-    def __init__(self, address: str) -> None:
-        """Take the address."""
-        super().__init__(address)
-        self.address = address
-
-    @property
-    @override
-    def problem(self) -> str:
-        """What is wrong."""
-        return f"{self.address!r} is no address of a Ray cluster."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        """What to do."""
-        return "set `ray_address` to ray://host:10001 or, on a machine of the cluster, to host:6379."
+    address: str
 
 
 class RayAddress(BaseRayResource):

@@ -57,9 +57,28 @@ def test_a_refusal_names_its_fields() -> None:
     assert "`spec.x`" in error.remedy
 
 
-def test_a_missing_right_is_named_as_a_role_names_it() -> None:
-    error = error_of("list", EVENTS, "ray", None, status=403, body=status("forbidden"))
-    assert error.remedy == "allow `list` on `events` in a Role of namespace ray."
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        pytest.param(
+            'events is forbidden: User "ci" cannot list resource "events" in API group "" in the namespace "ray"',
+            "allow `list` on `events` in a Role of namespace ray.",
+            id="a right that is missing, as a Role names it",
+        ),
+        pytest.param(
+            'pods "head" is forbidden: exceeded quota: team, requested: cpu=8, used: cpu=4, limited: cpu=8',
+            "change the quota or policy that the message names, or the object that it refuses.",
+            id="a quota",
+        ),
+        pytest.param(
+            'admission webhook "validate.example" denied the request: no GPU on Fridays',
+            "change the quota or policy that the message names, or the object that it refuses.",
+            id="a webhook",
+        ),
+    ],
+)
+def test_a_call_that_is_forbidden_has_a_remedy_for_its_cause(message: str, remedy: str) -> None:
+    assert error_of("list", EVENTS, "ray", None, status=403, body=status(message)).remedy == remedy
 
 
 def test_an_unavailable_server_pickles() -> None:

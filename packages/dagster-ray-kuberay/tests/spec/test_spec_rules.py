@@ -241,9 +241,8 @@ def test_the_operator_refuses_the_same(spec: dict[str, Any]) -> None:
         ),
         (
             MissingVariableError("TEAM", "metadata.labels.team"),
-            "`metadata.labels.team` takes its value from the environment variable TEAM, which is not set. To fix: set "
-            "TEAM in the environment of the Dagster step, or write the value into the field. "
-            "[dagster-ray: missing-variable]",
+            "`metadata.labels.team` refers to the environment variable TEAM, which is not set. To fix: set "
+            "TEAM in the environment of the Dagster step. [dagster-ray: missing-variable]",
         ),
     ],
 )

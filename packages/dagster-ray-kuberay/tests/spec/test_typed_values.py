@@ -73,7 +73,7 @@ def test_a_variable_that_is_no_number_is_refused_by_name_without_its_value() -> 
     with pytest.raises(InvalidVariableError) as caught:
         render_raycluster(config, wish(MOST="canary-4711"))
     told = str(caught.value)
-    assert told.startswith("`spec.workerGroupSpecs[0].maxReplicas` takes its value from the environment variable MOST,")
+    assert told.startswith("`spec.workerGroupSpecs[0].maxReplicas` refers to the environment variable MOST,")
     assert "canary" not in told
 
 

@@ -82,7 +82,7 @@ def test_a_token_that_is_missing_or_wrong_is_told_and_never_quoted(status: int) 
 def test_another_ray_is_told_with_both_versions() -> None:
     with pytest.raises(VersionMismatchError) as caught:
         greeted(versions("2.1.0", platform.python_version()))
-    assert caught.value.problem == f"RayJob default/job runs Ray 2.1.0, the step runs Ray {RAY}."
+    assert caught.value.problem == f"RayJob default/job runs Ray 2.1.0, but the step runs Ray {RAY}."
 
 
 def test_another_python_is_told_unless_rays_own_variable_lets_it_pass(monkeypatch: pytest.MonkeyPatch) -> None:

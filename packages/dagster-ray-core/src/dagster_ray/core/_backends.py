@@ -32,12 +32,18 @@ def load_backend(name: str) -> type[RayResource]:
 
 def _load(point: EntryPoint) -> type[RayResource]:
     distribution = point.dist.name if point.dist is not None else "its package"
+
+    def broken(reason: str, advice: str) -> BackendBrokenError:
+        return BackendBrokenError(point.name, point.value, distribution, reason, advice)
+
     try:
         backend: object = point.load()
-    except (ImportError, AttributeError) as error:
-        raise BackendBrokenError(point.name, point.value, distribution, f"{type(error).__name__}: {error}") from error
+    except ImportError as error:
+        raise broken(f"{type(error).__name__}: {error}", f"reinstall {distribution} with its dependencies") from error
+    except AttributeError as error:
+        raise broken(f"{type(error).__name__}: {error}", f"correct the entry point in {distribution}") from error
     if not isinstance(backend, type):
-        raise BackendBrokenError(point.name, point.value, distribution, "it is not a class")
+        raise broken("it is not a class", f"let the entry point in {distribution} name a class")
     if missing := missing_members(backend):
-        raise BackendBrokenError(point.name, point.value, distribution, f"it lacks {', '.join(missing)}")
+        raise broken(f"it lacks {', '.join(missing)}", f"add these members to the class in {distribution}")
     return backend

@@ -5,7 +5,7 @@
       UnknownFieldError         a config has a misspelt or unknown field (also a ValueError)
       InvalidFieldError         a field has a value that cannot work (also a ValueError)
       MissingVariableError      a field refers to an environment variable that is not set (also a ValueError)
-      InvalidVariableError      an environment variable has a value that its field cannot take (also a ValueError)
+      InvalidVariableError      an environment variable has a value that its field cannot use (also a ValueError)
       BackendNotFoundError      no installed package offers the backend
       BackendBrokenError        an installed backend cannot be imported
       RayNotInstalledError      this Python has no ray
@@ -13,7 +13,7 @@
       NotConnectedError         `context` was read before `connect`
       NotReadyError             the deadline passed before the cluster accepted drivers
       ConnectFailedError        ray.init gave up
-      DriverInUseError          this process has a driver on another cluster already
+      DriverInUseError          this process already has a driver on another cluster
       CleanupFailedError        what the resource made could not be deleted
 
 Each error carries its fields, says what is wrong (`problem`) and what to do (`remedy`), and has a
@@ -21,7 +21,9 @@ stable `code` with a page in the documentation (`errors/<code>`). The error of a
 is the `__cause__`. All of them pickle: Dagster and Ray move exceptions between processes.
 """
 
-from abc import abstractmethod
+from inspect import Parameter, Signature, get_annotations
+from string import Formatter
+from typing import Any, ClassVar, cast, dataclass_transform
 
 from typing_extensions import override
 
@@ -45,355 +47,343 @@ __all__ = [
     "UnknownFieldError",
 ]
 
+_PARTS = Formatter().parse
 
+
+@dataclass_transform(eq_default=False)
 class DagsterRayError(Exception):
     """Root of every error that dagster-ray raises on its own account.
 
-    A subclass passes its fields to `super().__init__` in order, so that it unpickles, and says what is
-    wrong and what to do in `problem` and `remedy`.
+    A subclass is a declaration: fields as in a dataclass, and three texts. In `problem` and `remedy` a name in braces
+    is a field or a property of the error. The texts of an instance have the values filled in.
+
+        class NoSlotError(DagsterRayError):
+            code = "no-slot"
+            problem = "{queue} had no free slot within {seconds:g} s."
+            remedy = "raise the limit of {queue}."
+
+            queue: str
+            seconds: float
+
+    Raises:
+        TypeError: The class lacks one of the texts, or a text names neither a field nor a property.
     """
 
-    code: str
+    code: ClassVar[str]
     """Stable identifier of the kind of error; the documentation has a page `errors/<code>`."""
+    problem: str
+    """What is wrong, in a sentence with the values that matter."""
+    remedy: str
+    """What the reader can do about it, as an instruction that follows "To fix:"."""
+
+    __signature__: ClassVar[Signature] = Signature()
 
     def __init_subclass__(cls, **options: object) -> None:
-        """Let a traceback name the class by where users import it: our private modules' stand in `errors`."""
+        """Read the declaration, so that a mistake in it fails the import and never hides an error at run time."""
         super().__init_subclass__(**options)
         package, private, _ = cls.__module__.partition("._")
         if private and package.startswith("dagster_ray."):
-            cls.__module__ = f"{package}.errors"
+            cls.__module__ = f"{package}.errors"  # a traceback names the class by where users import it
+        cls.__signature__ = Signature([*_fields_of(cls).values()])
+        for text in ("code", "problem", "remedy"):
+            template = getattr(cls, text, None)
+            if not isinstance(template, str):
+                raise TypeError(f"{cls.__qualname__} has no text `{text}`")
+            for _, name, _, _ in _PARTS(template):
+                if name is not None and name not in cls.__signature__.parameters and not hasattr(cls, name):
+                    raise TypeError(f"`{text}` of {cls.__qualname__} names {name!r}, which is not a field of it")
+            if text != "code":
+                setattr(cls, text, _Text(template))
 
-    @property
-    @abstractmethod
-    def problem(self) -> str:
-        """One sentence: what is wrong, with the values that matter."""
-        raise NotImplementedError
-
-    @property
-    @abstractmethod
-    def remedy(self) -> str:
-        """What the reader can do about it, as an instruction."""
-        raise NotImplementedError
+    def __init__(self, *values: Any, **named: Any) -> None:
+        """Bind the fields, by position or by name. Type checkers see the fields as parameters."""
+        bound = self.__signature__.bind(*values, **named)
+        bound.apply_defaults()
+        super().__init__(*bound.args)  # an error unpickles by position
+        self.__dict__.update(bound.arguments)
 
     @override
     def __str__(self) -> str:
         return f"{self.problem} To fix: {self.remedy} [dagster-ray: {self.code}]"
 
 
+def _fields_of(cls: type[DagsterRayError]) -> dict[str, Parameter]:
+    """Take the fields of a class, with those that it inherits, from its annotations.
+
+    A default does not stay on the class: Ray derives from the class of a task's error, and looks values up in the
+    error only where the class has none.
+    """
+    fields = dict(cls.__signature__.parameters)
+    for name, kind in get_annotations(cls).items():
+        if "ClassVar" not in str(kind):
+            default = cls.__dict__.get(name, Parameter.empty)
+            fields[name] = Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind)
+            if default is not Parameter.empty:
+                delattr(cls, name)
+    return fields
+
+
+class _Text:
+    """`problem` or `remedy`: as declared on the class, with the values filled in on an error."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __get__(self, error: DagsterRayError | None, owner: type[DagsterRayError]) -> str:
+        """Put the error's values into the text.
+
+        A tuple becomes a list with commas. A value's own period gives way to punctuation that follows it.
+        """
+        if error is None:
+            return self._text
+        parts: list[str] = []
+        for literal, name, layout, conversion in _PARTS(self._text):
+            if parts and literal.startswith((".", ")", ":", ",", ";")):
+                parts[-1] = parts[-1].rstrip(".")
+            parts.append(literal)
+            if name is not None:
+                value: object = getattr(error, name)
+                if isinstance(value, tuple):
+                    value = ", ".join(map(str, cast("tuple[object, ...]", value))) or "none"
+                parts.append(format(repr(value) if conversion == "r" else value, layout or ""))
+        return "".join(parts)
+
+
+def clause(sentence: str) -> str:
+    """Return a sentence as it reads in the middle of another one: no capital, no period."""
+    return f"{sentence[:1].lower()}{sentence[1:].rstrip('.')}"
+
+
 class NotARayResourceError(DagsterRayError):
-    """An object stands where a `RayResource` is needed but lacks some of its members."""
+    """An object is used as a `RayResource` but lacks some of its members."""
 
     code = "not-a-ray-resource"
+    problem = "{where} needs a RayResource but got {type_name}, which lacks: {missing}."
+    remedy = "put a Ray backend under that resource key, for example dagster_ray.local.LocalRay()."
 
-    def __init__(self, where: str, type_name: str, missing: tuple[str, ...]) -> None:
-        """Take the place that needs the resource, the type found there and the members it lacks."""
-        super().__init__(where, type_name, missing)
-        self.where, self.type_name, self.missing = where, type_name, missing
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.where} needs a RayResource but got {self.type_name}, which lacks: {', '.join(self.missing)}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "put a Ray backend under that resource key, for example dagster_ray.local.LocalRay()."
+    where: str
+    """The place that needs the resource."""
+    type_name: str
+    missing: tuple[str, ...]
 
 
 class UnknownFieldError(DagsterRayError, ValueError):
     """A config was given a field that it does not have. Pydantic wraps it in its ValidationError."""
 
     code = "unknown-field"
+    problem = "{model} has no field `{field}`."
+    remedy = "{advice}."
 
-    def __init__(self, model: str, field: str, suggestion: str | None, known: tuple[str, ...]) -> None:
-        """Take the config's class name, the unknown field, the nearest known field and all known ones."""
-        super().__init__(model, field, suggestion, known)
-        self.model, self.field, self.suggestion, self.known = model, field, suggestion, known
+    model: str
+    """The config's class name."""
+    field: str
+    suggestion: str | None
+    """The nearest known field, if one is similar."""
+    known: tuple[str, ...]
 
     @property
-    @override
-    def problem(self) -> str:
-        return f"{self.model} has no field `{self.field}`."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        if self.suggestion is not None:
-            return f"write `{self.suggestion}`."
-        return f"use one of: {', '.join(self.known)}."
+    def advice(self) -> str:
+        """The similar field, or all of them."""
+        return f"use one of: {', '.join(self.known)}" if self.suggestion is None else f"write `{self.suggestion}`"
 
 
 class InvalidFieldError(DagsterRayError, ValueError):
     """A field was given a value that cannot work. Pydantic wraps it in its ValidationError."""
 
     code = "invalid-field"
+    problem = "`{field}` {reason}."
+    remedy = "{advice}."
 
-    def __init__(self, field: str, reason: str, advice: str) -> None:
-        """Take the field's path, what is wrong with its value and what to do, both without the value."""
-        super().__init__(field, reason, advice)
-        self.field, self.reason, self.advice = field, reason, advice
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"`{self.field}` {self.reason}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return f"{self.advice}."
+    field: str
+    """The field's path."""
+    reason: str
+    """What is wrong with the value, without the value if it may be a secret."""
+    advice: str
 
 
 class MissingVariableError(DagsterRayError, ValueError):
-    """A field takes its value from an environment variable that is not set."""
+    """A field refers to an environment variable that is not set."""
 
     code = "missing-variable"
+    problem = "`{path}` refers to the environment variable {variable}, which is not set."
+    remedy = "set {variable} in the environment of the Dagster step."
 
-    def __init__(self, variable: str, path: str) -> None:
-        """Take the variable's name and the path of the field that refers to it."""
-        super().__init__(variable, path)
-        self.variable, self.path = variable, path
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"`{self.path}` takes its value from the environment variable {self.variable}, which is not set."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return f"set {self.variable} in the environment of the Dagster step, or write the value into the field."
+    variable: str
+    path: str
+    """The path of the field."""
 
 
 class InvalidVariableError(DagsterRayError, ValueError):
-    """A field takes its value from an environment variable that holds something else than the field can take."""
+    """A field refers to an environment variable whose value the field cannot use."""
 
     code = "invalid-variable"
+    problem = "`{path}` refers to the environment variable {variable}, whose value is not {wanted}."
+    remedy = "set {variable} to {wanted}."
 
-    def __init__(self, variable: str, path: str, wanted: str) -> None:
-        """Take the variable's name, the path of the field that refers to it and what the field takes."""
-        super().__init__(variable, path, wanted)
-        self.variable, self.path, self.wanted = variable, path, wanted
-
-    @property
-    @override
-    def problem(self) -> str:
-        return (
-            f"`{self.path}` takes its value from the environment variable {self.variable}, which is not {self.wanted}."
-        )
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return f"set {self.variable} to {self.wanted}."
+    variable: str
+    path: str
+    """The path of the field."""
+    wanted: str
+    """What the field needs, for example "a whole number"."""
 
 
 class BackendNotFoundError(DagsterRayError):
     """No installed package offers a backend of this name."""
 
     code = "backend-not-found"
+    problem = "No backend {name!r} is installed (installed: {installed})."
+    remedy = "{advice}."
 
-    def __init__(self, name: str, installed: tuple[str, ...], install: str | None) -> None:
-        """Take the name asked for, the names that are installed, and what to install if it is known."""
-        super().__init__(name, installed, install)
-        self.name, self.installed, self.install = name, installed, install
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"No backend {self.name!r} is installed (installed: {', '.join(self.installed) or 'none'})."
+    name: str
+    installed: tuple[str, ...]
+    install: str | None
+    """The requirement that brings the backend, if it is one of ours."""
 
     @property
-    @override
-    def remedy(self) -> str:
+    def advice(self) -> str:
+        """What to install."""
         if self.install is not None:
-            return f"pip install '{self.install}'."
-        return "install the package that declares it under the entry point group dagster_ray.backends."
+            return f"pip install '{self.install}'"
+        return "install the package that declares it in the entry point group dagster_ray.backends"
 
 
 class BackendBrokenError(DagsterRayError):
     """The entry point of a backend exists but cannot be loaded, or is not a class with the protocol's members."""
 
     code = "backend-broken"
+    problem = "The backend {name!r} ({entry_point}) cannot be used: {reason}."
+    remedy = "{advice}."
 
-    def __init__(self, name: str, entry_point: str, distribution: str, reason: str) -> None:
-        """Take the backend's name, its entry point, the distribution that declares it and what went wrong."""
-        super().__init__(name, entry_point, distribution, reason)
-        self.name, self.entry_point, self.distribution, self.reason = name, entry_point, distribution, reason
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"The backend {self.name!r} ({self.entry_point}) cannot be used: {self.reason}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return f"reinstall {self.distribution} with its dependencies, or correct the entry point if it is yours."
+    name: str
+    entry_point: str
+    distribution: str
+    """The distribution that declares the entry point."""
+    reason: str
+    advice: str
 
 
 class RayNotInstalledError(DagsterRayError):
-    """A step needs to connect to Ray, and this Python environment has no ray."""
+    """A step needs to connect to Ray, and its Python environment has no ray."""
 
     code = "ray-not-installed"
+    problem = "{target} needs ray in the environment of the Dagster step, and ray is not installed there."
+    remedy = "pip install '{install}', in the version that the cluster runs."
 
-    def __init__(self, target: str, install: str) -> None:
-        """Take what was to be connected to and what to install."""
-        super().__init__(target, install)
-        self.target, self.install = target, install
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.target} needs ray in the environment of the Dagster step, and ray is not installed there."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return f"pip install '{self.install}', in the version that the cluster runs."
+    target: str
+    """The resource's display name."""
+    install: str
+    """The requirement that brings ray."""
 
 
 class NotCreatedError(DagsterRayError):
-    """A phase was called on a resource whose cluster was not asked for yet."""
+    """A phase was called on a resource whose cluster was not requested yet."""
 
     code = "not-created"
+    problem = "`{phase}` was called on {target} before `create`."
+    remedy = "call `create(context)` first, or leave `create` on in `Lifecycle`."
 
-    def __init__(self, target: str, phase: str) -> None:
-        """Take the resource's display name and the phase that was called."""
-        super().__init__(target, phase)
-        self.target, self.phase = target, phase
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"`{self.phase}` was called on {self.target}, whose cluster was not created yet."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "call `create(context)` first, or leave `Lifecycle(create=True)` so that it is called for you."
+    target: str
+    """The resource's display name."""
+    phase: str
 
 
 class NotConnectedError(DagsterRayError):
     """Something that only a connected driver has was read before `connect`."""
 
     code = "not-connected"
+    problem = "`{member}` of {target} was read, but no driver is connected: {why}."
+    remedy = "call `create`, `wait` and `connect` in the step, or leave them on in `Lifecycle`."
 
-    def __init__(self, target: str, member: str, why: str) -> None:
-        """Take the resource's display name, the member that was read and why there is no connection."""
-        super().__init__(target, member, why)
-        self.target, self.member, self.why = target, member, why
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"`{self.member}` of {self.target} was read, but no driver is connected: {self.why}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "call `create`, `wait` and `connect` in the step, or leave them on in `Lifecycle`."
+    target: str
+    """The resource's display name."""
+    member: str
+    """What was read."""
+    why: str
+    """Why there is no connection."""
 
 
 class NotReadyError(DagsterRayError):
     """The cluster did not accept drivers before the deadline. It may still come up."""
 
     code = "not-ready"
+    problem = "{target} was not ready within {budget_seconds:g} s (last seen: {last_seen}).{last_lines}"
+    remedy = "{what_to_do}."
 
-    def __init__(self, target: str, budget_seconds: float, last_seen: str, advice: str = "", log: str = "") -> None:
-        """Take the resource's display name, the whole budget in seconds and the last thing that was seen.
-
-        Args:
-            target: The resource's display name.
-            budget_seconds: The whole budget.
-            last_seen: What the cluster was last seen doing.
-            advice: What to do about it, as a sentence, where the backend knows.
-            log: The last lines of the cluster's own log.
-        """
-        super().__init__(target, budget_seconds, last_seen, advice, log)
-        self.target, self.budget_seconds, self.last_seen = target, budget_seconds, last_seen
-        self.advice, self.log = advice, log
-
-    @property
-    @override
-    def problem(self) -> str:
-        log = f" Its last lines:\n{self.log}\n" if self.log else ""
-        return f"{self.target} was not ready within {self.budget_seconds:g} s (last seen: {self.last_seen}).{log}"
+    target: str
+    """The resource's display name."""
+    budget_seconds: float
+    """The whole budget, in seconds."""
+    last_seen: str
+    """What the cluster was last seen doing."""
+    advice: str = ""
+    """What to do about it, as a sentence, where the backend knows."""
+    log: str = ""
+    """The last lines of the cluster's own log."""
 
     @property
-    @override
-    def remedy(self) -> str:
+    def last_lines(self) -> str:
+        """The log, as a part of the text."""
+        return f" Its last lines:\n{self.log}\n" if self.log else ""
+
+    @property
+    def what_to_do(self) -> str:
+        """The backend's advice, and what always helps against a deadline that is too short."""
         if self.advice:
-            return f"{self.advice[:1].lower()}{self.advice[1:].rstrip('.')}; raise `timeout` if it only needs longer."
-        return "raise `timeout` if the cluster needs longer to start; otherwise look at what it was last seen doing."
+            return f"{clause(self.advice)}; raise `timeout` if it only needs longer"
+        return "raise `timeout` if the cluster needs longer to start; otherwise look at what it was last seen doing"
 
 
 class ConnectFailedError(DagsterRayError):
-    """`ray.init` failed in a way that trying again does not cure, or the deadline ended the attempts."""
+    """`ray.init` failed in a way that another attempt does not cure, or the deadline ended the attempts."""
 
     code = "connect-failed"
+    problem = "ray.init({address!r}) for {target} was tried {times} and failed: {reason}."
+    remedy = "{advice}."
 
-    def __init__(self, target: str, address: str, attempts: int, reason: str) -> None:
-        """Take the resource's display name, the address, how often it was tried and Ray's own words."""
-        super().__init__(target, address, attempts, reason)
-        self.target, self.address, self.attempts, self.reason = target, address, attempts, reason
-
-    @property
-    @override
-    def problem(self) -> str:
-        times = "once" if self.attempts == 1 else f"{self.attempts} times"
-        return f"ray.init({self.address!r}) for {self.target} was tried {times} and failed: {self.reason.rstrip('.')}."
+    target: str
+    """The resource's display name."""
+    address: str
+    attempts: int
+    reason: str
+    """Ray's own words."""
 
     @property
-    @override
-    def remedy(self) -> str:
-        return f"{advice(self.reason, self.address)}."
+    def times(self) -> str:
+        """How often it was tried, in words."""
+        return "once" if self.attempts == 1 else f"{self.attempts} times"
+
+    @property
+    def advice(self) -> str:
+        """What helps against what Ray reported."""
+        return advice(self.reason, self.address)
 
 
 class DriverInUseError(DagsterRayError):
     """This process has a Ray driver on another cluster, and a process has only one."""
 
     code = "driver-in-use"
+    problem = (
+        "{target} needs a Ray driver, but this process is already connected to the cluster at {present}, and a "
+        "process has only one driver."
+    )
+    remedy = (
+        "use one resource for all parts of the step, and run steps that need different clusters in separate processes "
+        "(the multiprocess executor does)."
+    )
 
-    def __init__(self, target: str, present: str) -> None:
-        """Take the resource's display name and the address of the cluster that the process is connected to."""
-        super().__init__(target, present)
-        self.target, self.present = target, present
-
-    @property
-    @override
-    def problem(self) -> str:
-        return (
-            f"{self.target} needs a Ray driver, but this process is already connected to the cluster at "
-            f"{self.present}, and a process has only one driver."
-        )
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return (
-            "use one resource for all parts of the step, run steps that need different clusters in separate processes "
-            "(the multiprocess executor does), or set Lifecycle(connect=False) on the one that needs no driver."
-        )
+    target: str
+    """The resource's display name."""
+    present: str
+    """The address of the cluster that the process is connected to."""
 
 
 class CleanupFailedError(DagsterRayError):
     """What the resource had made could not be deleted; it may go on costing money."""
 
     code = "cleanup-failed"
+    problem = "{target} could not be cleaned up: {reason}."
+    remedy = "delete it by hand if it still exists."
 
-    def __init__(self, target: str, reason: str) -> None:
-        """Take the resource's display name and what went wrong."""
-        super().__init__(target, reason)
-        self.target, self.reason = target, reason
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.target} could not be cleaned up: {self.reason.rstrip('.')}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "delete it by hand if it still exists."
+    target: str
+    """The resource's display name."""
+    reason: str

@@ -82,7 +82,7 @@ class Place:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.stat(follow_symlinks=False)
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-            raise SharedClusterError(f"{folder} is not a private folder of this user.", str(folder))
+            raise SharedClusterError(f"{folder} is not a private folder of this user", f"remove {folder}")
         return cls(folder / f"{key}.sock", folder / f"{key}.lock", folder / f"{key}.log")
 
 
@@ -125,7 +125,7 @@ def claim_cluster(
         if answer.get("again"):
             given_up.append(answer["error"])
         elif "error" in answer:
-            raise SharedClusterError(answer["error"], str(place.log))
+            raise SharedClusterError(answer["error"], f"read {place.log}")
         deadline.sleep(_RETRY_SECONDS)  # it was about to stop
     if given_up:
         raise ConnectFailedError(target, "local", len(given_up), given_up[-1])
@@ -155,7 +155,7 @@ def _started(place: Place, settings: Mapping[str, Any], deadline: Deadline) -> s
                     return connection
                 if process.poll() is not None:
                     reason = f"its process ended with {process.returncode}. {_tail(place.log)}"
-                    raise SharedClusterError(reason, str(place.log))
+                    raise SharedClusterError(reason, f"read {place.log}")
     except Timeout:
         pass
     return None

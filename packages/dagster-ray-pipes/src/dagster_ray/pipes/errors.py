@@ -3,7 +3,7 @@
 DagsterRayError
   JobServerUnavailableError   the job server did not answer in time
   JobServerRefusedError       it wants a token, or another one
-  JobServerAnswerError        it answered what no Ray job server answers
+  JobServerAnswerError        something other than a Ray job server answered
   InvalidSubmissionError      the submission cannot be sent as it is (also a ValueError)
   SubmissionRefusedError      Ray refused the submission
   JobExistsError              another job has this submission id
@@ -11,14 +11,12 @@ DagsterRayError
   RayJobFailedError           the job ended as FAILED or STOPPED
   JobLostError                the job's node or cluster is gone, and its end will never be known
   PipesContextTooLargeError   the Pipes context does not fit into the job's environment
-  PipesMessagesMissingError   the job succeeded, and its Pipes session was not heard to its end
+  PipesMessagesMissingError   the job succeeded, but its Pipes session was not received to its end
   PackageNotFoundError        a local package of the runtime_env does not exist
   PackageTooLargeError        a local package of the runtime_env is over Ray's limit
 """
 
-from typing_extensions import override
-
-from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.core.errors import DagsterRayError, clause
 
 _MESSAGE_LINES, _LINE_CHARACTERS = 30, 500
 
@@ -43,304 +41,245 @@ class JobServerUnavailableError(DagsterRayError):
     """A Ray job server did not answer within the time that it may be away."""
 
     code = "job-server-unavailable"
+    problem = "{call} of {address} had no answer for {seconds:.0f} s ({reason})."
+    remedy = "{what_to_do}."
 
-    def __init__(  # noqa: PLR0917 - an error unpickles by position
-        self, address: str, call: str, seconds: float, reason: str, field: str = "timeout", advice: str = ""
-    ) -> None:
-        """Take the server's address, the call, the seconds of trying, what was last seen and the field that counts.
-
-        The field is `timeout` of `RayJobClient` for a server that has not answered yet, and `server_timeout` of the
-        Pipes client for one that has. The advice is what to do about it, where more is known than the address.
-        """
-        super().__init__(address, call, seconds, reason, field, advice)
-        self.address, self.call, self.seconds, self.reason, self.field = address, call, seconds, reason, field
-        self.advice = advice
+    address: str
+    """The server's URL."""
+    call: str
+    """Method and path of the request."""
+    seconds: float
+    """How long the request was tried."""
+    reason: str
+    """What was last seen."""
+    field: str = "timeout"
+    """The field that limits the time: `timeout` of `RayJobClient` for a server that has not answered yet, and
+    `server_timeout` of the Pipes client for one that has."""
+    advice: str = ""
+    """What to do about it, as a sentence, where more is known than the address."""
 
     @property
-    @override
-    def problem(self) -> str:
-        return f"{self.call} of {self.address} had no answer for {self.seconds:.0f} s ({self.reason.rstrip('.')})."
-
-    @property
-    @override
-    def remedy(self) -> str:
+    def what_to_do(self) -> str:
+        """The advice, or what helps at each stage."""
         if self.advice:
-            return f"{self.advice[:1].lower()}{self.advice[1:].rstrip('.')}."
+            return clause(self.advice)
         if self.field == "timeout":
             return (
-                "check that the address is that of Ray's dashboard (port 8265) and can be reached from the step; a "
-                "server that is slow to start gets more time with `timeout` of `RayJobClient`."
+                "check that the address is that of Ray's dashboard (port 8265) and that the step can reach it; raise "
+                "`timeout` of `RayJobClient` if the server is slow to start"
             )
-        return f"find out why the server stopped answering, or let it be away for longer with `{self.field}`."
+        return f"find out why the server stopped answering; raise `{self.field}` if it may be away for longer"
 
 
 class JobServerRefusedError(DagsterRayError):
     """A Ray job server answered 401 or 403."""
 
     code = "job-server-refused"
+    problem = "{address} refused {call} with {status}: {answer}."
+    remedy = "set `token` of `RayJobClient`, or RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, to the cluster's token."
 
-    def __init__(self, address: str, call: str, status: int, answer: str) -> None:
-        """Take the server's address, the call, the HTTP status and the beginning of the answer."""
-        super().__init__(address, call, status, answer)
-        self.address, self.call, self.status, self.answer = address, call, status, answer
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.call} of {self.address} was refused with {self.status}: {self.answer.rstrip('.')}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "give the cluster's token as `token`, or in RAY_AUTH_TOKEN with RAY_AUTH_MODE=token, or fix the headers."
+    address: str
+    """The server's URL."""
+    call: str
+    """Method and path of the request."""
+    status: int
+    answer: str
+    """The beginning of the answer."""
 
 
 class JobServerAnswerError(DagsterRayError):
-    """A Ray job server answered what no Ray job server answers."""
+    """A server gave an answer that no Ray job server gives."""
 
     code = "job-server-answer"
+    problem = "{address} answered {call} with {status} and text that is not from a Ray job server: {answer}."
+    remedy = "check that this is the address of Ray's dashboard, and that no login page or proxy answers in its place."
 
-    def __init__(self, address: str, call: str, status: int, answer: str) -> None:
-        """Take the server's address, the call, the HTTP status and the beginning of the answer."""
-        super().__init__(address, call, status, answer)
-        self.address, self.call, self.status, self.answer = address, call, status, answer
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.call} of {self.address} got an unknown answer {self.status}: {self.answer.rstrip('.')}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "check that nothing stands between the step and Ray's dashboard that answers in its place."
+    address: str
+    """The server's URL."""
+    call: str
+    """Method and path of the request."""
+    status: int
+    answer: str
+    """The beginning of the answer."""
 
 
 class InvalidSubmissionError(DagsterRayError, ValueError):
-    """A submission has a value that Ray would take badly; nothing was sent."""
+    """A submission has a value that Ray would refuse or misread; nothing was sent."""
 
     code = "invalid-submission"
+    problem = "The Ray job cannot be submitted: `{field}` {reason}."
+    remedy = "correct `{field}`."
 
-    def __init__(self, field: str, reason: str) -> None:
-        """Take the field and what is wrong with it."""
-        super().__init__(field, reason)
-        self.field, self.reason = field, reason
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"The Ray job cannot be submitted: `{self.field}` {self.reason.rstrip('.')}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return f"correct `{self.field}`."
+    field: str
+    reason: str
+    """What is wrong with the field."""
 
 
 class SubmissionRefusedError(DagsterRayError):
     """Ray refused a submission; no job was made."""
 
     code = "submission-refused"
+    problem = "{address} refused the job {submission_id}: {reason}."
+    remedy = "correct the submission as Ray's answer says."
 
-    def __init__(self, address: str, submission_id: str, reason: str) -> None:
-        """Take the server's address, the submission id and the last line of Ray's answer."""
-        super().__init__(address, submission_id, reason)
-        self.address, self.submission_id, self.reason = address, submission_id, reason
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.address} refused the job {self.submission_id}: {self.reason.rstrip('.')}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "correct the submission as Ray's answer says."
+    address: str
+    """The server's URL."""
+    submission_id: str
+    reason: str
+    """The last line of Ray's answer."""
 
 
 class JobExistsError(DagsterRayError):
     """Another job of the cluster has the submission id."""
 
     code = "job-exists"
+    problem = "{address} already has another job with the submission id {submission_id}."
+    remedy = "choose a `submission_id` that differs in each run, or leave it out."
 
-    def __init__(self, address: str, submission_id: str) -> None:
-        """Take the server's address and the submission id."""
-        super().__init__(address, submission_id)
-        self.address, self.submission_id = address, submission_id
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.address} already has another job with the id {self.submission_id}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "choose a `submission_id` that differs in each run, or leave it out."
+    address: str
+    """The server's URL."""
+    submission_id: str
 
 
 class JobNotFoundError(DagsterRayError):
     """No job of the cluster has the submission id."""
 
     code = "job-not-found"
+    problem = "{address} has no job {submission_id}."
+    remedy = "check the submission id; a cluster whose head restarted has forgotten its jobs."
 
-    def __init__(self, address: str, submission_id: str) -> None:
-        """Take the server's address and the submission id."""
-        super().__init__(address, submission_id)
-        self.address, self.submission_id = address, submission_id
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.address} has no job {self.submission_id}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "check the id; a cluster that was restarted has forgotten its jobs."
+    address: str
+    """The server's URL."""
+    submission_id: str
 
 
 class RayJobFailedError(DagsterRayError):
     """A Ray job ended as FAILED, or was stopped."""
 
     code = "ray-job-failed"
+    problem = "The Ray job {submission_id} ended as {status}{with_exit_code}{first_line}.{more_lines}"
+    remedy = "{advice}."
 
-    def __init__(
-        self, submission_id: str, status: str, message: str, exit_code: int | None, last_lines: tuple[str, ...]
-    ) -> None:
-        """Take the submission id, its status, Ray's message, the driver's exit code and the last lines of its log."""
-        super().__init__(submission_id, status, message, exit_code, last_lines)
-        self.submission_id, self.status, self.message = submission_id, status, message
-        self.exit_code, self.last_lines = exit_code, last_lines
+    submission_id: str
+    status: str
+    message: str
+    """Ray's message."""
+    exit_code: int | None
+    """The exit code of the job's driver, if Ray knows it."""
+    last_lines: tuple[str, ...]
+    """The last lines of the driver's log."""
 
     @property
-    @override
-    def problem(self) -> str:
-        code = "" if self.exit_code is None else f" with exit code {self.exit_code}"
-        first, *more = self.message.strip().splitlines() or [""]
-        told = f": {first.rstrip('.:')}" if first else ""
-        # A job that never ran has no log; what its environment failed at stands in the message alone.
-        lines = self.last_lines or tuple(more[-_MESSAGE_LINES:])
+    def with_exit_code(self) -> str:
+        """The exit code, as a part of the text."""
+        return "" if self.exit_code is None else f" with exit code {self.exit_code}"
+
+    @property
+    def first_line(self) -> str:
+        """The first line of Ray's message, as a part of the text."""
+        first = self.message.strip().partition("\n")[0]
+        return f": {first.rstrip('.:')}" if first else ""
+
+    @property
+    def more_lines(self) -> str:
+        """The end of the log, or of Ray's message: a job that never ran has no log."""
+        lines = self.last_lines or tuple(self.message.strip().splitlines()[1:][-_MESSAGE_LINES:])
         what = "The last lines of its log" if self.last_lines else "Ray's message goes on"
-        log = f" {what}:{''.join(f'{chr(10)}    {line[:_LINE_CHARACTERS]}' for line in lines)}\n" if lines else ""
-        return f"The Ray job {self.submission_id} ended as {self.status}{code}{told}.{log}"
+        return f" {what}:{''.join(f'{chr(10)}    {line[:_LINE_CHARACTERS]}' for line in lines)}\n" if lines else ""
 
     @property
-    @override
-    def remedy(self) -> str:
+    def advice(self) -> str:
+        """What to do about a job that failed, or that was stopped."""
         if self.status == "STOPPED":
-            return "find out who stopped it; the step itself does so only when it is interrupted."
-        return "correct the job; its whole log is in the step's compute logs."
+            return "find out who stopped it; the step itself does so only when it is interrupted"
+        return "correct the job; its whole log is in the step's compute logs"
 
 
 class JobLostError(DagsterRayError):
     """The job's node or cluster is gone, so that its end will never be known."""
 
     code = "ray-job-lost"
+    problem = "The Ray job {submission_id} on {address} is lost: {reason}."
+    remedy = "{what_to_do}."
 
-    def __init__(self, submission_id: str, address: str, reason: str, advice: str = "") -> None:
-        """Take the submission id, the server's address, what was seen, and what to do if more is known than that."""
-        super().__init__(submission_id, address, reason, advice)
-        self.submission_id, self.address, self.reason, self.advice = submission_id, address, reason, advice
+    submission_id: str
+    address: str
+    """The server's URL, or the display name of the cluster."""
+    reason: str
+    """What was seen."""
+    advice: str = ""
+    """What to do about it, where more is known than what was seen."""
 
     @property
-    @override
-    def problem(self) -> str:
-        return f"The Ray job {self.submission_id} on {self.address} is lost: {self.reason.rstrip('.')}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        if self.advice:
-            return f"{self.advice.rstrip('.')}."
-        return "find out why the node or the head ended (memory, eviction, restart), then run the step again."
+    def what_to_do(self) -> str:
+        """The advice, or what helps in general."""
+        general = "find out why the node or the head ended (memory, eviction, restart), then run the step again"
+        return self.advice or general
 
 
 class PipesContextTooLargeError(DagsterRayError, ValueError):
     """The Pipes context does not fit into an environment variable of the job; nothing was created."""
 
     code = "pipes-context-too-large"
+    problem = "The Pipes context has {size_bytes} bytes; {variable} in the job's environment can hold {limit_bytes}."
+    remedy = "pass less in `extras`, for example the path of a file."
 
-    def __init__(self, variable: str, size_bytes: int, limit_bytes: int) -> None:
-        """Take the environment variable, the size of its value and the limit, in bytes."""
-        super().__init__(variable, size_bytes, limit_bytes)
-        self.variable, self.size_bytes, self.limit_bytes = variable, size_bytes, limit_bytes
-
-    @property
-    @override
-    def problem(self) -> str:
-        return (
-            f"The Pipes context takes {self.size_bytes} bytes in {self.variable}; {self.limit_bytes} fit into the "
-            "environment of a process."
-        )
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "pass less in `extras`, for example the path of a file, or use another `context_injector`."
+    variable: str
+    """The environment variable."""
+    size_bytes: int
+    limit_bytes: int
 
 
 class PipesMessagesMissingError(DagsterRayError):
-    """A job succeeded for Ray, but its Pipes session was not heard, or not to its end."""
+    """A job succeeded for Ray, but its Pipes session was not received, or not to its end."""
 
     code = "pipes-messages-missing"
+    problem = "The Ray job {submission_id} succeeded, but {what} ({reason})."
+    remedy = "use `with open_dagster_pipes():` around the job's work, or relax `require_messages` of the client."
 
-    def __init__(self, submission_id: str, opened: bool, reason: str) -> None:
-        """Take the submission id, whether the session was opened, and what is known of the reason."""
-        super().__init__(submission_id, opened, reason)
-        self.submission_id, self.opened, self.reason = submission_id, opened, reason
-
-    @property
-    @override
-    def problem(self) -> str:
-        what = "opened a Pipes session and never closed it" if self.opened else "sent no Pipes message"
-        return f"The Ray job {self.submission_id} succeeded, but {what} ({self.reason.rstrip('.')})."
+    submission_id: str
+    opened: bool
+    """Whether the session was opened."""
+    reason: str
+    """What is known of the reason."""
 
     @property
-    @override
-    def remedy(self) -> str:
-        return "use `with open_dagster_pipes():` around the job's work, or relax `require_messages` of the client."
+    def what(self) -> str:
+        """What is missing, as a part of the text."""
+        return "opened a Pipes session and never closed it" if self.opened else "sent no Pipes message"
 
 
 class PackageNotFoundError(DagsterRayError, ValueError):
     """A local package of the runtime_env does not exist, or cannot be read; nothing was submitted."""
 
     code = "package-not-found"
+    problem = "`{field}` names {path}, which cannot be packed: {reason}."
+    remedy = "correct the path in `{field}`, or give the URI of a package that the cluster can download."
 
-    def __init__(self, field: str, path: str, reason: str) -> None:
-        """Take the field, the path and what is wrong with it."""
-        super().__init__(field, path, reason)
-        self.field, self.path, self.reason = field, path, reason
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"`{self.field}` names {self.path}, which cannot be packed: {self.reason.rstrip('.')}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return f"correct the path in `{self.field}`, or give the URI of a package that the cluster can download."
+    field: str
+    path: str
+    reason: str
 
 
 class PackageTooLargeError(DagsterRayError, ValueError):
     """A local package of the runtime_env is over Ray's limit; nothing was submitted."""
 
     code = "package-too-large"
+    problem = "The package of {path} is larger than Ray's limit of {limit}. Its biggest files: {files}."
+    remedy = "leave files out with `excludes` of the runtime_env or a .gitignore."
 
-    def __init__(self, path: str, limit_bytes: int, biggest: tuple[tuple[str, int], ...]) -> None:
-        """Take the folder or file, the limit, and its biggest files with their sizes, all in bytes."""
-        super().__init__(path, limit_bytes, biggest)
-        self.path, self.limit_bytes, self.biggest = path, limit_bytes, biggest
-
-    @property
-    @override
-    def problem(self) -> str:
-        files = ", ".join(f"{name} ({size / 2**20:.1f} MiB)" for name, size in self.biggest)
-        limit = self.limit_bytes / 2**20
-        return f"The package of {self.path} is over {limit:g} MiB, which Ray takes. Its biggest files: {files}."
+    path: str
+    """The folder or file."""
+    limit_bytes: int
+    biggest: tuple[tuple[str, int], ...]
+    """The biggest files, with their sizes in bytes."""
 
     @property
-    @override
-    def remedy(self) -> str:
-        return "leave files out with `excludes` of the runtime_env or a .gitignore, or put them where jobs read data."
+    def limit(self) -> str:
+        """The limit, as a part of the text."""
+        return f"{self.limit_bytes / 2**20:g} MiB"
+
+    @property
+    def files(self) -> str:
+        """The biggest files, as a part of the text."""
+        return ", ".join(f"{name} ({size / 2**20:.1f} MiB)" for name, size in self.biggest)

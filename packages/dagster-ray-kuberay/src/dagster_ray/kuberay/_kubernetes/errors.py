@@ -4,11 +4,11 @@ DagsterRayError
   KubeconfigError          no cluster is configured
   CredentialsError         the credentials of the kubeconfig cannot be used
   ExecPluginError          the program that prints them has failed
-  ServerTimeUnknownError   the API server's answers do not tell the time
+  ServerTimeUnknownError   the API server's answers contain no time
   KubernetesError          a call failed; the subclasses say why
-    UnauthorizedError        401: the credentials were not taken
-    ForbiddenError           403: the Role lacks a verb on a resource
-    NotFoundError            404: the object or its namespace is not there
+    UnauthorizedError        401: the credentials were not accepted
+    ForbiddenError           403: the Role lacks a verb on a resource, or a quota or policy refuses
+    NotFoundError            404: the object or its namespace does not exist
     KindNotInstalledError    404: the API server does not know the kind (no CRD)
     ConflictError            409: the name is taken, or the object has changed
     GoneError                410: a list's continuation has expired
@@ -19,67 +19,52 @@ DagsterRayError
 
 import re
 
-from typing_extensions import override
-
 from dagster_ray.core.errors import DagsterRayError
 
 # kube-apiserver 1.36, of a write into a namespace that does not exist, and of a read of the namespace.
 _NO_NAMESPACE = re.compile(r'namespaces "([^"]+)" not found')
+# kube-apiserver 1.36: every authorizer's refusal. A quota, a policy and an admission webhook word theirs otherwise.
+_NO_RIGHT = re.compile(r'User "[^"]*" cannot ')
 
 
 class KubeconfigError(DagsterRayError):
     """No Kubernetes cluster is configured, or its configuration cannot be read."""
 
     code = "kubeconfig"
+    problem = "No Kubernetes cluster can be reached by {source}: {reason}."
+    remedy = "set `kubeconfig_file` and `kube_context` on the resource, KUBECONFIG in the environment, or run in a pod."
 
-    def __init__(self, source: str, reason: str) -> None:
-        """Take where the configuration was looked for and what is wrong. Never its contents."""
-        super().__init__(source, reason)
-        self.source, self.reason = source, reason
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"No Kubernetes cluster can be reached by {self.source}: {self.reason.rstrip('.')}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return (
-            "set `kubeconfig_file` and `kube_context` on the resource, KUBECONFIG in the environment, or run in a pod."
-        )
+    source: str
+    """Where the configuration was looked for."""
+    reason: str
+    """What is wrong with it, never its contents."""
 
 
 class CredentialsError(DagsterRayError):
     """The credentials that a kubeconfig or a service account names cannot be used."""
 
     code = "kubernetes-credentials"
+    problem = "The credentials of {source} cannot be used: {reason}."
+    remedy = "correct the kubeconfig, or the file that it names."
 
-    def __init__(self, source: str, reason: str) -> None:
-        """Take whose credentials they are and what is wrong. Never the credentials."""
-        super().__init__(source, reason)
-        self.source, self.reason = source, reason
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"The credentials of {self.source} cannot be used: {self.reason.rstrip('.')}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "correct the kubeconfig, or the file that it names."
+    source: str
+    """Whose credentials they are."""
+    reason: str
+    """What is wrong with them, never the credentials."""
 
 
 class ExecPluginError(DagsterRayError):
     """The program that a kubeconfig names for printing credentials has failed."""
 
     code = "exec-plugin"
+    problem = "The exec plug-in `{command}` of the kubeconfig {reason}{printed}."
+    remedy = "{advice}."
 
-    def __init__(self, command: str, reason: str, said: str = "") -> None:
-        """Take the program, what went wrong, and what it said on its error output."""
-        super().__init__(command, reason, said)
-        self.command, self.reason, self.said = command, reason, said
+    command: str
+    reason: str
+    """What went wrong."""
+    said: str = ""
+    """What it printed on its error output."""
 
     @property
     def may_pass(self) -> bool:
@@ -87,54 +72,47 @@ class ExecPluginError(DagsterRayError):
         return self.reason.startswith("failed with exit code")
 
     @property
-    @override
-    def problem(self) -> str:
-        said = f": {self.said.rstrip('.')}" if self.said else ""
-        return f"The exec plug-in `{self.command}` of the kubeconfig {self.reason}{said}."
+    def printed(self) -> str:
+        """Its error output, as a part of the text."""
+        return f": {self.said}" if self.said else ""
 
     @property
-    @override
-    def remedy(self) -> str:
+    def advice(self) -> str:
+        """What to do about this failure."""
         if self.reason == "was not found":
-            return "install it where the step runs, or put its folder on the step's PATH."
+            return "install it where the step runs, or put its folder on the step's PATH"
         if self.reason.startswith("has not ended"):
-            return "run it with the arguments of the kubeconfig and without a terminal: it must end by itself."
-        return "run it with the arguments of the kubeconfig as the step's user, and correct what it reports."
+            return "run it with the arguments of the kubeconfig and without a terminal: it must end by itself"
+        return "run it with the arguments of the kubeconfig as the step's user, and correct what it reports"
 
 
 class ServerTimeUnknownError(DagsterRayError):
     """No answer of the API server had a readable header `Date`, so that no lock can be dated."""
 
     code = "server-time-unknown"
+    problem = "The answers of the API server {server} have no readable header Date."
+    remedy = "let the proxy in front of the API server pass the header on."
 
-    def __init__(self, server: str) -> None:
-        """Take the API server's URL."""
-        super().__init__(server)
-        self.server = server
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"The answers of the API server {self.server} do not tell the time: they have no readable header Date."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "let the proxy in front of the API server pass the header on."
+    server: str
+    """The API server's URL."""
 
 
 class KubernetesError(DagsterRayError):
     """A call of the Kubernetes API failed."""
 
     code = "kubernetes-call"
+    problem = "Kubernetes refused to {what} ({status}): {message}."
+    remedy = "act on the server's message."
 
-    def __init__(  # noqa: PLR0917 - an error unpickles by position
-        self, verb: str, resource: str, namespace: str | None, name: str | None, status: int, message: str
-    ) -> None:
-        """Take the verb, the resource as a Role names it, namespace, name, the HTTP status and the server's message."""
-        super().__init__(verb, resource, namespace, name, status, message)
-        self.verb, self.resource, self.namespace, self.name = verb, resource, namespace, name
-        self.status, self.message = status, message
+    verb: str
+    resource: str
+    """The resource, as a Role names it."""
+    namespace: str | None
+    name: str | None
+    status: int
+    """The HTTP status, or 0 for no answer."""
+    message: str
+    """The server's message."""
 
     @property
     def what(self) -> str:
@@ -142,43 +120,34 @@ class KubernetesError(DagsterRayError):
         place = "/".join(part for part in (self.namespace, self.name) if part)
         return f"{self.verb} {self.resource}" + (f" {place}" if place else "")
 
-    @property
-    @override
-    def problem(self) -> str:
-        return f"Kubernetes refused to {self.what} ({self.status}): {self.message.rstrip('.')}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "act on the server's message."
-
 
 class UnauthorizedError(KubernetesError):
-    """The API server did not take the credentials."""
+    """The API server did not accept the credentials."""
 
     code = "kubernetes-unauthorized"
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "renew the credentials of the kubeconfig; `kubectl get rayjobs` must work with it."
+    remedy = "renew the credentials; `kubectl get rayjobs` must work with them."
 
 
 class ForbiddenError(KubernetesError):
-    """The account lacks a right."""
+    """The account lacks a right, or a quota or a policy refuses the call."""
 
     code = "kubernetes-forbidden"
+    remedy = "{advice}."
 
     @property
-    @override
-    def remedy(self) -> str:
-        return f"allow `{self.verb}` on `{self.resource}` in a Role of namespace {self.namespace or '(all)'}."
+    def advice(self) -> str:
+        """What to do about a missing right, and about any other refusal."""
+        if _NO_RIGHT.search(self.message):
+            return f"allow `{self.verb}` on `{self.resource}` in a Role of namespace {self.namespace or '(all)'}"
+        return "change the quota or policy that the message names, or the object that it refuses"
 
 
 class NotFoundError(KubernetesError):
     """The object or its namespace does not exist."""
 
     code = "kubernetes-not-found"
+    problem = "{sentence}."
+    remedy = "{advice}."
 
     @property
     def missing_namespace(self) -> str | None:
@@ -187,79 +156,52 @@ class NotFoundError(KubernetesError):
         return None if found is None else found[1]
 
     @property
-    @override
-    def problem(self) -> str:
-        namespace = self.missing_namespace
-        if namespace is None:
-            return super().problem
-        return f"Namespace {namespace} does not exist: Kubernetes refused to {self.what}."
+    def sentence(self) -> str:
+        """What does not exist."""
+        if self.missing_namespace is None:
+            return f"Kubernetes refused to {self.what} ({self.status}): {self.message}"
+        return f"Namespace {self.missing_namespace} does not exist: Kubernetes refused to {self.what}"
 
     @property
-    @override
-    def remedy(self) -> str:
-        if self.missing_namespace is not None:
-            return f"correct the namespace, or run `kubectl create namespace {self.missing_namespace}`."
-        return "check the name and the namespace; the object may have been deleted."
+    def advice(self) -> str:
+        """What to do about a missing namespace, and about a missing object."""
+        if self.missing_namespace is None:
+            return "check the name and the namespace; the object may have been deleted"
+        return f"correct the namespace, or run `kubectl create namespace {self.missing_namespace}`"
 
 
 class KindNotInstalledError(KubernetesError):
     """The API server does not know the kind of object."""
 
     code = "kind-not-installed"
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"The Kubernetes cluster does not know {self.resource}: it was asked to {self.what}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "install the KubeRay operator with its CRDs, 1.3.0 or later, or choose another `kube_context`."
+    problem = "The Kubernetes cluster does not know {resource}: it was asked to {what}."
+    remedy = "install the KubeRay operator with its CRDs, 1.3.0 or later, or choose another `kube_context`."
 
 
 class ConflictError(KubernetesError):
     """The name is taken, or the object is not the one that was meant."""
 
     code = "kubernetes-conflict"
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "read the object again; somebody else has created or changed it."
+    remedy = "read the object again; somebody else has created or changed it."
 
 
 class GoneError(KubernetesError):
     """The server does not remember the state that a list was to go on from."""
 
     code = "kubernetes-gone"
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "list again from the start."
+    remedy = "list again from the start."
 
 
 class InvalidObjectError(KubernetesError):
     """The API server refuses the object."""
 
     code = "kubernetes-invalid"
+    remedy = "{advice}."
 
-    def __init__(  # noqa: PLR0917 - an error unpickles by position
-        self,
-        verb: str,
-        resource: str,
-        namespace: str | None,
-        name: str | None,
-        status: int,
-        message: str,
-        causes: tuple[tuple[str, str], ...] = (),
-        unknown_fields: tuple[str, ...] = (),
-    ) -> None:
-        """Take the call, the server's message, its causes as pairs of field and text, and fields it does not know."""
-        super().__init__(verb, resource, namespace, name, status, message)
-        self.args = (verb, resource, namespace, name, status, message, causes, unknown_fields)
-        self.causes, self.unknown_fields = causes, unknown_fields
+    causes: tuple[tuple[str, str], ...] = ()
+    """The server's causes, as pairs of field and text."""
+    unknown_fields: tuple[str, ...] = ()
+    """Fields that the server does not know."""
 
     @property
     def is_too_long(self) -> bool:
@@ -267,55 +209,31 @@ class InvalidObjectError(KubernetesError):
         return any(field == "metadata.annotations" and "Too long" in text for field, text in self.causes)
 
     @property
-    @override
-    def remedy(self) -> str:
+    def advice(self) -> str:
+        """Which fields to correct."""
         fields = ", ".join(f"`{field}`" for field, _ in self.causes) or ", ".join(self.unknown_fields)
-        return f"correct {fields}." if fields else "act on the server's message."
+        return f"correct {fields}" if fields else "act on the server's message"
 
 
 class KubernetesAnswerError(KubernetesError):
     """Something other than the Kubernetes API answered: a login page, a redirect, a proxy."""
 
     code = "kubernetes-answer"
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"Kubernetes was asked to {self.what}, and something else answered: {self.message.rstrip('.')}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "check the kubeconfig's `server` and the proxies between the step and it, or sign in to what answered."
+    problem = "Kubernetes was asked to {what}, and something else answered: {message}."
+    remedy = "check `server` of the kubeconfig and the proxies between the step and the API server."
 
 
 class UnavailableError(KubernetesError):
     """The API server gave nothing but transient answers, or none, until the deadline."""
 
     code = "kubernetes-unavailable"
+    problem = "Kubernetes was asked {times} to {what} without success; last answer: {message}."
+    remedy = "check that the API server can be reached from the step; raise `timeout` if it is only slow."
 
-    def __init__(  # noqa: PLR0917 - an error unpickles by position
-        self,
-        verb: str,
-        resource: str,
-        namespace: str | None,
-        name: str | None,
-        status: int,
-        message: str,
-        attempts: int,
-    ) -> None:
-        """Take the call, the last answer (status 0: none), and how often it was tried."""
-        super().__init__(verb, resource, namespace, name, status, message)
-        self.args = (verb, resource, namespace, name, status, message, attempts)
-        self.attempts = attempts
+    attempts: int
+    """How often the call was tried."""
 
     @property
-    @override
-    def problem(self) -> str:
-        times = "once" if self.attempts == 1 else f"{self.attempts} times"
-        return f"Kubernetes was asked {times} to {self.what} without success; last answer: {self.message.rstrip('.')}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "check that the API server can be reached from the step; raise `timeout` if it is only slow."
+    def times(self) -> str:
+        """How often the call was tried, in words."""
+        return "once" if self.attempts == 1 else f"{self.attempts} times"

@@ -1,4 +1,4 @@
-"""What can go wrong between a RayJob and the driver that waits for it.
+"""What can go wrong between a RayJob and the driver that waits for it. `target` is an object's display name.
 
 DagsterRayError
   SpecRefusedError        the operator refused the spec
@@ -16,298 +16,230 @@ DagsterRayError
   ClientPortClosedError   the head is ready but does not accept Ray Client drivers
 """
 
-from typing_extensions import override
-
-from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.core.errors import DagsterRayError, clause
 
 
 class SpecRefusedError(DagsterRayError):
     """The KubeRay operator refused the spec. It does not look at it again; a new RayJob is needed."""
 
     code = "spec-refused"
+    problem = "The KubeRay operator refused {target} ({reason}): {message}."
+    remedy = "change the spec as the message says."
 
-    def __init__(self, target: str, reason: str, message: str) -> None:
-        """Take the RayJob's display name, the operator's reason and its message."""
-        super().__init__(target, reason, message)
-        self.target, self.reason, self.message = target, reason, message
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"The KubeRay operator refused {self.target} ({self.reason}): {self.message.rstrip('.')}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "change the spec as the message says; the operator's version decides which fields it accepts."
+    target: str
+    reason: str
+    """The operator's reason."""
+    message: str
+    """The operator's message."""
 
 
 class RayJobEndedError(DagsterRayError):
     """The RayJob reached its end while the step was still waiting for the cluster."""
 
     code = "rayjob-ended"
+    problem = "{target} is {status} before a driver was connected: {why}."
+    remedy = "{advice}."
 
-    def __init__(self, target: str, status: str, reason: str, message: str) -> None:
-        """Take the RayJob's display name, its deployment status, and the operator's reason and message."""
-        super().__init__(target, status, reason, message)
-        self.target, self.status, self.reason, self.message = target, status, reason, message
+    target: str
+    status: str
+    """The RayJob's deployment status."""
+    reason: str
+    """The operator's reason."""
+    message: str
+    """The operator's message."""
 
     @property
-    @override
-    def problem(self) -> str:
-        why = f"{self.reason}: {self.message}" if self.message else self.reason or "no reason given"
-        return f"{self.target} is {self.status} before a driver was connected: {why.rstrip('.')}."
+    def why(self) -> str:
+        """Reason and message, as far as there are any."""
+        return f"{self.reason}: {self.message}" if self.message else self.reason or "no reason given"
 
     @property
-    @override
-    def remedy(self) -> str:
+    def advice(self) -> str:
+        """What to do about this reason."""
         if self.reason == "PreRunningDeadlineExceeded":
-            return "raise `timeout`, from which `preRunningDeadlineSeconds` follows, or set that field yourself."
-        return "look at the RayJob's events and at the head pod's log."
+            return "raise `timeout`, from which `preRunningDeadlineSeconds` follows, or set that field yourself"
+        return "look at the RayJob's events and at the head pod's log"
 
 
 class ClusterGoneError(DagsterRayError):
     """The RayJob or its cluster was deleted by somebody else while the step needed it."""
 
     code = "cluster-gone"
+    problem = "{target} is gone: {what}."
+    remedy = "find out who deleted it (audit log, quota or clean-up jobs of the namespace), and run the step again."
 
-    def __init__(self, target: str, what: str) -> None:
-        """Take the RayJob's display name and what happened to it."""
-        super().__init__(target, what)
-        self.target, self.what = target, what
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.target} is gone: {self.what}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "find out who deleted it (audit log, quota or clean-up jobs of the namespace), and run the step again."
+    target: str
+    what: str
+    """What happened to it."""
 
 
 class CannotStartError(DagsterRayError):
     """The cluster cannot start, and waiting longer will not change that."""
 
     code = "cannot-start"
+    problem = "{target} cannot start ({reason}): {message}.{last_lines}"
+    remedy = "{what_to_do} (diagnosis {diagnosis})."
 
-    def __init__(  # noqa: PLR0917 - an error unpickles by position
-        self, target: str, diagnosis: str, reason: str, message: str, advice: str, log: str = ""
-    ) -> None:
-        """Take the display name, the diagnosis' code, the reason, message, and remedy, and the head's last lines."""
-        super().__init__(target, diagnosis, reason, message, advice, log)
-        self.target, self.diagnosis, self.reason, self.message = target, diagnosis, reason, message
-        self.advice, self.log = advice, log
-
-    @property
-    @override
-    def problem(self) -> str:
-        log = f" The head's last lines:\n{self.log}\n" if self.log else ""
-        return f"{self.target} cannot start ({self.reason}): {self.message.rstrip('.')}.{log}"
+    target: str
+    diagnosis: str
+    """The code of the diagnosis: a section of the page on troubleshooting."""
+    reason: str
+    message: str
+    advice: str
+    """What to do about it, as a sentence."""
+    log: str = ""
+    """The last lines of the head's log."""
 
     @property
-    @override
-    def remedy(self) -> str:
-        return f"{self.advice[:1].lower()}{self.advice[1:].rstrip('.')} (diagnosis {self.diagnosis})."
+    def last_lines(self) -> str:
+        """The log, as a part of the text."""
+        return f" The head's last lines:\n{self.log}\n" if self.log else ""
+
+    @property
+    def what_to_do(self) -> str:
+        """The advice, as a part of the text."""
+        return clause(self.advice)
 
 
 class RightsMissingError(DagsterRayError):
     """The account lacks rights that the step will need; nothing was created."""
 
     code = "rights-missing"
+    problem = "The account lacks rights in namespace {namespace} that the step will need: {rights}."
+    remedy = "grant them; `dagster-ray rbac {options}` prints the Role."
 
-    def __init__(self, namespace: str, missing: tuple[tuple[str, str], ...], features: tuple[str, ...]) -> None:
-        """Take the namespace, pairs of verb and resource, and the features that need them."""
-        super().__init__(namespace, missing, features)
-        self.namespace, self.missing, self.features = namespace, missing, features
-
-    @property
-    @override
-    def problem(self) -> str:
-        rights = ", ".join(f"`{verb}` on `{resource}`" for verb, resource in self.missing)
-        return f"The account may not do in namespace {self.namespace} what the step will need: {rights}."
+    namespace: str
+    missing: tuple[tuple[str, str], ...]
+    """Pairs of verb and resource."""
+    features: tuple[str, ...]
+    """The features that need them, as `dagster-ray rbac` calls them."""
 
     @property
-    @override
-    def remedy(self) -> str:
-        features = " ".join(f"--feature {feature}" for feature in self.features)
-        return f"grant it; `dagster-ray rbac {features}` prints the Role."
+    def rights(self) -> str:
+        """The missing rights, as a part of the text."""
+        return ", ".join(f"`{verb}` on `{resource}`" for verb, resource in self.missing)
+
+    @property
+    def options(self) -> str:
+        """The options of `dagster-ray rbac` that print them."""
+        return " ".join(f"--feature {feature}" for feature in self.features)
 
 
 class OperatorSilentError(DagsterRayError):
     """No operator wrote a status into the RayJob before the deadline."""
 
     code = "operator-silent"
+    problem = "No KubeRay operator has looked at {target} within {budget_seconds:g} s: its status is empty."
+    remedy = (
+        "check that the operator runs (`kubectl get pods -A -l app.kubernetes.io/name=kuberay-operator`) and that it "
+        "watches this namespace."
+    )
 
-    def __init__(self, target: str, budget_seconds: float) -> None:
-        """Take the RayJob's display name and the whole budget in seconds."""
-        super().__init__(target, budget_seconds)
-        self.target, self.budget_seconds = target, budget_seconds
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"No KubeRay operator has looked at {self.target} within {self.budget_seconds:g} s: its status is empty."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return (
-            "check that the operator runs (`kubectl get pods -A -l app.kubernetes.io/name=kuberay-operator`) and "
-            + ("that it watches this namespace.")
-        )
+    target: str
+    budget_seconds: float
+    """The whole budget, in seconds."""
 
 
 class QueueTimeoutError(DagsterRayError):
     """A queue held the RayJob back for longer than `queue_timeout`."""
 
     code = "queue-timeout"
+    problem = "{target} was not admitted within {budget_seconds:g} s: {queue}."
+    remedy = "look at the queue's Workload objects; raise `queue_timeout` if the queue is only long."
 
-    def __init__(self, target: str, queue: str, budget_seconds: float) -> None:
-        """Take the RayJob's display name, what holds it and the seconds that were allowed."""
-        super().__init__(target, queue, budget_seconds)
-        self.target, self.queue, self.budget_seconds = target, queue, budget_seconds
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.target} was not admitted within {self.budget_seconds:g} s: {self.queue}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "raise `queue_timeout`, give it a higher `priority`, or look at the queue's Workload objects."
+    target: str
+    queue: str
+    """What holds it."""
+    budget_seconds: float
+    """The seconds that were allowed."""
 
 
 class WriteDeniedError(DagsterRayError):
     """The API server, or a policy or webhook behind it, denies what a step must write into an object that exists."""
 
     code = "write-denied"
+    problem = "{what} could not be written into {target}: {reason}."
+    remedy = "change the policy or webhook that denies this update, so that the step's account may make it."
 
-    def __init__(self, target: str, what: str, reason: str) -> None:
-        """Take the object's display name, what was to be written, and the server's words."""
-        super().__init__(target, what, reason)
-        self.target, self.what, self.reason = target, what, reason
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.what} could not be written into {self.target}: {self.reason.rstrip('.')}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "change the policy or webhook that denies this update, so that the step's account may make it."
+    target: str
+    what: str
+    """What was to be written."""
+    reason: str
+    """The server's words."""
 
 
 class NameTakenError(DagsterRayError):
     """An object of the name that we need exists, and it is not ours."""
 
     code = "name-taken"
+    problem = "{target} exists already and does not belong to this step. It was left as it is."
+    remedy = "leave `metadata.name` unset, so that each step gets a name of its own."
 
-    def __init__(self, target: str) -> None:
-        """Take the RayJob's display name."""
-        super().__init__(target)
-        self.target = target
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.target} exists already and does not belong to this step. It was left as it is."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "leave `metadata.name` unset, so that each step gets a name of its own, or delete the old object."
+    target: str
 
 
 class FieldNotSupportedError(DagsterRayError):
     """The spec has a field that the KubeRay of this Kubernetes cluster does not know."""
 
     code = "field-not-supported"
+    problem = "{target} sets `{field}`, which the KubeRay of this Kubernetes cluster does not know."
+    remedy = "correct the field's name, leave it out, or upgrade the operator together with its CRDs."
 
-    def __init__(self, target: str, field: str) -> None:
-        """Take the RayJob's display name and the field's path."""
-        super().__init__(target, field)
-        self.target, self.field = target, field
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.target} sets `{self.field}`, which the KubeRay of this Kubernetes cluster does not know."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return "correct the field's name, leave it out, or upgrade the operator together with its CRDs."
+    target: str
+    field: str
+    """The field's path."""
 
 
 class VersionMismatchError(DagsterRayError):
     """Ray or Python of the step and of the cluster differ so much that Ray Client cannot work."""
 
     code = "version-mismatch"
+    problem = "{target} runs {what} {theirs}, but the step runs {what} {ours}."
+    remedy = "use an image with {what} {ours}, or run the step with {what} {theirs}."
 
-    def __init__(self, target: str, what: str, ours: str, theirs: str) -> None:
-        """Take the RayJob's display name, `Ray` or `Python`, the step's version and the cluster's."""
-        super().__init__(target, what, ours, theirs)
-        self.target, self.what, self.ours, self.theirs = target, what, ours, theirs
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.target} runs {self.what} {self.theirs}, the step runs {self.what} {self.ours}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return f"use an image with {self.what} {self.ours}, or run the step with {self.what} {self.theirs}."
+    target: str
+    what: str
+    """`Ray` or `Python`."""
+    ours: str
+    """The step's version."""
+    theirs: str
+    """The cluster's version."""
 
 
 class TokenRequiredError(DagsterRayError):
     """The cluster asks for a token that this process does not have, or has a wrong one of."""
 
     code = "token-required"
+    problem = "{target} is protected by a token: its dashboard answered {answer}."
+    remedy = (
+        "set `auth_options={{'mode': 'token'}}` on the cluster spec (KubeRay 1.5.1 or later), so that the token is "
+        "read from the cluster's Secret, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN for the step."
+    )
 
-    def __init__(self, target: str, answer: str) -> None:
-        """Take the RayJob's display name and what the dashboard answered."""
-        super().__init__(target, answer)
-        self.target, self.answer = target, answer
-
-    @property
-    @override
-    def problem(self) -> str:
-        return f"{self.target} is protected by a token: its dashboard answered {self.answer}."
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return (
-            "set `auth_options={'mode': 'token'}` on the cluster spec (KubeRay 1.5.1 or later), so that the token is "
-            "read from the cluster's Secret, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN for the step."
-        )
+    target: str
+    answer: str
+    """What the dashboard answered."""
 
 
 class ClientPortClosedError(DagsterRayError):
     """The operator calls the cluster ready, but its head accepts no Ray Client drivers."""
 
     code = "client-port-closed"
+    problem = "{target} is ready, but {place} accepted no driver within {budget_seconds:g} s.{last_lines}"
+    remedy = (
+        "check that the image has `ray[client]`, that no start parameter moves the client port away from the head "
+        "Service's port `client`, and that no NetworkPolicy separates the step from the head."
+    )
 
-    def __init__(self, target: str, place: str, budget_seconds: float, log: str = "") -> None:
-        """Take the display name, where it was tried, the whole budget in seconds and the head's last lines."""
-        super().__init__(target, place, budget_seconds, log)
-        self.target, self.place, self.budget_seconds, self.log = target, place, budget_seconds, log
+    target: str
+    place: str
+    """Where it was tried."""
+    budget_seconds: float
+    """The whole budget, in seconds."""
+    log: str = ""
+    """The last lines of the head's log."""
 
     @property
-    @override
-    def problem(self) -> str:
-        log = f" The head's last lines:\n{self.log}\n" if self.log else ""
-        return f"{self.target} is ready, but {self.place} accepted no driver within {self.budget_seconds:g} s.{log}"
-
-    @property
-    @override
-    def remedy(self) -> str:
-        return (
-            "check that the image has `ray[client]`, that no start parameter moves the client port away from the "
-            "head Service's port `client`, and that no NetworkPolicy stands between the step and the head."
-        )
+    def last_lines(self) -> str:
+        """The log, as a part of the text."""
+        return f" The head's last lines:\n{self.log}\n" if self.log else ""

@@ -1,0 +1,84 @@
+"""Every error of every package: its texts, its page, its way between processes."""
+
+import copy
+import importlib
+import inspect
+import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from error_samples import SAMPLES
+from ray.exceptions import RayTaskError
+
+from dagster_ray.core import DagsterRayError
+
+PAGES = Path(__file__).parents[1] / "docs/errors"
+
+
+def _kinds_of(error: type[DagsterRayError]) -> Iterator[type[DagsterRayError]]:
+    for kind in error.__subclasses__():
+        yield kind
+        yield from _kinds_of(kind)
+
+
+ALL_KINDS = [kind for kind in _kinds_of(DagsterRayError) if kind.__module__.startswith("dagster_ray.")]
+KINDS = {kind.code: kind for kind in ALL_KINDS}
+
+
+def public_name(kind: type[DagsterRayError]) -> str:
+    """Return where users import an error from, which is what a traceback names."""
+    assert getattr(importlib.import_module(kind.__module__), kind.__name__) is kind
+    return f"{kind.__module__}.{kind.__name__}"
+
+
+def test_a_code_belongs_to_one_error() -> None:
+    assert sorted(kind.code for kind in ALL_KINDS) == sorted(KINDS)
+
+
+def test_every_error_has_a_page_and_every_page_an_error() -> None:
+    pages = {path.stem for path in PAGES.glob("*.md")} - {"index"}
+    assert pages == set(KINDS) == set(SAMPLES)
+    rows = re.findall(
+        r"(?m)^\| \[([\w-]+)\]\((.+)\.md\) \| `(\w+)` \|", (PAGES / "index.md").read_text(encoding="utf-8")
+    )
+    assert sorted(rows) == sorted((code, code, kind.__name__) for code, kind in KINDS.items())
+
+
+@pytest.mark.parametrize("code", sorted(KINDS))
+def test_an_error_page_has_its_code_type_and_text(code: str) -> None:
+    text = (PAGES / f"{code}.md").read_text(encoding="utf-8")
+    assert text.startswith(f"# {code}\n\n`{public_name(KINDS[code])}`\n")
+    assert f"\n```text\n{SAMPLES[code]}\n```\n" in text
+
+
+@pytest.mark.parametrize("code", sorted(KINDS))
+def test_an_error_is_a_sentence_and_an_instruction(code: str) -> None:
+    error = SAMPLES[code]
+    assert type(error) is KINDS[code]
+    assert re.fullmatch(r"(?s)\S.*[.\n]", error.problem)
+    assert re.fullmatch(r"[a-z`].*[^.]\.", error.remedy)
+    assert str(error) == f"{error.problem} To fix: {error.remedy} [dagster-ray: {code}]"
+    for name in inspect.signature(type(error)).parameters:
+        assert f"{{{name}" not in str(error)
+
+
+@pytest.mark.parametrize("code", sorted(KINDS))
+def test_an_error_is_the_same_in_another_process(code: str) -> None:
+    error = SAMPLES[code]
+    for same in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(same) is type(error)
+        assert list(vars(same)) == list(inspect.signature(type(error)).parameters)
+        assert vars(same) == vars(error)
+        assert str(same) == str(error)
+
+
+@pytest.mark.parametrize("code", sorted(KINDS))
+def test_an_error_of_a_ray_task_keeps_its_fields_and_texts(code: str) -> None:
+    error = SAMPLES[code]
+    raised = RayTaskError("f", "Traceback", error).as_instanceof_cause()
+    assert isinstance(raised, type(error))
+    assert (raised.code, raised.problem, raised.remedy) == (code, error.problem, error.remedy)
+    for name, value in vars(error).items():
+        assert getattr(raised, name) == value
