@@ -12,6 +12,7 @@ have not been heard of for two hours. Each measurement is a fresh process, which
 - deleting: the sensor of this project deletes what has ended; it is made again before each turn;
 - ours: the sensor finds nothing to delete;
 - floor: the kubernetes client lists all pages, and nothing else;
+- floor-deleting: it lists all pages, and deletes by name what has ended;
 - older: the sensor of the older project finds nothing to delete. It deletes in a run, which is not measured.
 
 Seconds until all was seen, requests, and how far the memory of the process grew at its peak.
@@ -41,6 +42,8 @@ from catalogue import COLLECTOR, RAYCLUSTERS
 from rivals import Collected, measured, parser_of, peak_above_now, present, take_turns, tell
 
 RUNS = 2500
+DELETING = {"floor-deleting": "floor", "deleting": "ours"}
+"""What deletes, and the rival that it is a figure of."""
 AGE_SECONDS = 7200
 IDENTITY = {
     "app.kubernetes.io/managed-by": "dagster-ray",
@@ -205,25 +208,36 @@ def ours(kubeconfig: str, folder: str) -> dict[str, float]:
         return timed(lambda: pass_of(sensor))
 
 
-def bare(kubeconfig: str, _: str) -> dict[str, float]:
-    """List all pages."""
+def bare(kubeconfig: str, _: str, *, deletes: bool = False) -> dict[str, float]:
+    """List all pages, and delete what has ended if that is asked for."""
     from kubernetes import client, config
 
     with config.new_client_from_config(kubeconfig) as api:
-        calls = client.CustomObjectsApi(api)
+        calls, kind = client.CustomObjectsApi(api), ("ray.io", "v1")
 
         def pages(namespace: str) -> int:
-            seen, token = 0, ""
+            seen, token, ended = 0, "", list[str]()
             while True:
-                where = ("ray.io", "v1", namespace, "rayclusters")
-                page: Any = calls.list_namespaced_custom_object(*where, limit=500, _continue=token)
+                page: Any = calls.list_namespaced_custom_object(
+                    *kind, namespace, "rayclusters", limit=500, _continue=token
+                )
+                names = (item["metadata"]["name"] for item in page["items"] if deletes)
+                ended += [name for name in names if name.endswith("00")]
                 seen += len(page["items"])
                 token = page["metadata"].get("continue")
                 if not token:
-                    return seen
+                    break
+            for name in ended:
+                calls.delete_namespaced_custom_object(*kind, namespace, "rayclusters", name)
+            return seen
 
         pages("empty")
         return timed(lambda: pages("default"))
+
+
+def bare_deleting(kubeconfig: str, folder: str) -> dict[str, float]:
+    """List all pages, and delete what has ended."""
+    return bare(kubeconfig, folder, deletes=True)
 
 
 def older(kubeconfig: str, folder: str) -> dict[str, float]:
@@ -261,6 +275,7 @@ RIVALS: dict[str, Callable[[str, str], dict[str, Any]]] = {
     "deleting": ours,
     "ours": ours,
     "floor": bare,
+    "floor-deleting": bare_deleting,
     "older": older,
 }
 
@@ -270,11 +285,11 @@ RIVALS: dict[str, Callable[[str, str], dict[str, Any]]] = {
 
 def turn(rival: str, python: str, count: int, server: Server, where: tuple[str, str]) -> dict[str, float] | None:
     """Measure a rival once."""
-    if rival == "deleting":
+    if rival in DELETING:
         server.ask("fill")
     before = server.ask("")
     found = measured(__file__, rival, *where, python=python)
-    if found is None or found["seen"] != count - (count // 100 if rival != "deleting" else 0):
+    if found is None or found["seen"] != count - (count // 100 if rival not in DELETING else 0):
         print(f"{rival}: {found}", file=sys.stderr)
         return None
     return {**found, "tick-requests": server.ask("") - before}
@@ -287,7 +302,7 @@ def collect(turns: int, count: int, *, with_older: bool) -> Collected:
 
     from dagster_ray.core import instance_id_of
 
-    pythons = {"deleting": sys.executable, "floor": sys.executable, "ours": sys.executable}
+    pythons = dict.fromkeys((*DELETING, "floor", "ours"), sys.executable)
     if with_older:
         from older_project import older_python
 
@@ -303,8 +318,10 @@ def collect(turns: int, count: int, *, with_older: bool) -> Collected:
             kubeconfig = server.ask(json.dumps(runs))
             for rival in take_turns(turns, list(pythons)):
                 found = turn(rival, pythons[rival], count, server, (kubeconfig, folder))
-                if rival == "deleting":
-                    collected.add("ours", found and {"tick-deleting": found["tick-seconds"]}, ["tick-deleting"])
+                if rival in DELETING:
+                    collected.add(
+                        DELETING[rival], found and {"tick-deleting": found["tick-seconds"]}, ["tick-deleting"]
+                    )
                 else:
                     collected.add(rival, found, ["tick-seconds", "tick-memory", "tick-requests"])
     return collected

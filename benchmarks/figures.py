@@ -17,18 +17,23 @@ WITHIN, OVER, NO_BUDGET, NOT_MEASURED = "within budget", "over budget", "no budg
 class Budget:
     """What a figure may be.
 
+    A time says as much of the machine as of us, so that a budget of time is a multiple of what a rival took in the same
+    turn. Counts and memory have limits of their own.
+
     Attributes:
-        limit: The bound, in the unit of the figure.
-        kind: Whether the value is at most the limit, at least, or at most so much above the floor of the same turn.
+        limit: The bound: in the unit of the figure, or how many times the rival's value.
+        kind: Whether the value is at most the limit, or at least.
+        times: The rival whose value of the same turn is multiplied; None for a limit in the unit of the figure.
         each_turn: Whether every turn has to keep it; else the median.
     """
 
     limit: float
-    kind: Literal["at most", "at least", "above the floor"] = "at most"
+    kind: Literal["at most", "at least"] = "at most"
+    times: Literal["floor", "older"] | None = None
     each_turn: bool = False
 
     def kept_by(self, values: Sequence[float]) -> bool:
-        """Return whether values, or differences to the floor, keep it."""
+        """Return whether values, or multiples of a rival's, keep it."""
         if not self.each_turn:
             values = [statistics.median(values)]
         return all(value >= self.limit if self.kind == "at least" else value <= self.limit for value in values)
@@ -44,7 +49,7 @@ class Figure:
         unit: Of the values: s, ms, MB, lines/s, or what is counted.
         floor: What the rival `floor` does: bare calls of Ray or Kubernetes. None if nothing bare compares.
         older: What the rival `older` does: dagster-ray 0.4.8. None if it has no such thing.
-        budget: What it may be.
+        budgets: What it may be.
         compared: Whether pairs of a turn are subtracted or divided.
         values: By rival: one value a turn, None where the rival failed.
     """
@@ -54,7 +59,7 @@ class Figure:
     unit: str
     floor: str | None = None
     older: str | None = None
-    budget: Budget | None = None
+    budgets: tuple[Budget, ...] = ()
     compared: Literal["difference", "ratio"] = "ratio"
     values: Mapping[str, Sequence[float | None]] = field(default_factory=dict[str, Sequence[float | None]])
 
@@ -125,14 +130,19 @@ def pairs(figure: Figure, rival: Rival, compared: Literal["difference", "ratio"]
 
 
 def verdict(figure: Figure) -> str:
-    """Return whether our values keep the budget."""
+    """Return whether our values keep every budget."""
     if isinstance(outcome(figure, "ours"), str):
         return NOT_MEASURED
-    if figure.budget is None:
+    if not figure.budgets:
         return NO_BUDGET
+    found = [_judged(figure, budget) for budget in figure.budgets]
+    return next((worst for worst in (OVER, NOT_MEASURED) if worst in found), WITHIN)
+
+
+def _judged(figure: Figure, budget: Budget) -> str:
     values = [value for value in figure.values["ours"] if value is not None]
-    if figure.budget.kind == "above the floor":
-        values = pairs(figure, "floor", "difference")
+    if budget.times is not None:
+        values = pairs(figure, budget.times, "ratio")
     if not values:
         return NOT_MEASURED
-    return WITHIN if figure.budget.kept_by(values) else OVER
+    return WITHIN if budget.kept_by(values) else OVER

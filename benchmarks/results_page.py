@@ -7,9 +7,12 @@ from catalogue import BENCHMARKS, SUMMARY
 from figures import RIVALS, Benchmark, Budget, Figure, Rival, Spread, Values, outcome, pairs, spread_of, verdict
 
 BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
-HEADER = "| | this project | bare Ray or Kubernetes | dagster-ray 0.4.8 | budget | verdict |\n|---|---|---|---|---|---|"
+HEADER = (
+    "| | this project | bare Ray, Kubernetes or Dagster | dagster-ray 0.4.8 | budget | verdict |\n" + "|---" * 6 + "|"
+)
 NAMES: Mapping[Rival, str] = {"ours": "this project", "floor": "floor", "older": "dagster-ray 0.4.8"}
-ALT = "Bars of this project, bare Ray or Kubernetes calls, and dagster-ray 0.4.8; the table has the same figures."
+_TIMES = {"floor": "the floor", "older": "0.4.8"}
+ALT = "Bars of this project, bare Ray, Kubernetes or Dagster, and dagster-ray 0.4.8; the table has the same figures."
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +53,13 @@ def number(value: float, unit: str) -> str:
 
 
 def budget_of(figure: Figure) -> str:
-    """Return a budget as people read it."""
-    match figure.budget:
-        case None:
-            return ""
-        case Budget(limit, "above the floor"):
-            return f"bare + {limit:g} {figure.unit}"
-        case Budget(limit, kind):
-            return f"{kind} {number(limit, figure.unit)}"
+    """Return the budgets as people read them."""
+    return ", ".join(_budget(budget, figure.unit) for budget in figure.budgets)
+
+
+def _budget(budget: Budget, unit: str) -> str:
+    limit = number(budget.limit, unit) if budget.times is None else f"{budget.limit:g} times {_TIMES[budget.times]}"
+    return f"{budget.kind} {limit}{' in each turn' if budget.each_turn else ''}"
 
 
 def cell(figure: Figure, rival: Rival) -> str:
@@ -109,10 +111,7 @@ def figure_table(figure: Figure) -> str:
         found = outcome(figure, rival)
         shown = f"{found} | | | " if isinstance(found, str) else f"{_spread(found, figure.unit)} | {found.count}"
         lines.append(f"| {NAMES[rival]}{does} | {shown} | {_paired(figure, rival)} |".replace("  |", " |"))
-    budget = budget_of(figure)
-    judged = (
-        f"Budget: {budget}{', in each turn' if figure.budget and figure.budget.each_turn else ''}. " if budget else ""
-    )
+    judged = f"Budget: {budget_of(figure)}. " if figure.budgets else ""
     return f"### {figure.title}\n\n" + "\n".join(lines) + f"\n\n{judged}Verdict: **{verdict(figure)}**.\n"
 
 

@@ -43,9 +43,12 @@ Given = Mapping[str, Sequence[float | None]]
 FIGURE = Figure("connect", "First line", "s", floor="`ray.init`", older="its step", compared="difference")
 
 
-def measured(budget: Budget | None = None, /, **values: Sequence[float | None]) -> Figure:
+TIMES_FLOOR, TIMES_OLDER = Budget(1.3, times="floor"), Budget(0.5, times="older")
+
+
+def measured(*budgets: Budget, **values: Sequence[float | None]) -> Figure:
     """Return a figure with values."""
-    return replace(FIGURE, budget=budget, values=values)
+    return replace(FIGURE, budgets=budgets, values=values)
 
 
 def results(*, failing: Sequence[str] = (), older: float | None = 4.0) -> Results:
@@ -75,20 +78,21 @@ def results(*, failing: Sequence[str] = (), older: float | None = 4.0) -> Result
         pytest.param(Budget(50, "at least"), {"ours": [50.0]}, WITHIN, id="as many as there have to be"),
         pytest.param(Budget(50, "at least"), {"ours": [49.0]}, OVER, id="fewer than there have to be"),
         pytest.param(
-            Budget(0.3, "above the floor"),
-            {"ours": [1.2, 5.2, 1.0], "floor": [1.0, 5.0, 1.0]},
+            TIMES_FLOOR,
+            {"ours": [1.2, 5.2, 1.0], "floor": [1.0, 4.5, 1.0]},
             WITHIN,
-            id="a floor that drifts is subtracted turn by turn",
+            id="a floor that drifts is divided by turn by turn",
+        ),
+        pytest.param(TIMES_FLOOR, {"ours": [1.4], "floor": [1.0]}, OVER, id="too many times the floor"),
+        pytest.param(TIMES_FLOOR, {"ours": [1.4]}, NOT_MEASURED, id="the floor was not measured"),
+        pytest.param(
+            TIMES_FLOOR, {"ours": [1.4, 1.4], "floor": [1.0, None]}, NOT_MEASURED, id="the floor failed in a turn"
         ),
         pytest.param(
-            Budget(0.3, "above the floor"), {"ours": [1.4], "floor": [1.0]}, OVER, id="too far above the floor"
+            Budget(2, "at least", times="floor"), {"ours": [5.0], "floor": [2.0]}, WITHIN, id="more than enough times"
         ),
-        pytest.param(Budget(0.3, "above the floor"), {"ours": [1.4]}, NOT_MEASURED, id="the floor was not measured"),
         pytest.param(
-            Budget(0.3, "above the floor"),
-            {"ours": [1.4, 1.4], "floor": [1.0, None]},
-            NOT_MEASURED,
-            id="the floor failed in a turn",
+            Budget(2, "at least", times="floor"), {"ours": [3.0], "floor": [2.0]}, OVER, id="too few times the floor"
         ),
         pytest.param(None, {"ours": [1.0]}, NO_BUDGET, id="without a budget"),
         pytest.param(Budget(2), {}, NOT_MEASURED, id="the benchmark failed"),
@@ -97,7 +101,30 @@ def results(*, failing: Sequence[str] = (), older: float | None = 4.0) -> Result
     ],
 )
 def test_a_verdict(budget: Budget | None, values: Given, expected: str) -> None:
-    assert verdict(measured(budget, **values)) == expected
+    assert verdict(measured(*([] if budget is None else [budget]), **values)) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param({"ours": [1.0], "floor": [1.0], "older": [2.0]}, WITHIN, id="both are kept"),
+        pytest.param({"ours": [1.0], "floor": [1.0], "older": [1.5]}, OVER, id="one is not kept"),
+        pytest.param({"ours": [1.0], "floor": [1.0]}, NOT_MEASURED, id="one is not known"),
+        pytest.param({"ours": [2.0], "floor": [1.0]}, OVER, id="one is not known, the other not kept"),
+    ],
+)
+def test_a_verdict_on_two_budgets(values: Given, expected: str) -> None:
+    assert verdict(measured(TIMES_FLOOR, TIMES_OLDER, **values)) == expected
+
+
+def test_no_budget_is_an_absolute_time() -> None:
+    absolute = [
+        figure.key
+        for benchmark in BENCHMARKS
+        for figure in benchmark.figures
+        if any(budget.times is None for budget in figure.budgets) and figure.unit in {"s", "ms", "lines/s"}
+    ]
+    assert absolute == []
 
 
 @pytest.mark.parametrize(
@@ -165,24 +192,27 @@ def test_a_number(value: float, unit: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "expected"),
+    ("budgets", "expected"),
     [
-        (None, ""),
-        (Budget(0.3, "above the floor"), "bare + 0.3 s"),
-        (Budget(10), "at most 10.00 s"),
-        (Budget(5, "at least"), "at least 5.00 s"),
+        ([], ""),
+        ([TIMES_FLOOR], "at most 1.3 times the floor"),
+        ([TIMES_FLOOR, TIMES_OLDER], "at most 1.3 times the floor, at most 0.5 times 0.4.8"),
+        ([Budget(2, "at least", times="floor")], "at least 2 times the floor"),
+        ([Budget(10)], "at most 10.00 s"),
+        ([Budget(5, "at least")], "at least 5.00 s"),
+        ([Budget(5, each_turn=True)], "at most 5.00 s in each turn"),
     ],
 )
-def test_a_budget(budget: Budget | None, expected: str) -> None:
-    assert budget_of(measured(budget)) == expected
+def test_a_budget(budgets: Sequence[Budget], expected: str) -> None:
+    assert budget_of(measured(*budgets)) == expected
 
 
 @pytest.mark.parametrize(
     ("figure", "expected"),
     [
         pytest.param(
-            measured(Budget(0.3, "above the floor"), ours=[1.2], floor=[1.0], older=[3.0]),
-            "| First line | 1.20 s | 1.00 s | 3.00 s | bare + 0.3 s | within budget |",
+            measured(TIMES_FLOOR, ours=[1.2], floor=[1.0], older=[3.0]),
+            "| First line | 1.20 s | 1.00 s | 3.00 s | at most 1.3 times the floor | within budget |",
             id="all were measured",
         ),
         pytest.param(
@@ -217,7 +247,7 @@ def test_a_figure_with_all_that_is_known() -> None:
         "| floor: `ray.init` | 1.00 s | 1.00 s | 1.00 s | 3 | +0.50 s (+0.00 to +1.00) |",
         "| dagster-ray 0.4.8: its step | failed in 1 of 3 turns | | | | - |",
         "",
-        "Budget: at most 4.00 s, in each turn. Verdict: **within budget**.",
+        "Budget: at most 4.00 s in each turn. Verdict: **within budget**.",
     ]
 
 
@@ -274,8 +304,9 @@ def test_the_plot_says_what_failed_and_draws_no_bar_for_it() -> None:
     ("figure", "expected"),
     [
         pytest.param(measured(Budget(2)), 2, id="a limit of its own"),
-        pytest.param(measured(Budget(0.5, "above the floor"), floor=[1.0, 2.0]), 2.0, id="above the floor's median"),
-        pytest.param(measured(Budget(0.5, "above the floor")), None, id="above a floor that is not known"),
+        pytest.param(measured(Budget(2, times="floor"), floor=[1.0, 2.0]), 3.0, id="so many times the floor's median"),
+        pytest.param(measured(Budget(2, times="floor")), None, id="times a floor that is not known"),
+        pytest.param(measured(TIMES_FLOOR, TIMES_OLDER, floor=[1.0], older=[1.0]), 0.5, id="the tightest of two"),
         pytest.param(measured(), None, id="no budget"),
     ],
 )
