@@ -40,7 +40,7 @@ demo: .venv/.synced ## Compute the tutorial's first asset on a real Ray cluster 
 test: .venv/.synced ## Run every test of every package, and every code block of the documents
 	$(BIN)pytest -n 2 --dist worksteal
 
-check: .venv/.synced ## Formatting, lint, types, import contracts, versions, declared dependencies and file sizes
+check: .venv/.synced ## Formatting, lint, types, import contracts, versions, declared dependencies, file sizes and pure modules
 	$(BIN)ruff format --check .
 	$(BIN)ruff check .
 	$(BIN)pyright
@@ -48,6 +48,7 @@ check: .venv/.synced ## Formatting, lint, types, import contracts, versions, dec
 	$(BIN)python scripts/versions.py
 	$(BIN)python scripts/declared.py
 	$(BIN)python scripts/sizes.py
+	$(BIN)python scripts/modules.py --check
 
 house: .venv/.synced ## Print how the source is built: the road of a step, layers, circles, sizes, repetitions (a minute)
 	$(BIN)python scripts/house.py

@@ -19,19 +19,24 @@ MODULES: Mapping[str, str] = {"pyyaml": "yaml", "websocket-client": "websocket"}
 BROUGHT: Mapping[str, frozenset[str]] = {"dagster-ray-core": frozenset({"grpc", "ray"})}
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Yield the top-level name of every import that runs, and of siblings as `dagster_ray.member`."""
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the name of every module that is imported when the code runs."""
     if isinstance(tree, ast.If) and ast.unparse(tree.test) == "TYPE_CHECKING":
         for statement in tree.orelse:
-            yield from imported(statement)
+            yield from imports(statement)
         return
-    if isinstance(tree, ast.Import | ast.ImportFrom):
-        names = [tree.module or ""] if isinstance(tree, ast.ImportFrom) else [alias.name for alias in tree.names]
-        for name in names:
-            first, *rest = name.split(".")
-            yield ".".join([first, *rest[:1]]) if first == "dagster_ray" else first
+    if isinstance(tree, ast.ImportFrom):
+        yield tree.module or ""
+    elif isinstance(tree, ast.Import):
+        yield from (alias.name for alias in tree.names)
     for child in ast.iter_child_nodes(tree):
-        yield from imported(child)
+        yield from imports(child)
+
+
+def top_level(name: str) -> str:
+    """Return what brings a module: its top-level name, of a sibling's `dagster_ray.member`."""
+    first, *rest = name.split(".")
+    return ".".join([first, *rest[:1]]) if first == "dagster_ray" else first
 
 
 def project_of(folder: Path) -> Mapping[str, Any]:
@@ -58,7 +63,7 @@ def undeclared(folder: Path) -> set[str]:
     project = project_of(folder)
     member = f"dagster_ray.{str(project['name']).removeprefix('dagster-ray-')}"
     trees = (ast.parse(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("src/**/*.py")))
-    needed = {name for tree in trees for name in imported(tree)} - set(sys.stdlib_module_names)
+    needed = {top_level(name) for tree in trees for name in imports(tree)} - set(sys.stdlib_module_names)
     return needed - declared(project) - BROUGHT.get(str(project["name"]), frozenset()) - {member}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from house_source import Module, circles, graph_of, handing_on, modules_of, same_lines, upward
+from modules import is_pure
 from step_road import ROADS, Road, road_of
 
 ROOT = Path(__file__).parents[1]
@@ -60,9 +61,8 @@ def source_report(root: Path, *, lists: bool) -> Iterator[str]:
 
 
 def pure_files(root: Path) -> set[str]:
-    """Return the files whose docstring marks them as pure, from `dagster_ray/` on."""
-    marked = (module for module in modules_of(root) if module.text.startswith('"""Pure: '))
-    return {str(Path(*module.path.parts[3:])) for module in marked}
+    """Return the files that say they are pure, from `dagster_ray/` on."""
+    return {str(Path(*module.path.parts[3:])) for module in modules_of(root) if is_pure(module)}
 
 
 def road_report(root: Path, name: str, road: Road, *, lists: bool) -> Iterator[str]:

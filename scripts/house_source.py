@@ -45,7 +45,7 @@ class Module:
     @property
     def is_production(self) -> bool:
         """Whether production needs it: everything but the simulator."""
-        return "simulator" not in self.package
+        return self.package != "dagster-ray-simulator"
 
 
 def modules_of(root: Path) -> list[Module]:
@@ -81,9 +81,11 @@ def upward(graph: Mapping[str, set[str]], container: str, layers: Sequence[str])
     Args:
         graph: Which module imports which.
         container: The package whose layers these are.
-        layers: From the highest to the lowest; `a | b` are beside each other, as in import-linter.
+        layers: From the highest to the lowest, as in import-linter: `a | b` are beside each other and must not import
+            each other; `a : b` may.
     """
-    height = {name.strip(): -place for place, names in enumerate(layers) for name in names.split("|")}
+    height = {name.strip(): -place for place, names in enumerate(layers) for name in re.split("[|:]", names)}
+    free = {-place for place, names in enumerate(layers) if ":" in names}
 
     def layer_of(name: str) -> str | None:
         rest = name.removeprefix(f"{container}.")
@@ -92,7 +94,9 @@ def upward(graph: Mapping[str, set[str]], container: str, layers: Sequence[str])
     for importer, imported in sorted(graph.items()):
         for name in sorted(imported):
             low, high = layer_of(importer), layer_of(name)
-            if low is not None and high is not None and low != high and height[low] <= height[high]:
+            if low is None or high is None or low == high or height[low] > height[high]:
+                continue
+            if height[low] < height[high] or height[low] not in free:
                 yield f"{importer} -> {name}"
 
 

@@ -25,6 +25,7 @@ def test_imports_count_also_inside_functions_and_for_type_checkers_only():
 def test_a_module_beside_the_importing_one_is_no_lower_layer():
     graph = {"a.left.one": {"a.right"}, "a.right": {"a.low"}, "a.low": set[str]()}
     assert list(house.upward(graph, "a", ["left | right", "low"])) == ["a.left.one -> a.right"]
+    assert not list(house.upward(graph, "a", ["left : right", "low"]))
 
 
 def test_three_of_the_four_in_one_call_are_handed_on():

@@ -86,7 +86,7 @@ ANSWER_CELLS: tuple[Cell, ...] = (
     Cell(
         REFUSED,
         {JOB: (CREATE,), SHARED: (CREATE,), KUBE_PIPES: (CREATE,)},
-        "The server's refusal, for example [kubernetes-forbidden](errors/kubernetes-forbidden.md) for a quota.",
+        "The server's refusal, for example [cannot-start](errors/cannot-start.md) for a quota.",
         "The step looks for the object that the first call may have made, for 8 s, and deletes it.",
         (
             *with_ids(_REFUSED_STEP, "a RayJob-403", "a RayCluster-403", "a shared RayCluster-403", "a RayJob-422"),

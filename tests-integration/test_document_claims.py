@@ -87,19 +87,13 @@ def test_a_package_called_placeholder_has_no_names_of_its_own_and_only_that_one(
             assert (row[5] == "placeholder") is not any(maker.startswith(name) for maker in makers), name
 
 
-SOURCES = {path.parents[1]: path.parent for path in ROOT.glob("packages/*/src/dagster_ray/*/__init__.py")}
-FOLDERS = [
-    pytest.param(folder, root, id=".".join(folder.relative_to(root).parts))
-    for root, package in SOURCES.items()
-    for folder in sorted({path.parent for path in package.rglob("*.py")})
-]
+PACKAGES = [path.parent for path in ROOT.glob("packages/*/src/dagster_ray/*/__init__.py")]
+ROOMS = sorted({str(path.parent.relative_to(package.parent)) for package in PACKAGES for path in package.rglob("*.py")})
 
 
-@pytest.mark.parametrize(("folder", "root"), FOLDERS)
-def test_the_map_has_every_module_of_each_folder(folder: Path, root: Path) -> None:
-    modules = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
-    name = ".".join(("dagster_ray", *folder.relative_to(root).parts))
-    assert sorted(code_words(row[0])[0] for row in rows_of("ARCHITECTURE.md", f"`{name}`")) == sorted(modules)
+@pytest.mark.parametrize("room", ROOMS)
+def test_architecture_has_a_paragraph_about_each_folder(room: str) -> None:
+    assert f"**`{room}`**" in (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 
 def test_ci_runs_the_test_command_that_the_readme_names() -> None:

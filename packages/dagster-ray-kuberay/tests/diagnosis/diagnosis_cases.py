@@ -1,6 +1,6 @@
 """One situation or more for each code, in the words that Kubernetes, KubeRay and Kueue use."""
 
-from diagnosis_cluster_cases import ANSWERS, OPERATOR, QUEUES, REACH, REFUSALS
+from diagnosis_cluster_cases import OPERATOR, QUEUES, REACH, REFUSALS
 from diagnosis_objects import Case
 from diagnosis_pod_cases import CONTAINERS, IMAGES, NODES, SCHEDULING, VOLUMES
 
@@ -13,7 +13,6 @@ CASES: dict[str, Case] = {
         "scheduling": SCHEDULING,
         "node": NODES,
         "refusal": REFUSALS,
-        "answer": ANSWERS,
         "operator": OPERATOR,
         "queue": QUEUES,
         "reach": REACH,

@@ -129,45 +129,6 @@ REFUSALS: dict[str, Case] = {
 }
 
 
-def _answer(code: int, message: str, reason: str = "") -> dict[str, Any]:
-    return {"answers": [{"kind": "Status", "code": code, "reason": reason, "message": message}]}
-
-
-# kube-apiserver 1.36 as recorded in tests-integration/recordings/api.
-ANSWERS: dict[str, Case] = {
-    "KubeRay is not installed": Case("crd-missing", _answer(404, "404 page not found"), ("KubeRay's",), fatal=True),
-    "no namespace": Case(
-        "namespace-missing", _answer(404, 'namespaces "ray" not found', "NotFound"), ("namespace ray",), fatal=True
-    ),
-    "a right is missing": Case(
-        "rbac",
-        _answer(
-            403,
-            'rayjobs.ray.io is forbidden: User "jane" cannot create resource "rayjobs" in API group "ray.io" '
-            'in the namespace "ray"',
-            "Forbidden",
-        ),
-        ("jane may not create rayjobs.ray.io in namespace ray",),
-        fatal=True,
-        remedy="apiGroups: ['ray.io'], resources: ['rayjobs'], verbs: ['create']",
-    ),
-    "credentials": Case("credentials", _answer(401, "Unauthorized", "Unauthorized"), ("credentials",), fatal=True),
-    "a field that is not known": Case(
-        "unknown-field",
-        _answer(400, 'RayJob in version "v1" cannot be handled: strict decoding error: unknown field "spec.x"'),
-        ("does not know spec.x",),
-        fatal=True,
-    ),
-    "a field that was left out": Case(
-        "unknown-field",
-        {"warnings": ['299 - "unknown field \\"spec.deletionStrategy\\""']},
-        ("does not know spec.deletionStrategy, and leaves it out",),
-    ),
-    "another invalid field": Case(
-        "object-invalid", _answer(422, "spec.ttl: Invalid value", "Invalid"), ("spec.ttl",), fatal=True
-    ),
-}
-
 _GATE = "RayJobDeletionPolicy feature gate must be enabled to use DeletionStrategy"
 _TERMINATING = {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["ray.io/rayjob-finalizer"]}
 _CRASHED = {
@@ -279,7 +240,7 @@ QUEUES: dict[str, Case] = {
 
 _HEAD_READY = {"metadata": {"name": "train-abcde"}, "status": {"conditions": [condition("HeadPodReady", "True")]}}
 
-# The dashboard's answers as in tests of _dashboard; KubeRay's controllers/ray/common/service.go.
+# KubeRay's controllers/ray/common/service.go.
 REACH: dict[str, Case] = {
     "the port is closed": Case(
         "client-port-closed",
@@ -301,11 +262,4 @@ REACH: dict[str, Case] = {
         },
         ("train-head-svc has no endpoints", "app=ray"),
     ),
-    "another Python": Case(
-        "version-mismatch",
-        {"mismatch": ("Python", "3.12.1", "3.11.9")},
-        ("Python 3.11.9", "Python 3.12.1"),
-        fatal=True,
-    ),
-    "a token": Case("token", {"token_refused": "401 Missing authentication token"}, ("401 Missing",), fatal=True),
 }

@@ -1,9 +1,18 @@
 """Objects as diagnoses read them, with little more than the part that matters."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain
+from dagster_ray.kuberay._diagnosis.facts import Facts
+
 Object = dict[str, Any]
+
+
+def explained(pods: Iterable[Object] = (), events: Iterable[Object] = (), **facts: Any) -> Diagnosis | None:
+    """Explain what was read; the rest was not asked for."""
+    return explain(Facts(pods=list(pods), events=list(events), **facts))
 
 
 @dataclass(frozen=True)

@@ -280,10 +280,6 @@ VOLUMES: dict[str, Case] = {
 
 _CPU = "0/12 nodes are available: 3 Insufficient cpu, 9 node(s) had untolerated taint {gpu: only}. preemption: 0/12 n."
 _NODES = [node("small", cpu="8", memory="32Gi"), node("large", cpu="32", memory="128Gi")]
-_OTHERS = [
-    {"spec": {**asks(cpu="16"), "nodeName": "large"}, "status": {"phase": "Running"}},
-    {"spec": {**asks(cpu="8"), "nodeName": "large"}, "status": {"phase": "Succeeded"}},
-]
 
 
 def _homeless(message: str, *events: Object, **requests: str) -> dict[str, Any]:
@@ -302,11 +298,6 @@ SCHEDULING: dict[str, Case] = {
         "unschedulable-resources",
         {**_homeless(_CPU, cpu="64"), "nodes": _NODES},
         ("needs 64 CPU (the largest of 2 nodes has 32)",),
-    ),
-    "too little of a resource, with what is free": Case(
-        "unschedulable-resources",
-        {**_homeless(_CPU, cpu="64"), "nodes": _NODES, "pods_on_nodes": _OTHERS},
-        ("needs 64 CPU (the largest of 2 nodes has 16 free of 32)",),
     ),
     "too little memory and too few GPUs": Case(
         "unschedulable-resources",

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from diagnosis_objects import READY, Object, asks, container, event, pod, rayjob, unscheduled
+from diagnosis_objects import READY, Object, asks, container, event, explained, pod, rayjob, unscheduled
 
-from dagster_ray.kuberay._diagnosis.diagnosis import explain, explain_head
-from dagster_ray.kuberay._diagnosis.events import events_of
+from dagster_ray.kuberay._diagnosis.diagnosis import explain_head
+from dagster_ray.kuberay._diagnosis.facts import events_of
 from dagster_ray.kuberay._diagnosis.images import image_trouble
 from dagster_ray.kuberay._status.cluster_state import Head
 
@@ -115,14 +115,13 @@ RANKS: dict[str, tuple[dict[str, Any], tuple[str, bool] | None]] = {
 
 @pytest.mark.parametrize(("facts", "expected"), RANKS.values(), ids=RANKS)
 def test_one_of_several_findings_is_told(facts: dict[str, Any], expected: tuple[str, bool] | None) -> None:
-    whole: dict[str, Any] = {"pods": [], "events": []}
-    found = explain(**(whole | facts))
+    found = explained(**facts)
 
     assert (None if found is None else (found.code, found.proof is not None)) == expected
 
 
 def test_pods_and_events_are_enough() -> None:
-    found = explain([homeless("head")], [])
+    found = explained([homeless("head")], [])
 
     assert found is not None
     assert found.sentence == f"pod train-head-x7k2p needs 4 CPU; it fits no node: {CPU.removesuffix('.')}"
@@ -132,7 +131,7 @@ def test_a_crash_loop_has_the_last_lines_of_the_log() -> None:
     looping = container(waiting=("CrashLoopBackOff", "back-off"), last={"exitCode": 1, "reason": "Error"})
     log = "\n".join(f"line {number}" for number in range(20))
 
-    found = explain([pod("head", looping)], [], logs={"train-head-x7k2p": f"{log}\n\n"})
+    found = explained([pod("head", looping)], [], logs={"train-head-x7k2p": f"{log}\n\n"})
 
     assert found is not None
     assert found.log.splitlines() == [f"line {number}" for number in range(10, 20)]
@@ -141,7 +140,7 @@ def test_a_crash_loop_has_the_last_lines_of_the_log() -> None:
 def test_a_sentence_is_one_line_and_has_an_end() -> None:
     long = event("FailedToCreateHeadPod", "first\n  second " + "x" * 5000, about="RayCluster", name="c")
 
-    found = explain([], [long])
+    found = explained([], [long])
 
     assert found is not None
     assert found.sentence.startswith("first second xxx")
@@ -155,20 +154,20 @@ def test_an_event_of_an_earlier_object_with_the_same_name_is_ignored() -> None:
     old = event("InvalidRayJobSpec", "m", about="RayJob", name="train", uid="uid-of-another")
     status = {"failed": 0}
 
-    assert explain([], [old]) is not None
-    assert explain([], [old], rayjob=rayjob(status=status)) is None
+    assert explained([], [old]) is not None
+    assert explained([], [old], rayjob=rayjob(status=status)) is None
 
 
 def test_an_event_of_the_object_itself_counts() -> None:
     ours = event("InvalidRayJobSpec", "m", about="RayJob", name="train", uid="uid-of-train")
 
-    assert explain([], [ours], rayjob=rayjob(status={"failed": 0})) is not None
+    assert explained([], [ours], rayjob=rayjob(status={"failed": 0})) is not None
 
 
 def test_an_event_of_another_object_of_the_same_kind_is_ignored() -> None:
     other = event("InvalidRayJobSpec", "m", about="RayJob", name="other")
 
-    assert explain([], [other], rayjob=rayjob(status={"failed": 0})) is None
+    assert explained([], [other], rayjob=rayjob(status={"failed": 0})) is None
 
 
 SHAPES: dict[str, tuple[Object, tuple[str, int]]] = {
@@ -275,8 +274,7 @@ VOIDED: dict[str, tuple[dict[str, Any], bool]] = {
 
 @pytest.mark.parametrize(("facts", "refused"), VOIDED.values(), ids=VOIDED)
 def test_a_later_success_voids_a_refusal(facts: dict[str, Any], refused: bool) -> None:
-    whole: dict[str, Any] = {"pods": [], "events": []}
-    found = explain(**(whole | facts))
+    found = explained(**facts)
 
     assert (found is not None and found.code in {"refused", "cluster-not-found"}) is refused
 
@@ -335,10 +333,10 @@ def test_the_answer_of_a_registry_is_told_from_trouble_on_the_way(message: str, 
 def test_attempts_of_other_kinds_do_not_count() -> None:
     """A registry that was away once, and then does not know the name, has said so once."""
     events = [event("Failed", f"Failed to pull image: {text}") for text in (REFUSED, NOT_FOUND)]
-    found = explain([failing("head")], events)
+    found = explained([failing("head")], events)
     assert found is not None
     assert (found.attempts, found.fatal) == (1, False)
-    found = explain([failing("head")], [*events, event("Failed", f"Failed to pull image: {NOT_FOUND}")])
+    found = explained([failing("head")], [*events, event("Failed", f"Failed to pull image: {NOT_FOUND}")])
     assert found is not None
     assert (found.attempts, found.fatal) == (2, True)
 
@@ -347,6 +345,6 @@ def test_a_probe_of_a_sidecar_without_wget_says_nothing_of_the_head() -> None:
     probe = event("Unhealthy", "Readiness probe failed: wget: command not found")
     for name, fatal in [("ray-head", True), ("fluent-bit", False)]:
         about = {**probe["involvedObject"], "fieldPath": f"spec.containers{{{name}}}"}
-        found = explain([pod("head", phase="Running")], [{**probe, "involvedObject": about}])
+        found = explained([pod("head", phase="Running")], [{**probe, "involvedObject": about}])
         assert found is not None
         assert (found.code, found.proof is not None) == ("probe-without-wget", fatal)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from diagnosis_objects import explained
 
-from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain, explain_head
+from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain_head
 from dagster_ray.kuberay._status.raycluster_state import head_of_raycluster
 
 RECORDINGS = Path(__file__).parents[4] / "tests-integration/recordings/objects"
@@ -29,7 +30,7 @@ def moments(version: str, scenario: str) -> Iterator[dict[str, list[Any]]]:
 
 
 def told(moment: dict[str, list[Any]]) -> Diagnosis | None:
-    return explain(
+    return explained(
         moment["pods"],
         moment["events"],
         rayjob=next(iter(reversed(moment["rayjobs"])), None),
@@ -99,7 +100,7 @@ def test_each_spec_that_was_refused_is_told_in_the_operators_words() -> None:
         for moment in moments("1.7.0", "invalid-specs")
         for job in moment["rayjobs"]
         if job["status"].get("jobDeploymentStatus") == "ValidationFailed"
-        and (one := explain([], moment["events"], rayjob=job)) is not None
+        and (one := explained([], moment["events"], rayjob=job)) is not None
         and one.code == "refused"
     ]
 

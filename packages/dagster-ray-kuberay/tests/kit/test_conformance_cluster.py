@@ -46,7 +46,7 @@ class TestSharedCluster(RayResourceContract):
     ) -> ExistingCluster:
         name = "theirs"
         wish = RenderInput(name=name, namespace="default", image="rayproject/ray", ray_version=version("ray"))
-        manifest = render_raycluster(RayClusterConfig(**config(1)), wish)
+        manifest = render_raycluster(RayClusterConfig(**config(1)).plain(), wish)
         cluster = f"{kubeconfig} default/{name}"
         if not exists(RAYCLUSTERS, cluster):
             with opened(cluster) as (api, namespace, _):

@@ -29,12 +29,12 @@ MARK = "dagster/completion"
 
 
 def rendered(cluster: dict[str, Any]) -> dict[str, Any]:
-    return render_raycluster(RayClusterConfig(spec=cluster), FACTS)["spec"]
+    return render_raycluster(RayClusterConfig(spec=cluster).plain(), FACTS)["spec"]
 
 
 def of_file(folder: Path, content: dict[str, Any], **spec: Any) -> dict[str, Any]:
     (path := folder / "spec.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    return render_raycluster(RayClusterConfig(spec_file=str(path), spec=spec), FACTS)["spec"]
+    return render_raycluster(RayClusterConfig(spec_file=str(path), spec=spec).plain(), FACTS)["spec"]
 
 
 def without_identity(cluster: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def test_a_whole_manifest_gets_nothing_that_changes_the_cluster(cluster: dict[st
         {"kind": "RayJob", "spec": {"rayClusterSpec": cluster}},
     ):
         assert without_identity(of_file(tmp_path, content)) == cluster
-    job = render_rayjob(InteractiveRayJobConfig(spec={"rayClusterSpec": cluster}), FACTS)["spec"]
+    job = render_rayjob(InteractiveRayJobConfig(spec={"rayClusterSpec": cluster}).plain(), FACTS)["spec"]
     assert without_identity(job["rayClusterSpec"]) == cluster
     assert (job["shutdownAfterJobFinishes"], job["ttlSecondsAfterFinished"]) == (True, 60)
 
@@ -100,7 +100,7 @@ def test_what_a_step_needs_is_added_to_a_whole_manifest() -> None:
         "ports": [redis, {"containerPort": 10001, "name": "client"}, {"containerPort": 8265, "name": "dashboard"}],
     }
     ray_worker = {"name": "w", "image": "ours:1", "env": env}
-    assert render_raycluster(cluster, facts)["spec"] == {
+    assert render_raycluster(cluster.plain(), facts)["spec"] == {
         "headGroupSpec": {**head, "template": {"metadata": metadata, "spec": {"containers": [ray_head]}}},
         "workerGroupSpecs": [{**group, "template": {"metadata": metadata, "spec": {"containers": [ray_worker]}}}],
     }
@@ -112,7 +112,7 @@ def in_python(cluster: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def in_fields(cluster: dict[str, Any], folder: Path) -> dict[str, Any]:
     spec = RayClusterSpec(head_group_spec=cluster["headGroupSpec"], worker_group_specs=cluster["workerGroupSpecs"])
-    return render_raycluster(RayClusterConfig(spec=spec), FACTS)["spec"]
+    return render_raycluster(RayClusterConfig(spec=spec).plain(), FACTS)["spec"]
 
 
 def in_yaml(cluster: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def in_run_config(cluster: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     @dg.op
     def record(config: RayClusterConfig) -> None:
-        found.append(render_raycluster(config, FACTS)["spec"])
+        found.append(render_raycluster(config.plain(), FACTS)["spec"])
 
     @dg.job
     def job() -> None:
@@ -209,4 +209,4 @@ def test_the_mark_is_in_no_object_that_is_sent() -> None:
     sent = rendered(cluster)
     assert MARK not in str(sent)
     assert sent["headGroupSpec"]["template"]["metadata"]["annotations"] == {"kept": "1"}
-    assert MARK not in str(render_rayjob(InteractiveRayJobConfig(spec={"rayClusterSpec": cluster}), FACTS))
+    assert MARK not in str(render_rayjob(InteractiveRayJobConfig(spec={"rayClusterSpec": cluster}).plain(), FACTS))

@@ -214,7 +214,7 @@ def test_fields_behind_a_gate_are_not_refused() -> None:
 
 def test_values_of_the_environment_are_found_when_the_manifest_is_rendered() -> None:
     config = arrived(Cluster(ray_job=IN_CODE)).ray_job
-    rendered = render_rayjob(config, WISH)
+    rendered = render_rayjob(config.plain(), WISH)
     assert rendered["metadata"]["labels"] == {"team": "ml"}
     template = rendered["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]
     assert template["spec"]["nodeSelector"] == {"env": "prod"}

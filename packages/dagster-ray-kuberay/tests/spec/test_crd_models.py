@@ -122,7 +122,7 @@ def written(name: str) -> dict[str, Any]:
 
 
 def rendered(spec: dict[str, Any]) -> dict[str, Any]:
-    return render_rayjob(InteractiveRayJobConfig.model_validate({"spec": spec}), STEP)
+    return render_rayjob(InteractiveRayJobConfig.model_validate({"spec": spec}).plain(), STEP)
 
 
 @pytest.mark.parametrize("name", SPECIFICATIONS)

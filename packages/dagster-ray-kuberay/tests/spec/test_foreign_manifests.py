@@ -56,7 +56,7 @@ def test_what_only_a_server_writes_is_left_out(tmp_path: Path) -> None:
         RayClusterConfig(spec_file=file(tmp_path, cluster(name="x", **FROM_SERVER))),
         RayClusterConfig(metadata=FROM_SERVER, spec=SPEC),
     ):
-        sent = render_raycluster(config, FACTS)
+        sent = render_raycluster(config.plain(), FACTS)
         assert sent["metadata"] == {
             "name": "a",
             "namespace": "n",
@@ -89,7 +89,7 @@ EMPTY: dict[str, object] = {
 @pytest.mark.parametrize(("key", "value"), EMPTY.items())
 def test_an_empty_field_of_a_job_says_nothing(key: str, value: object, tmp_path: Path) -> None:
     job = {"kind": "RayJob", "spec": {key: value, "rayClusterSpec": SPEC}}
-    sent = render_rayjob(InteractiveRayJobConfig(spec_file=file(tmp_path, job)), FACTS)["spec"]
+    sent = render_rayjob(InteractiveRayJobConfig(spec_file=file(tmp_path, job)).plain(), FACTS)["spec"]
     assert sent.get(key) == ("InteractiveMode" if key == "submissionMode" else None)
 
 
@@ -101,7 +101,7 @@ def test_a_field_that_says_something_is_refused_all_the_same() -> None:
 
 def test_capitals_in_the_name_of_a_group_are_accepted() -> None:
     group = {"groupName": "GPU-Workers", "template": TEMPLATE}
-    sent = render_raycluster(RayClusterConfig(spec={**SPEC, "workerGroupSpecs": [group]}), FACTS)
+    sent = render_raycluster(RayClusterConfig(spec={**SPEC, "workerGroupSpecs": [group]}).plain(), FACTS)
     assert sent["spec"]["workerGroupSpecs"][0]["groupName"] == "GPU-Workers"
 
 

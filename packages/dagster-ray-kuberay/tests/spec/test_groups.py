@@ -38,7 +38,7 @@ def test_the_head_of_a_rendered_cluster_runs_tasks_only_where_nothing_else_can(
 ) -> None:
     cluster = RayClusterSpec(head_group_spec=head_group(cpus=2), worker_group_specs=workers)
     config = InteractiveRayJobConfig(spec=InteractiveRayJobSpec(ray_cluster_spec=cluster))
-    rendered = render_rayjob(config, RenderInput(name="a", namespace="n", image="i"))["spec"]["rayClusterSpec"]
+    rendered = render_rayjob(config.plain(), RenderInput(name="a", namespace="n", image="i"))["spec"]["rayClusterSpec"]
     assert rendered["headGroupSpec"]["rayStartParams"] == params
 
 
@@ -103,7 +103,7 @@ def test_replicas_must_lie_between_their_bounds() -> None:
 def test_groups_become_parts_of_a_cluster(given: dict[str, Any], replicas: tuple[int, int, int]) -> None:
     cluster = RayClusterSpec(head_group_spec=head_group(), worker_group_specs=[worker_group("g", **given)])
     config = InteractiveRayJobConfig(spec=InteractiveRayJobSpec(ray_cluster_spec=cluster))
-    rendered = render_rayjob(config, RenderInput(name="a", namespace="n", image="i"))["spec"]["rayClusterSpec"]
+    rendered = render_rayjob(config.plain(), RenderInput(name="a", namespace="n", image="i"))["spec"]["rayClusterSpec"]
     (group,) = rendered["workerGroupSpecs"]
     assert (group["replicas"], group["minReplicas"], group["maxReplicas"]) == replicas
 

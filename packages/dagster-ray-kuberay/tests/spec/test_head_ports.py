@@ -29,7 +29,7 @@ def head(ports: list[dict[str, Any]], **start: str) -> dict[str, Any]:
 
 
 def rendered_ports(cluster: dict[str, Any]) -> Any:
-    spec = render_raycluster(RayClusterConfig(spec=cluster), FACTS)["spec"]  # pyright: ignore[reportArgumentType]
+    spec = render_raycluster(RayClusterConfig(spec=cluster).plain(), FACTS)["spec"]  # pyright: ignore[reportArgumentType]
     return spec["headGroupSpec"]["template"]["spec"]["containers"][0].get("ports")
 
 
@@ -67,7 +67,7 @@ def test_a_head_keeps_its_ports_and_gets_those_of_drivers_that_it_lacks(
 ) -> None:
     cluster = head(ports, **start)
     assert rendered_ports(cluster) == [*ports, *added]
-    manifest = render_raycluster(RayClusterConfig(spec=cluster), FACTS)  # pyright: ignore[reportArgumentType]
+    manifest = render_raycluster(RayClusterConfig(spec=cluster).plain(), FACTS)  # pyright: ignore[reportArgumentType]
     assert admit("RayCluster", manifest, "1.7.0").causes == ()
 
 
@@ -101,7 +101,7 @@ def test_a_rayjob_whose_dashboard_has_another_name_is_refused_since_the_operator
     spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["env"] = [by_reference]
     config = InteractiveRayJobConfig(spec=spec)  # pyright: ignore[reportArgumentType]
     with pytest.raises(InvalidSpecError, match="dashboard"):
-        render_rayjob(config, RenderInput(name="a", namespace="n", image="i", environ={"A": "B"}))
+        render_rayjob(config.plain(), RenderInput(name="a", namespace="n", image="i", environ={"A": "B"}))
 
 
 ROLES: dict[str, tuple[dict[str, Any], dict[str, int], dict[str, int], bool, dict[str, int]]] = {

@@ -7,10 +7,13 @@ import copy
 from typing import Any
 
 import pytest
+from fault_world import fields, run_step, simulated
 
+from dagster_ray.kuberay import KubeRayCluster
 from dagster_ray.kuberay._operator_rules.specs import raycluster_rejections, rayjob_rejections
+from dagster_ray.kuberay._spec.cluster_defaults import completed_cluster
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
-from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
+from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, named, render_raycluster, render_rayjob
 from dagster_ray.kuberay.configs import (
     InteractiveRayJobConfig,
     InteractiveRayJobSpec,
@@ -69,7 +72,7 @@ def job(cluster: dict[str, Any] | None = None, **spec: Any) -> InteractiveRayJob
 
 
 def rendered_cluster(cluster: dict[str, Any] | None = None, **facts: Any) -> dict[str, Any]:
-    return render_rayjob(job(cluster), RenderInput(**(FACTS | facts)))["spec"]["rayClusterSpec"]
+    return render_rayjob(job(cluster).plain(), RenderInput(**(FACTS | facts)))["spec"]["rayClusterSpec"]
 
 
 def head_container(cluster: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +88,7 @@ def test_without_a_spec_a_small_autoscaling_cluster_is_asked_for() -> None:
         container = {"name": name, "image": "repo/ours:1", "resources": RESOURCES, **env}
         return {"metadata": {"labels": LABELS}, "spec": {"containers": [container]}}
 
-    assert render_rayjob(InteractiveRayJobConfig(), WISH) == {
+    assert render_rayjob(InteractiveRayJobConfig().plain(), WISH) == {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
         "metadata": {"name": "dagster-0a1b2c3d-deadbeef", "namespace": "ns", "labels": LABELS},
@@ -116,7 +119,7 @@ def test_without_a_spec_a_small_autoscaling_cluster_is_asked_for() -> None:
 
 
 def test_the_tutorials_configuration_becomes_complete() -> None:
-    manifest = render_rayjob(TUTORIAL, WISH)
+    manifest = render_rayjob(TUTORIAL.plain(), WISH)
     assert manifest["metadata"]["labels"] == {"team": "my-team", **LABELS}
     assert manifest["metadata"]["annotations"] == {"example": "annotation"}
     spec = manifest["spec"]
@@ -137,8 +140,8 @@ def test_the_tutorials_configuration_becomes_complete() -> None:
 @pytest.mark.parametrize("config", [InteractiveRayJobConfig(), TUTORIAL], ids=["the default", "the tutorial's"])
 def test_every_operator_accepts_the_manifest(config: InteractiveRayJobConfig, version: str) -> None:
     gates = {"RayJobDeletionPolicy": True}
-    assert rayjob_rejections(render_rayjob(config, WISH), version, gates) == ()
-    assert raycluster_rejections(render_raycluster(RayClusterConfig(), WISH), version) == ()
+    assert rayjob_rejections(render_rayjob(config.plain(), WISH), version, gates) == ()
+    assert raycluster_rejections(render_raycluster(RayClusterConfig().plain(), WISH), version) == ()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +154,7 @@ def test_every_operator_accepts_the_manifest(config: InteractiveRayJobConfig, ve
     ],
 )
 def test_every_api_server_knows_the_fields(config: InteractiveRayJobConfig, version: str) -> None:
-    admission = admit("RayJob", render_rayjob(config, WISH), version)
+    admission = admit("RayJob", render_rayjob(config.plain(), WISH), version)
     assert (admission.unknown_fields, admission.causes) == ((), ())
 
 
@@ -160,9 +163,9 @@ def test_rendering_changes_nothing_and_twice_gives_the_same() -> None:
     head = head_with(name="h", env=[{"name": "A", "value": "1"}], ports=[{"name": "x", "containerPort": 1}])
     config, wish = job({"workerGroupSpecs": [group], **head}), RenderInput(**FACTS, env_vars={"B": "2"})
     before = copy.deepcopy(config.plain())
-    first = render_rayjob(config, wish)
+    first = render_rayjob(config.plain(), wish)
     untouched = copy.deepcopy(first)
-    second = render_rayjob(config, wish)
+    second = render_rayjob(config.plain(), wish)
     first["spec"]["rayClusterSpec"]["workerGroupSpecs"].clear()
     first["metadata"]["labels"].clear()
     assert second == untouched
@@ -194,16 +197,18 @@ def test_the_users_environment_wins() -> None:
 
 def test_identity_wins_over_labels_of_the_user_and_their_values_become_valid() -> None:
     config = InteractiveRayJobConfig(
-        metadata={"labels": {"dagster/run-id": "forged", "owner": "a@b.c", "billable": True, "n": 7}}
+        metadata={"labels": {"dagster/run-id": "forged", "owner": "a@b.c", "billable": "true"}}
     )
-    labels = render_rayjob(config, WISH)["metadata"]["labels"]
+    labels = render_rayjob(config.plain(), WISH)["metadata"]["labels"]
     assert labels["dagster/run-id"] == "run"
     assert labels["owner"].startswith("a_b.c-")
-    assert (labels["billable"], labels["n"]) == ("true", "7")
+    assert labels["billable"] == "true"
 
 
 def test_annotations_of_the_identity_are_on_the_object_and_on_every_pod() -> None:
-    manifest = render_rayjob(InteractiveRayJobConfig(), RenderInput(**FACTS, annotations={"dagster/job": "a b"}))
+    manifest = render_rayjob(
+        InteractiveRayJobConfig().plain(), RenderInput(**FACTS, annotations={"dagster/job": "a b"})
+    )
     cluster = manifest["spec"]["rayClusterSpec"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     everywhere = [manifest["metadata"], *(group["template"]["metadata"] for group in groups)]
@@ -237,7 +242,7 @@ def test_annotations_of_the_identity_are_on_the_object_and_on_every_pod() -> Non
     ],
 )
 def test_when_the_cluster_is_deleted(spec: dict[str, Any], shutdown: bool | None, ttl: int | None) -> None:
-    manifest = render_rayjob(job(**spec), WISH)
+    manifest = render_rayjob(job(**spec).plain(), WISH)
     rendered = manifest["spec"]
     assert (rendered.get("shutdownAfterJobFinishes"), rendered.get("ttlSecondsAfterFinished")) == (shutdown, ttl)
     assert rayjob_rejections(manifest, "1.7.0") == ()
@@ -280,7 +285,7 @@ def test_replicas_of_a_group(group: dict[str, Any], replicas: tuple[int, int, in
 def test_without_autoscaling_a_group_begins_with_a_worker(
     cluster: dict[str, Any], spec: dict[str, Any], facts: dict[str, Any]
 ) -> None:
-    rendered = render_rayjob(job(cluster, **spec), RenderInput(**(FACTS | facts)))
+    rendered = render_rayjob(job(cluster, **spec).plain(), RenderInput(**(FACTS | facts)))
     got = rendered["spec"]["rayClusterSpec"]
     assert got["enableInTreeAutoscaling"] is False
     assert got["workerGroupSpecs"][0]["replicas"] == 1
@@ -311,7 +316,7 @@ def test_start_parameters_of_the_head(cluster: dict[str, Any], params: dict[str,
 
 
 def test_a_queue_and_a_priority_are_labels_of_the_object_only() -> None:
-    manifest = render_rayjob(InteractiveRayJobConfig(), RenderInput(**FACTS, queue="team-a", priority="high"))
+    manifest = render_rayjob(InteractiveRayJobConfig().plain(), RenderInput(**FACTS, queue="team-a", priority="high"))
     labels = manifest["metadata"]["labels"]
     assert labels["kueue.x-k8s.io/queue-name"] == "team-a"
     assert labels["kueue.x-k8s.io/priority-class"] == "high"
@@ -321,15 +326,15 @@ def test_a_queue_and_a_priority_are_labels_of_the_object_only() -> None:
 
 def test_facts_give_way_to_what_the_user_says() -> None:
     config = job({"rayVersion": "2.55.0"}, preRunningDeadlineSeconds=5)
-    spec = render_rayjob(config, RenderInput(**FACTS, pre_running_deadline_seconds=660))["spec"]
+    spec = render_rayjob(config.plain(), RenderInput(**FACTS, pre_running_deadline_seconds=660))["spec"]
     assert (spec["preRunningDeadlineSeconds"], spec["rayClusterSpec"]["rayVersion"]) == (5, "2.55.0")
-    ours = render_rayjob(job(), RenderInput(**FACTS, pre_running_deadline_seconds=660))["spec"]
+    ours = render_rayjob(job().plain(), RenderInput(**FACTS, pre_running_deadline_seconds=660))["spec"]
     assert ours["preRunningDeadlineSeconds"] == 660
 
 
 def test_an_owner_is_added_to_those_of_the_user() -> None:
     config = InteractiveRayJobConfig(metadata={"ownerReferences": [{"uid": "a"}]})
-    manifest = render_rayjob(config, RenderInput(**FACTS, owner_reference={"uid": "b"}))
+    manifest = render_rayjob(config.plain(), RenderInput(**FACTS, owner_reference={"uid": "b"}))
     assert manifest["metadata"]["ownerReferences"] == [{"uid": "a"}, {"uid": "b"}]
 
 
@@ -350,7 +355,7 @@ def test_values_come_from_the_environment_except_where_env_is_the_users_own_key(
 def test_a_missing_variable_is_named_with_the_field_that_wants_it() -> None:
     config = job({"workerGroupSpecs": [{"groupName": "g", "template": {"spec": {"hostname": {"env": "NOPE"}}}}]})
     with pytest.raises(MissingVariableError) as caught:
-        render_rayjob(config, WISH)
+        render_rayjob(config.plain(), WISH)
     assert caught.value.variable == "NOPE"
     assert caught.value.path == "spec.rayClusterSpec.workerGroupSpecs[0].template.spec.hostname"
 
@@ -358,7 +363,7 @@ def test_a_missing_variable_is_named_with_the_field_that_wants_it() -> None:
 def test_what_the_environment_brings_is_checked_as_well() -> None:
     config = job({"workerGroupSpecs": [{"groupName": {"env": "GROUP"}}]})
     with pytest.raises(InvalidSpecError, match="is 'A B', which cannot be part of a pod's name"):
-        render_rayjob(config, RenderInput(**FACTS, environ={"GROUP": "A B"}))
+        render_rayjob(config.plain(), RenderInput(**FACTS, environ={"GROUP": "A B"}))
 
 
 def test_keys_without_a_value_are_left_out() -> None:
@@ -369,25 +374,59 @@ def test_keys_without_a_value_are_left_out() -> None:
 
 
 def test_unknown_fields_pass_through() -> None:
-    manifest = render_rayjob(job({"newerField": {"a": 1}}, anotherField=2), WISH)
+    manifest = render_rayjob(job({"newerField": {"a": 1}}, anotherField=2).plain(), WISH)
     assert manifest["spec"]["anotherField"] == 2
     assert manifest["spec"]["rayClusterSpec"]["newerField"] == {"a": 1}
 
 
 def test_names_of_the_metadata_are_read_before_rendering() -> None:
     config = InteractiveRayJobConfig(metadata={"name": "fixed", "namespace": {"env": "NS"}})
-    assert metadata_text(config, "name", {}) == "fixed"
-    assert metadata_text(config, "namespace", {"NS": "team"}) == "team"
-    assert metadata_text(InteractiveRayJobConfig(), "name", {}) is None
+    assert metadata_text(config.plain(), "name", {}) == "fixed"
+    assert metadata_text(config.plain(), "namespace", {"NS": "team"}) == "team"
+    assert metadata_text(InteractiveRayJobConfig().plain(), "name", {}) is None
     with pytest.raises(MissingVariableError, match=r"`metadata\.namespace`"):
-        metadata_text(config, "namespace", {})
+        metadata_text(config.plain(), "namespace", {})
 
 
 def test_a_cluster_of_its_own_has_no_parts_of_a_job() -> None:
-    manifest = render_raycluster(RayClusterConfig(), WISH)
+    manifest = render_raycluster(RayClusterConfig().plain(), WISH)
     assert (manifest["kind"], manifest["apiVersion"]) == ("RayCluster", "ray.io/v1")
     assert set(manifest["spec"]) == {"rayVersion", "enableInTreeAutoscaling", "headGroupSpec", "workerGroupSpecs"}
 
 
 def test_secrets_of_the_step_are_not_shown() -> None:
     assert "canary" not in repr(RenderInput(**FACTS, env_vars={"T": "canary"}, environ={"T": "canary"}))
+
+
+@pytest.mark.parametrize("cluster", [{}, {"workerGroupSpecs": []}], ids=["with workers", "the head alone"])
+def test_a_manifest_under_another_name_is_the_one_that_would_have_been_rendered(cluster: dict[str, Any]) -> None:
+    more: dict[str, Any] = {"labels": {"team": "a"}, "annotations": {"dagster/job": "a b"}}
+    bare_facts: dict[str, Any] = {**FACTS, "labels": {}}
+    facts: dict[str, Any] = {**FACTS, **more, "name": "other"}
+    other_facts: dict[str, Any] = {**bare_facts, "name": "other"}
+    for render, plain in (
+        (render_rayjob, {**job(cluster).plain(), "metadata": {"labels": {"team": "b", "x": "y"}}}),
+        (render_raycluster, RayClusterConfig(spec=cluster, metadata={"annotations": {"a": "b"}}).plain()),
+    ):
+        bare = render(plain, RenderInput(**bare_facts))
+        before = copy.deepcopy(bare)
+        assert named(bare, "other", **more) == render(plain, RenderInput(**facts))
+        assert named(bare, "other") == render(plain, RenderInput(**other_facts))
+        assert bare == before
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
+def test_a_step_renders_once(monkeypatch: pytest.MonkeyPatch, shared: bool) -> None:
+    rendered: list[dict[str, Any]] = []
+
+    def counted(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        rendered.append(completed_cluster(*args, **kwargs))
+        return rendered[-1]
+
+    with simulated() as simulator:
+        common = {key: value for key, value in fields(simulator).items() if key != "ray_job"}
+        sharing: dict[str, Any] = {"cluster_sharing": {"enabled": True}} if shared else {}
+        resource = KubeRayCluster(**common, **sharing)
+        monkeypatch.setattr("dagster_ray.kuberay._spec.manifests.completed_cluster", counted)
+        assert run_step(resource).success
+    assert len(rendered) == 1

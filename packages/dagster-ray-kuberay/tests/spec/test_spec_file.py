@@ -102,20 +102,22 @@ def test_containers_are_merged_by_their_names(rayjob_file: str) -> None:
     assert head["template"]["spec"]["serviceAccountName"] == "ray"
 
 
-def test_a_file_is_written_out_once_and_renders_the_same(rayjob_file: str) -> None:
+def test_plain_data_holds_the_file_and_means_the_same_without_it(rayjob_file: str) -> None:
     config = InteractiveRayJobConfig(spec_file=rayjob_file)
-    written_out = config.with_file()
-    assert written_out.spec_file is None
-    assert written_out.plain() == config.plain()
-    assert written_out.with_file() is written_out
+    plain = config.plain()
     wish = RenderInput(name="a", namespace="n", image="i")
-    assert render_rayjob(written_out, wish) == render_rayjob(config, wish)
+    rendered = render_rayjob(config.plain(), wish)
+    Path(rayjob_file).unlink()
+    written_out = InteractiveRayJobConfig(**plain)
+    assert written_out.spec_file is None
+    assert written_out.plain() == plain
+    assert render_rayjob(plain, wish) == rendered == render_rayjob(written_out.plain(), wish)
 
 
 def test_a_cluster_takes_that_of_a_rayjobs_file(rayjob_file: str) -> None:
     plain = RayClusterConfig(spec_file=rayjob_file).plain()
     assert plain["spec"]["rayVersion"] == "2.55.0"
-    assert RayClusterConfig(spec_file=rayjob_file).with_file().plain() == plain
+    assert RayClusterConfig(**plain).plain() == plain
 
 
 PART = "{headGroupSpec: {rayStartParams: {}}, workerGroupSpecs: [{groupName: g}]}"

@@ -149,6 +149,26 @@ def head(**fields: Any) -> dict[str, Any]:
             f"{GROUP}.suspend",
             id="a suspended group with autoscaling",
         ),
+        pytest.param(
+            head(template={"metadata": {"labels": {"bad key": "x"}}}),
+            "spec.rayClusterSpec.headGroupSpec.template.metadata.labels",
+            id="a label of a pod with a space in its key",
+        ),
+        pytest.param(
+            group(template={"metadata": {"annotations": {"a/b/c": "x"}}}),
+            f"{GROUP}.template.metadata.annotations",
+            id="an annotation of a pod with two slashes in its key",
+        ),
+        pytest.param(
+            group(template={"spec": {"nodeSelector": {"-disk": "ssd"}}}),
+            f"{GROUP}.template.spec.nodeSelector",
+            id="a node selector whose key begins with a hyphen",
+        ),
+        pytest.param(
+            {"rayClusterSpec": {"headServiceAnnotations": {"bad key!": "x"}}},
+            "spec.rayClusterSpec.headServiceAnnotations",
+            id="an annotation of the Service with a space in its key",
+        ),
     ],
 )
 def test_a_spec_is_refused_with_the_field_that_is_wrong(spec: dict[str, Any], field: str) -> None:
@@ -169,6 +189,13 @@ def test_a_spec_is_refused_with_the_field_that_is_wrong(spec: dict[str, Any], fi
         pytest.param({"label": {}}, "metadata.label", id="a misspelt key"),
         pytest.param({"uid": "x"}, "metadata.uid", id="what only the server writes"),
         pytest.param({"labels": ["a"]}, "metadata.labels", id="labels as a list"),
+        pytest.param({"labels": {"team, prod": "x"}}, "metadata.labels", id="a label's key with a space"),
+        pytest.param({"labels": {"!x": "y"}}, "metadata.labels", id="a label's key with a character of selectors"),
+        pytest.param({"labels": {"": "y"}}, "metadata.labels", id="a label's empty key"),
+        pytest.param({"labels": {"/x": "y"}}, "metadata.labels", id="a label's key with an empty domain"),
+        pytest.param({"labels": {"Example.com/x": "y"}}, "metadata.labels", id="a label's domain in capitals"),
+        pytest.param({"labels": {"a" * 64: "y"}}, "metadata.labels", id="a label's key of 64 characters"),
+        pytest.param({"annotations": {"bad key!": "x"}}, "metadata.annotations", id="an annotation's key"),
     ],
 )
 def test_metadata_is_refused_with_the_field_that_is_wrong(metadata: dict[str, Any], field: str) -> None:
@@ -194,7 +221,8 @@ def test_metadata_is_refused_with_the_field_that_is_wrong(metadata: dict[str, An
     ],
 )
 def test_what_may_be_said_is_not_refused(spec: dict[str, Any]) -> None:
-    check_rayjob({"name": "a" * 47, "labels": {"my_team": "x"}}, spec)
+    labels = {"my_team": "x", "example.com/Team.A-b_c": "y", f"{'a' * 253}/{'b' * 63}": "z", "env": "prod"}
+    check_rayjob({"name": "a" * 47, "labels": labels, "annotations": {"Example.com/x": "any text, in any form"}}, spec)
 
 
 def test_a_raycluster_may_have_a_longer_name_than_a_rayjob() -> None:

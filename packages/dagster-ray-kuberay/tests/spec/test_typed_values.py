@@ -1,17 +1,21 @@
 """Every value has the type that KubeRay's CRDs want, or is refused by the name of its field."""
 
+import re
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster_shared.yaml_utils import load_run_config_yaml
 from pydantic import ValidationError
+from ray.scripts.scripts import start
 
 from dagster_ray.core.errors import InvalidVariableError
 from dagster_ray.core.variables import Variable
+from dagster_ray.kuberay import KubeRayCluster
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.file import parse_spec
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, render_rayjob
-from dagster_ray.kuberay._spec.typed_values import typed
+from dagster_ray.kuberay._spec.typed_values import START_NUMBERS, START_SWITCHES, typed
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig, RayClusterConfig
 from dagster_ray.kuberay.groups import head_group, worker_group
 
@@ -30,7 +34,7 @@ def wish(**environ: str) -> RenderInput:
 
 def rendered(group: dict[str, Any], **environ: str) -> dict[str, Any]:
     config = RayClusterConfig(spec={"workerGroupSpecs": [group]})
-    (found,) = render_raycluster(config, wish(**environ))["spec"]["workerGroupSpecs"]
+    (found,) = render_raycluster(config.plain(), wish(**environ))["spec"]["workerGroupSpecs"]
     return found
 
 
@@ -71,7 +75,7 @@ def test_everything_else_is_refused_by_name_when_the_code_location_loads(key: st
 def test_a_variable_that_is_no_number_is_refused_by_name_without_its_value() -> None:
     config = RayClusterConfig(spec={"workerGroupSpecs": [{"groupName": "a", "maxReplicas": {"env": "MOST"}}]})
     with pytest.raises(InvalidVariableError) as caught:
-        render_raycluster(config, wish(MOST="canary-4711"))
+        render_raycluster(config.plain(), wish(MOST="canary-4711"))
     told = str(caught.value)
     assert told.startswith("`spec.workerGroupSpecs[0].maxReplicas` refers to the environment variable MOST,")
     assert "canary" not in told
@@ -80,7 +84,7 @@ def test_a_variable_that_is_no_number_is_refused_by_name_without_its_value() -> 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False)])
 def test_a_boolean_from_the_environment(text: str, value: object) -> None:
     config = RayClusterConfig(spec={"enableInTreeAutoscaling": {"env": "SCALE"}})
-    assert render_raycluster(config, wish(SCALE=text))["spec"]["enableInTreeAutoscaling"] is value
+    assert render_raycluster(config.plain(), wish(SCALE=text))["spec"]["enableInTreeAutoscaling"] is value
 
 
 def test_a_whole_manifest_takes_a_number_from_a_variable_but_not_from_quotes() -> None:
@@ -96,7 +100,7 @@ def test_a_number_below_a_rayjob_is_read_too() -> None:
     spec = {"deletionStrategy": {"deletionRules": [{"policy": "DeleteCluster", "condition": {
         "jobStatus": "FAILED", "ttlSeconds": {"env": "SECONDS"}}}]}}  # fmt: skip
     config = InteractiveRayJobConfig(spec=spec)
-    (rule,) = render_rayjob(config, wish(SECONDS="30"))["spec"]["deletionStrategy"]["deletionRules"]
+    (rule,) = render_rayjob(config.plain(), wish(SECONDS="30"))["spec"]["deletionStrategy"]["deletionRules"]
     assert rule["condition"]["ttlSeconds"] == 30
 
 
@@ -167,16 +171,107 @@ def test_so_it_is_in_the_labels_of_the_object() -> None:
         RayClusterConfig(metadata={"labels": {"version": 1.1}})
 
 
-def test_whole_numbers_and_booleans_of_python_are_text_in_maps_and_fractions_are_quantities() -> None:
-    head = {"rayStartParams": {"num-cpus": 0, "block": True}, "template": {"metadata": {"labels": {"generation": 2}}}}
+# What `safe_load` makes of 012345, 12:30:45, yes and 1.10. A number of Python cannot be told from these.
+READ_BY_YAML = [5349, 45045, True, 1.1]
+TEXT_MAPS = [
+    pytest.param(("headGroupSpec", "template", "metadata", "labels"), id="labels"),
+    pytest.param(("headGroupSpec", "template", "metadata", "annotations"), id="annotations"),
+    pytest.param(("headGroupSpec", "template", "spec", "nodeSelector"), id="a node selector"),
+    pytest.param(("headGroupSpec", "labels"), id="Ray's labels of a group"),
+    pytest.param(("headServiceAnnotations",), id="annotations of the Service"),
+    pytest.param(("headGroupSpec", "rayStartParams"), id="a parameter that Ray reads as text"),
+]
+
+
+@pytest.mark.parametrize("value", READ_BY_YAML)
+@pytest.mark.parametrize("path", TEXT_MAPS)
+def test_what_yaml_may_have_changed_is_refused_in_every_map_of_text(path: tuple[str, ...], value: object) -> None:
+    spec: Any = {"node-name": value}
+    for key in reversed(path):
+        spec = {key: spec}
+    where = re.escape(f"`spec.{'.'.join(path)}.node-name`")
+    with pytest.raises(ValidationError, match=rf"{where} is \S+ where text belongs. To fix: put it in quotes"):
+        RayClusterConfig(spec=spec)
+
+
+@pytest.mark.parametrize("kind", ["labels", "annotations"])
+@pytest.mark.parametrize("value", READ_BY_YAML)
+def test_so_it_is_in_the_metadata_of_both_objects(kind: str, value: object) -> None:
+    for config in (RayClusterConfig, InteractiveRayJobConfig):
+        with pytest.raises(ValidationError, match=rf"`metadata\.{kind}\.version` is \S+ where text belongs"):
+            config(metadata={kind: {"version": value}})
+
+
+def test_so_it_is_in_run_config_which_dagster_reads_as_yaml() -> None:
+    written = load_run_config_yaml("{ray_cluster: {metadata: {labels: {version: 012345}}}}")
+    with pytest.raises(dg.DagsterResourceFunctionError) as caught:
+        dg.build_resources({"ray": KubeRayCluster()}, resource_config={"ray": {"config": written}}).__enter__()
+    assert "`metadata.labels.version` is 5349 where text belongs. To fix: put it in quotes" in str(
+        caught.value.__cause__
+    )
+
+
+def test_numbers_and_switches_of_ray_start_and_rays_own_resources_are_numbers_however_they_were_written() -> None:
+    head = {"rayStartParams": {"num-cpus": 0, "block": True, "metrics-export-port": 8080}, "resources": {"CPU": 4}}
+    found = render_raycluster(RayClusterConfig(spec={"headGroupSpec": {**head, "resources": None}}).plain(), wish())[
+        "spec"
+    ]
+    params = {"num-cpus": "0", "block": "true", "metrics-export-port": "8080"}
+    assert found["headGroupSpec"]["rayStartParams"] == params
+    given = RayClusterConfig(spec={"headGroupSpec": {"resources": head["resources"]}})
+    assert render_raycluster(given.plain(), wish())["spec"]["headGroupSpec"]["resources"] == {"CPU": "4"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        pytest.param({"rayVersion": ["2.60"]}, "`spec.rayVersion` is a list where text belongs", id="text"),
+        pytest.param(
+            {"headGroupSpec": {"rayStartParams": {"num-cpus": {"a": 1}}}},
+            "num-cpus` is a mapping where text belongs",
+            id="text in a map",
+        ),
+        pytest.param(
+            one_group(replicas=[1])["spec"], "replicas` is a list where a whole number belongs", id="a number"
+        ),
+        pytest.param(
+            {"suspend": {"if": True}}, "`spec.suspend` is a mapping where true or false belongs", id="a switch"
+        ),
+    ],
+)
+def test_a_list_or_a_mapping_is_refused_where_one_value_belongs(spec: dict[str, Any], told: str) -> None:
+    plain = {"metadata": {}, "spec": spec}
+    with pytest.raises(InvalidSpecError, match=re.escape(told)):
+        typed(plain, "RayCluster", {})
+
+
+@pytest.mark.parametrize(("name", "value"), [("num-cpus", True), ("num-cpus", 1.5), ("block", 1)])
+def test_a_number_is_no_switch_and_a_switch_no_number(name: str, value: object) -> None:
+    with pytest.raises(ValidationError, match=rf"rayStartParams\.{name}` is \S+ where text belongs"):
+        RayClusterConfig(spec={"headGroupSpec": {"rayStartParams": {name: value}}})
+
+
+def test_the_parameters_that_are_numbers_and_switches_are_those_of_ray_start() -> None:
+    options = {name.removeprefix("--"): option for option in start.params for name in option.opts if name[:2] == "--"}
+    numbers = {name for name, option in options.items() if option.type.name.startswith("integer")}
+    switches = {name for name, option in options.items() if option.type.name == "boolean"}
+    assert (numbers, switches) == (START_NUMBERS, START_SWITCHES)
+
+
+def test_fractions_are_quantities() -> None:
     worker = {"name": "w", "resources": {"requests": {"cpu": 0.5, "memory": 1024}}}
     group = {"groupName": "a", "template": {"spec": {"containers": [worker]}}}
-    config = RayClusterConfig(spec={"headGroupSpec": head, "workerGroupSpecs": [group]})
-    found = render_raycluster(config, wish())["spec"]
-    assert found["headGroupSpec"]["rayStartParams"] == {"num-cpus": "0", "block": "true"}
-    assert found["headGroupSpec"]["template"]["metadata"]["labels"]["generation"] == "2"
+    found = render_raycluster(RayClusterConfig(spec={"workerGroupSpecs": [group]}).plain(), wish())["spec"]
     container = found["workerGroupSpecs"][0]["template"]["spec"]["containers"][0]
     assert container["resources"]["requests"] == {"cpu": "0.5", "memory": 1024}
+
+
+@pytest.mark.parametrize("value", [8, 1.1, True, None])
+def test_a_builder_names_the_variable_that_is_not_text(value: Any) -> None:
+    with pytest.raises(
+        InvalidSpecError, match=r"`env\.WORKERS` is .*, and the value of an environment variable is text"
+    ):
+        head_group(env={"WORKERS": value})
 
 
 def test_the_builders_take_variables_for_every_argument() -> None:
@@ -185,7 +280,7 @@ def test_the_builders_take_variables_for_every_argument() -> None:
     head = head_group(cpus=number, memory=text, num_cpus=number, gpus=number, image=text, env=env)
     group = worker_group("a", cpus=text, min_replicas=number, max_replicas=number, replicas=number, env={"N": number})
     config = RayClusterConfig(spec={"headGroupSpec": head, "workerGroupSpecs": [group]})
-    found = render_raycluster(config, wish(N="2", T="8"))["spec"]
+    found = render_raycluster(config.plain(), wish(N="2", T="8"))["spec"]
     container = found["headGroupSpec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"] == {"cpu": 2, "memory": "8", "nvidia.com/gpu": 2}
     assert (container["image"], found["headGroupSpec"]["rayStartParams"]) == ("8", {"num-cpus": "2"})

@@ -75,7 +75,7 @@ def test_another_unknown_key_is_said_once_and_sent(spec: dict[str, Any], caplog:
         configs = [RayClusterConfig(spec=spec) for _ in range(2)]
     (said,) = caplog.messages
     assert "brandNew` is not a field of KubeRay up to 1.7" in said
-    assert "brandNew" in str(render_raycluster(configs[0], RenderInput(name="a", namespace="n", image="i")))
+    assert "brandNew" in str(render_raycluster(configs[0].plain(), RenderInput(name="a", namespace="n", image="i")))
 
 
 @pytest.mark.parametrize(

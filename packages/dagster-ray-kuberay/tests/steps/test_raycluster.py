@@ -440,6 +440,13 @@ def test_the_tutorials_two_forms_mean_the_same(simulator: Simulator) -> None:
         pytest.param(
             lambda: ClusterSharing(match_labels={"dagster/run-id": "x"}), "match_labels", id="a label of ours"
         ),
+        pytest.param(lambda: ClusterSharing(match_labels={"team, prod": "x"}), "match_labels", id="a key with a space"),
+        pytest.param(lambda: ClusterSharing(match_labels={"!x": "y"}), "match_labels", id="a key of selectors"),
+        pytest.param(
+            lambda: RayClusterConfig(metadata={"annotations": {"dagster/lock-x": "{}"}}),
+            "metadata.annotations.dagster/lock-x",
+            id="the lock of another step",
+        ),
         pytest.param(lambda: ClusterSharing.model_validate({"ttl": 60}), "ttl", id="a misspelt field"),
     ],
 )

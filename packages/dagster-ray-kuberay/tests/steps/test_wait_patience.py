@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from diagnosis_objects import explained
 from operator_world import START, World, container, rayjob
 
-from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain
+from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._status.created import created
 from dagster_ray.kuberay._steps.wait_state import WaitState
@@ -62,7 +63,7 @@ class Waiting:
     def _look(self, now: float) -> None:
         events = self.world.store.list("events")
         cluster = self._object("rayclusters")
-        found = explain(self.world.pods(), events, rayjob=self._object("rayjobs"), raycluster=cluster)
+        found = explained(self.world.pods(), events, rayjob=self._object("rayjobs"), raycluster=cluster)
         self.known.looked(found if self._may_read else None, now)
 
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from diagnosis_objects import container, event, pod
+from diagnosis_objects import container, event, explained, pod
 
-from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain
+from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._status.cluster_state import Ended, Starting
 from dagster_ray.kuberay._status.created import created
@@ -157,18 +157,18 @@ def test_what_the_cluster_told_after_the_wait_outweighs_the_rayjobs_copy() -> No
 def pulling(attempts: int, message: str = NOT_FOUND) -> Diagnosis | None:
     """What pods and events say of a head whose image cannot be pulled."""
     events = [event("Failed", f'Failed to pull image "x": {message}', count=attempts)] if attempts else []
-    return explain([pod("head", container(waiting=("ErrImagePull", message)))], events)
+    return explained([pod("head", container(waiting=("ErrImagePull", message)))], events)
 
 
 def crashing(restarts: int, name: str = "ray-head", exit_code: int = 1, reason: str = "Error") -> Diagnosis | None:
     """What pods say of a head with a container that crashes again and again."""
     last = {"exitCode": exit_code, "reason": reason}
     status = container(name=name, waiting=("CrashLoopBackOff", "back-off 10s"), last=last, restarts=restarts)
-    return explain([pod("head", status, spec=SPEC["headGroupSpec"]["template"]["spec"])], [])
+    return explained([pod("head", status, spec=SPEC["headGroupSpec"]["template"]["spec"])], [])
 
 
 def refused(message: str) -> Diagnosis | None:
-    return explain([], [event("FailedToCreateHeadPod", message, about="RayCluster", name="c")])
+    return explained([], [event("FailedToCreateHeadPod", message, about="RayCluster", name="c")])
 
 
 WEBHOOK = 'admission webhook "w" denied the request: policies are not ready'

@@ -1,4 +1,4 @@
-"""Who a cluster belongs to: one run, step, attempt and resource, as labels, annotations and a name."""
+"""Who a cluster belongs to: one run, step, attempt and resource, as labels, annotations and a name. Pure."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Which phases run, and what the end of a step means for the cluster. Pure decisions."""
+"""Which phases run, and what the end of a step means for the cluster. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -175,14 +175,15 @@ class KubeRayCluster(KubeRayResource):
         from dagster_ray.kuberay._steps.wishes import namespace_of, raycluster_wish
 
         sharing = self._config.sharing or self._outer_sharing or ClusterSharing()
-        selected = selected_cluster(self._config.plain()["spec"])
+        plain = self._config.plain()
+        selected = selected_cluster(plain["spec"])
         if selected is not None:
-            namespace = namespace_of(self._config, api)
+            namespace = namespace_of(plain, api)
             self._share.adopted = True
             held = adopt_selected(api, (namespace, selected), context, sharing.ttl_seconds, deadline)
             self._hold(held, api, sharing, log)
             return
-        wish = raycluster_wish(self._config, self._settings, context, api, deadline=deadline, log=log)
+        wish = raycluster_wish(plain, self._settings, context, api, deadline=deadline, log=log)
         self._check_before(api, wish, wish.render(wish.names[0]), "cluster", deadline=deadline, log=log)
         while self._work.own is None:
             try:
@@ -241,7 +242,7 @@ class KubeRayCluster(KubeRayResource):
             share.wish = None
 
         share.held = share.wish = None
-        wish = shared_wish(self._config, self._settings, sharing, context, api, log=log)
+        wish = shared_wish(self._config.plain(), self._settings, sharing, context, api, log=log)
         self._check_before(api, *wish.sample(), "sharing", deadline=deadline, log=log)
         share.wish = wish
         with forgotten_if_refused(api, forget):

@@ -76,7 +76,7 @@ class KubeRayInteractiveJob(KubeRayResource):
 
         work, log = self._work, log_of(context)
         work.api = steps.load_api(self.kubeconfig_file, self.kube_context)
-        wish = rayjob_wish(self._config, self._settings, context, work.api, deadline=deadline, log=log)
+        wish = rayjob_wish(self._config.plain(), self._settings, context, work.api, deadline=deadline, log=log)
         self._check_before(work.api, wish, wish.render(wish.names[0]), "interactive", deadline=deadline, log=log)
         steps.create_wanted(work, work.api, wish, deadline, log)
 

@@ -12,7 +12,7 @@ labels, annotations, node selectors, resources and `rayStartParams` the former i
 # pyright: reportUnknownMemberType=false
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, cast
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
@@ -41,8 +41,6 @@ __all__ = [
     "RayClusterSpec",
     "SpecFileError",
 ]
-
-ConfigT = TypeVar("ConfigT", "InteractiveRayJobConfig", "RayClusterConfig")
 
 _SPEC_FILE = (
     "Path of a YAML file whose content is put under what is set here: a RayJob, a RayCluster, or the spec of one. "
@@ -262,14 +260,6 @@ def _with_whole_cluster(spec: Json, kind: str) -> Json:
     return {**spec, "rayClusterSpec": as_manifest(spec["rayClusterSpec"])}
 
 
-def _written_out(config: ConfigT, spec: type[KubernetesConfig]) -> ConfigT:
-    """Return a configuration in which the content of its file stands in its own fields; itself if it names none."""
-    if config.spec_file is None:
-        return config
-    plain = config.plain()
-    return config.model_copy(update={"metadata": plain["metadata"], "spec": spec(**plain["spec"]), "spec_file": None})
-
-
 class InteractiveRayJobConfig(StrictConfig):
     """A RayJob whose driver is a Dagster step."""
 
@@ -289,23 +279,15 @@ class InteractiveRayJobConfig(StrictConfig):
         spec = cast("InteractiveRayJobSpec", self.spec)
         return _plain(self.metadata, spec, self.spec_file, InteractiveRayJobSpec.of_file, "RayJob")
 
-    def with_file(self) -> Self:
-        """Return this configuration with what `spec_file` holds written out; itself if it names none.
-
-        Raises:
-            SpecFileError: The file cannot be used.
-        """
-        return _written_out(self, InteractiveRayJobSpec)
-
     @model_validator(mode="wrap")
     @classmethod
     def _is_accepted_by_kuberay(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         self = handler(data)
         if not _names_a_variable(data):
-            from dagster_ray.kuberay._spec.acceptance import check_rayjob_config
+            from dagster_ray.kuberay._spec.acceptance import check_written
             from dagster_ray.kuberay._spec.load_log import say_once
 
-            say_once(check_rayjob_config(self))
+            say_once(check_written("RayJob", self.plain()))
         return self
 
 
@@ -342,21 +324,13 @@ class RayClusterConfig(StrictConfig):
         spec = cast("RayClusterSpec", self.spec)
         return _plain(self.metadata, spec, self.spec_file, RayClusterSpec.of_file, "RayCluster")
 
-    def with_file(self) -> Self:
-        """Return this configuration with what `spec_file` holds written out; itself if it names none.
-
-        Raises:
-            SpecFileError: The file cannot be used.
-        """
-        return _written_out(self, RayClusterSpec)
-
     @model_validator(mode="wrap")
     @classmethod
     def _is_accepted_by_kuberay(cls, data: object, handler: ModelWrapValidatorHandler[Self]) -> Self:
         self = handler(data)
         if not _names_a_variable(data):
-            from dagster_ray.kuberay._spec.acceptance import check_raycluster_config
+            from dagster_ray.kuberay._spec.acceptance import check_written
             from dagster_ray.kuberay._spec.load_log import say_once
 
-            say_once(check_raycluster_config(self))
+            say_once(check_written("RayCluster", self.plain()))
         return self

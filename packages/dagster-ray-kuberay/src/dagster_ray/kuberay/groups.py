@@ -5,9 +5,9 @@ annotation of the pod template, `dagster/completion`, marks them as completed by
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from dagster_ray.core.variables import is_env_var, variable_of
+from dagster_ray.core.variables import env_vars_fault, is_env_var, variable_of
 from dagster_ray.kuberay._spec.completion import with_defaults
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.merge import merged
@@ -68,11 +68,15 @@ def _container(
     if image is not None:
         container["image"] = image
     if env:
-        container["env"] = [
-            {"name": key, "value" if isinstance(value, str) or variable_of(value) else "valueFrom": plain_json(value)}
-            for key, value in env.items()
-        ]
+        container["env"] = [_variable(key, value) for key, value in env.items()]
     return container
+
+
+def _variable(name: str, value: object) -> Json:
+    is_text = isinstance(value, str) or variable_of(value) is not None
+    if not isinstance(value, Mapping) and (fault := env_vars_fault({name: value}, "env")) is not None:
+        raise InvalidSpecError(*fault, "put it in quotes")
+    return {"name": name, "value" if is_text else "valueFrom": plain_json(cast("object", value))}
 
 
 def head_group(
@@ -104,7 +108,7 @@ def head_group(
             merged by name; the container of Ray is `ray-head`.
 
     Raises:
-        InvalidSpecError: A name of `pod_spec` is none of Kubernetes.
+        InvalidSpecError: A name of `pod_spec` is none of Kubernetes, or a value of `env` is not text.
     """
     container = _container("ray-head", _resources(cpus, memory, gpus), image, env)
     return {
@@ -149,7 +153,8 @@ def worker_group(
             merged by name; the container of Ray is `ray-worker`.
 
     Raises:
-        InvalidSpecError: The numbers of replicas contradict each other, or a name of `pod_spec` is none of Kubernetes.
+        InvalidSpecError: The numbers of replicas contradict each other, a name of `pod_spec` is none of Kubernetes, or
+            a value of `env` is not text.
     """
     group: Json = {"groupName": name}
     if replicas is not None:

@@ -1,4 +1,4 @@
-"""How many CPUs Ray may count on. Pure decisions over what the kernel's files say."""
+"""How many CPUs Ray may count on, by what the kernel's files say. Pure."""
 
 from collections.abc import Iterable
 

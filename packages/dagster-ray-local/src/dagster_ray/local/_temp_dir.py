@@ -1,4 +1,4 @@
-"""The folder that a Ray on this machine keeps its sessions in: one for each cluster. Pure but for the last function.
+"""The folder that a Ray on this machine keeps its sessions in: one for each cluster.
 
 Ray's job server finds the cluster that a job's driver belongs to by the file `ray_current_cluster` in the temporary
 folder of its node; without that file it takes any cluster of the machine (ray/dashboard/modules/job/job_supervisor.py,

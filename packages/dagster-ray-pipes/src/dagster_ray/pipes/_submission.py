@@ -1,4 +1,4 @@
-"""What is sent to submit a Ray job. Pure.
+"""What is sent to submit a Ray job.
 
 Fields and limits are those of Ray 2.46 to 2.60 (ray/dashboard/modules/job/common.py, job_manager.py).
 """

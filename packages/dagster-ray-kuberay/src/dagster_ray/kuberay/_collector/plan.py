@@ -1,4 +1,4 @@
-"""What may be deleted, and why. Pure; doubt means keep.
+"""What may be deleted, and why; doubt means keep. Pure.
 
 Plans are carried out with preconditions: an object that has changed since it was listed is not deleted.
 """

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from dagster_ray.kuberay._diagnosis.facts import Facts, condition_of, is_head, is_true, sentence_end
 from dagster_ray.kuberay._diagnosis.images import PULL_REASONS, image_trouble
-from dagster_ray.kuberay._diagnosis.proof import Proof
+from dagster_ray.kuberay._diagnosis.patience import Proof
 from dagster_ray.kuberay._diagnosis.situations import CANNOT_RUN, PROOFS, Code, Finding, finding
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text, whole
 
@@ -143,8 +143,7 @@ def _ended(facts: Facts, pod: Manifest, status: Manifest, where: str) -> Iterato
     if (versions := _VERSIONS.search(log or text(end, "message"))) is not None:
         ray, python, own_ray, own_python = versions.groups()
         sentence = f"{where} runs Ray {own_ray} with Python {own_python}; its head Ray {ray} with Python {python}"
-        remedy = "Use one image for the head and all worker groups."
-        yield finding("version-mismatch", reason, sentence, fatal=True, of_workers=workers, remedy=remedy, log=log)
+        yield finding("version-mismatch", reason, sentence, of_workers=workers, log=log)
         return
     how = f" ended with exit code {code_of_end}{_meaning(code_of_end)}{again}" if end else ""
     said = sentence_end(text(end, "message").strip() or (message if reason != "CrashLoopBackOff" or not end else ""))
@@ -219,5 +218,4 @@ def _worker_waits(facts: Facts) -> Iterator[Finding]:
         for status in mappings(mapping(pod.get("status")).get("initContainerStatuses")):
             if text(status, "name") == "wait-gcs-ready" and mapping(mapping(status.get("state")).get("running")):
                 sentence = f"worker {name_of(pod)} still waits for the GCS of head {name_of(heads[0])}, which is ready"
-                log = facts.log_of(pod)
-                yield finding("worker-waits-for-head", "wait-gcs-ready", sentence, of_workers=True, log=log)
+                yield finding("worker-waits-for-head", "wait-gcs-ready", sentence, of_workers=True)

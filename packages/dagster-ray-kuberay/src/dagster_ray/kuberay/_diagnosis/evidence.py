@@ -1,15 +1,14 @@
 """Reads what may tell why a cluster does not come up, as far as this account may read it."""
 
-import dataclasses
 import logging
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain
-from dagster_ray.kuberay._diagnosis.facts import is_head
+from dagster_ray.kuberay._diagnosis.facts import Facts, is_head
 from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, KindNotInstalledError, NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mappings
 from dagster_ray.kuberay._kubernetes.kinds import (
@@ -57,28 +56,6 @@ class Question:
     by_service: bool = False
 
 
-@dataclass(slots=True)
-class _Facts:
-    """Objects for `explain`; None where they were not asked for or may not be read."""
-
-    pods: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    events: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    rayjob: Manifest | None = None
-    raycluster: Manifest | None = None
-    nodes: list[dict[str, Any]] | None = None
-    claims: list[dict[str, Any]] | None = None
-    services: list[dict[str, Any]] | None = None
-    endpoint_slices: list[dict[str, Any]] | None = None
-    workloads: list[dict[str, Any]] | None = None
-    operator_pods: list[dict[str, Any]] | None = None
-    logs: Mapping[str, str] | None = None
-    closed_port: str | None = None
-
-    def explained(self) -> Diagnosis | None:
-        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return explain(given.pop("pods"), given.pop("events"), **given)
-
-
 class Evidence:
     """What can be read about one cluster. A missing right is noticed once, and done without."""
 
@@ -96,43 +73,46 @@ class Evidence:
         """
         deadline = Deadline(min(_LOOK_SECONDS, budget_seconds))
         facts = self._gathered(question, deadline)
-        found = facts.explained()
+        found = explain(facts)
         if found is not None and found.code.startswith(_NEEDS_NODES):
-            facts.nodes = self._list(NODES, None, deadline)
-            found = facts.explained()
-        if found is not None and found.fatal:
-            facts.logs = self._head_log(facts.pods, deadline)
-            found = facts.explained()
+            facts = replace(facts, nodes=self._list(NODES, None, deadline))
+            found = explain(facts)
+        if found is not None and (found.fatal or (found.code == "container" and found.proof is None)):
+            telling = _crashed_worker(facts.pods) if found.proof is None else _head(facts.pods)
+            found = explain(replace(facts, logs=self._end_of_log(telling, deadline)))
         return found
 
     def head_log(self, question: Question, budget_seconds: float = _LOOK_SECONDS) -> str:
         """Return the last lines of the head's log, of the container before if it was restarted."""
         deadline = Deadline(min(_LOOK_SECONDS, budget_seconds))
-        return "\n".join(self._head_log(self._pods(question.cluster, deadline), deadline).values())
+        return "\n".join(self._end_of_log(_head(self._pods(question.cluster, deadline)), deadline).values())
 
     # Reading
 
-    def _gathered(self, question: Question, deadline: Deadline) -> _Facts:
-        awaited, facts = self._awaited, _Facts(closed_port=question.closed_port)
-        if awaited.kind is RAYJOBS:
-            facts.rayjob = question.manifest
-            facts.raycluster = self._get(RAYCLUSTERS, question.cluster, deadline)
-        else:
-            facts.raycluster = question.manifest
-        facts.pods = self._pods(question.cluster, deadline)
-        waiting = [pod for pod in facts.pods if at(pod, "status", "phase") != "Running"][:_MOST_PODS]
-        names = [awaited.name, question.cluster, *(at(pod, "metadata", "name") for pod in waiting)]
-        facts.events = self._events(dict.fromkeys(name for name in names if name), deadline)
-        if any(at(v, "persistentVolumeClaim") for pod in waiting for v in mappings(at(pod, "spec", "volumes"))):
-            facts.claims = self._list(CLAIMS, awaited.namespace, deadline)
-        if question.is_queued:
-            facts.workloads = self._list(WORKLOADS, awaited.namespace, deadline)
-        if not question.is_seen:
-            facts.operator_pods = self._list(PODS, None, deadline, OPERATOR_SELECTOR)
-        if question.closed_port is not None and question.by_service:
-            facts.services = self._list(SERVICES, awaited.namespace, deadline, f"ray.io/cluster={question.cluster}")
-            facts.endpoint_slices = self._list(ENDPOINT_SLICES, awaited.namespace, deadline)
-        return facts
+    def _gathered(self, question: Question, deadline: Deadline) -> Facts:
+        awaited, cluster = self._awaited, question.cluster
+        is_rayjob = awaited.kind is RAYJOBS
+        raycluster = self._get(RAYCLUSTERS, cluster, deadline) if is_rayjob else question.manifest
+        pods = self._pods(cluster, deadline)
+        waiting = [pod for pod in pods if at(pod, "status", "phase") != "Running"][:_MOST_PODS]
+        has_claims = any(
+            at(v, "persistentVolumeClaim") for pod in waiting for v in mappings(at(pod, "spec", "volumes"))
+        )
+        names = [awaited.name, cluster, *(at(pod, "metadata", "name") for pod in waiting)]
+        by_service = question.closed_port is not None and question.by_service
+        selector = f"ray.io/cluster={cluster}"
+        return Facts(
+            rayjob=question.manifest if is_rayjob else None,
+            raycluster=raycluster,
+            pods=pods,
+            events=self._events(dict.fromkeys(name for name in names if name), deadline),
+            claims=self._list(CLAIMS, awaited.namespace, deadline) if has_claims else None,
+            workloads=self._list(WORKLOADS, awaited.namespace, deadline) if question.is_queued else None,
+            operator_pods=None if question.is_seen else self._list(PODS, None, deadline, OPERATOR_SELECTOR),
+            services=self._list(SERVICES, awaited.namespace, deadline, selector) if by_service else None,
+            endpoint_slices=self._list(ENDPOINT_SLICES, awaited.namespace, deadline) if by_service else None,
+            closed_port=question.closed_port,
+        )
 
     def _pods(self, cluster: str | None, deadline: Deadline) -> list[dict[str, Any]]:
         if cluster is None:
@@ -146,15 +126,13 @@ class Evidence:
             found += self._list(EVENTS, self._awaited.namespace, deadline, field_selector=selector) or []
         return found
 
-    def _head_log(self, pods: list[dict[str, Any]], deadline: Deadline) -> dict[str, str]:
-        head = next(filter(is_head, pods), None)
-        if head is None or "pods/log" in self._refused:
+    def _end_of_log(self, pod: Manifest | None, deadline: Deadline) -> dict[str, str]:
+        if pod is None or "pods/log" in self._refused:
             return {}
-        name = str(at(head, "metadata", "name"))
-        containers = mappings(at(head, "spec", "containers"))  # the first one is Ray's; an autoscaler may be beside it
+        name = str(at(pod, "metadata", "name"))
+        containers = mappings(at(pod, "spec", "containers"))  # the first one is Ray's; an autoscaler may be beside it
         container = str(containers[0].get("name")) if containers else None
-        restarted = any(status.get("restartCount") for status in mappings(at(head, "status", "containerStatuses")))
-        for previous in (True, False) if restarted else (False,):
+        for previous in (True, False) if _has_restarted(pod) else (False,):
             try:
                 text = self._api.pod_log(
                     self._awaited.namespace,
@@ -166,10 +144,10 @@ class Evidence:
                 )
             except ForbiddenError as error:
                 self._refused.add("pods/log")
-                self._log.debug("The head's log may not be read: %s", error)
+                self._log.debug("The log of a pod may not be read: %s", error)
                 return {}
             except DagsterRayError as error:
-                self._log.debug("The head's log could not be read: %s", error)
+                self._log.debug("The log of a pod could not be read: %s", error)
                 continue
             if text:
                 return {name: text}
@@ -207,3 +185,15 @@ class Evidence:
         if isinstance(error, (ForbiddenError, KindNotInstalledError, NotFoundError)):
             self._refused.add(key or kind.resource)
         self._log.debug("%s could not be read, so less is known: %s", kind.resource, error)
+
+
+def _head(pods: Sequence[Manifest]) -> Manifest | None:
+    return next(filter(is_head, pods), None)
+
+
+def _crashed_worker(pods: Sequence[Manifest]) -> Manifest | None:
+    return next((pod for pod in pods if not is_head(pod) and _has_restarted(pod)), None)
+
+
+def _has_restarted(pod: Manifest) -> bool:
+    return any(status.get("restartCount") for status in mappings(at(pod, "status", "containerStatuses")))

@@ -42,7 +42,7 @@ def node_findings(facts: Facts) -> Iterator[Finding]:
     for pod in facts.pods:
         yield from list(_of_pod(facts, pod))[:1]
     # Where no pod is left, or none was read, events tell what became of it.
-    for event in reversed(facts.events if not facts.pods else ()):
+    for event in reversed(facts.history if not facts.pods else ()):
         if event.kind == "Pod" and event.reason in _OF_EVENT:
             sentence = f"pod {event.name}{sentence_end(event.message)}"
             yield finding(_OF_EVENT[event.reason], event.reason, sentence, of_workers="-worker-" in event.name)

@@ -6,8 +6,7 @@ Words: ray-operator/controllers/ray/utils/constant.go, and the controllers besid
 import re
 from collections.abc import Iterator, Sequence
 
-from dagster_ray.kuberay._diagnosis.events import Event
-from dagster_ray.kuberay._diagnosis.facts import Facts, condition_of, is_head, is_true
+from dagster_ray.kuberay._diagnosis.facts import Event, Facts, condition_of, is_head, is_true
 from dagster_ray.kuberay._diagnosis.refusals import read_refusal
 from dagster_ray.kuberay._diagnosis.situations import Finding, finding
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text, texts, whole
@@ -40,7 +39,7 @@ def refusal_findings(facts: Facts) -> Iterator[Finding]:
     if text(rayjob, "status", "jobDeploymentStatus") == "ValidationFailed":
         yield _refused("ValidationFailed", text(rayjob, "status", "message"))
     accepted = _accepted(facts)
-    for event in reversed(facts.events):
+    for event in reversed(facts.history):
         if event.reason in _SUCCESSES:
             accepted.add((event.kind, event.name))
         elif event.message.startswith(_WARNING_ONLY) or (event.kind, event.name) in accepted:
@@ -84,7 +83,7 @@ def creation_findings(facts: Facts) -> Iterator[Finding]:
     if failure.get("status") == "True":
         reason = text(failure, "reason")
         yield _not_created(reason, text(failure, "message"), of_workers="Worker" in reason)
-    for event in reversed(facts.events):
+    for event in reversed(facts.history):
         made = next((failed for failed, done in _CREATIONS.items() if done == event.reason), None)
         if made is not None:
             settled.add(made)

@@ -10,13 +10,6 @@ from dagster_ray.kuberay._spec.head_ports import CLIENT, DASHBOARD, start_params
 
 def reach_findings(facts: Facts) -> Iterator[Finding]:
     """Yield what stands between a driver and the head."""
-    if facts.token_refused is not None:
-        sentence = f"the cluster wants a token: its dashboard answered {facts.token_refused}"
-        yield finding("token", "Unauthorized", sentence, fatal=True)
-    if facts.mismatch is not None:
-        what, ours, theirs = facts.mismatch
-        sentence = f"the cluster runs {what} {theirs}, the step {what} {ours}"
-        yield finding("version-mismatch", what, sentence, fatal=True)
     yield from _services(facts)
     if facts.closed_port is not None and _head_is_ready(facts):
         sentence = f"the head is ready, but nothing accepts drivers at {facts.closed_port}"

@@ -1,15 +1,93 @@
-"""Why a pod has no node: which resource, how much of it, and whether an autoscaler helps. Pure."""
+"""Why a pod has no node: which resource, how much of it, and whether an autoscaler helps. Pure.
 
-from collections.abc import Iterator, Mapping
+Texts: kube-scheduler 1.36 (pkg/scheduler/framework/types.go, FitError, and the plug-ins beside it), the cluster
+autoscaler 1.3x (cluster-autoscaler/processors/status/eventing_scale_up_processor.go), Karpenter 1
+(pkg/controllers/provisioning/scheduling/events.go).
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from typing import Literal
 
-from dagster_ray.kuberay._diagnosis.facts import Facts, condition_of, is_head, sentence_end
-from dagster_ray.kuberay._diagnosis.scheduler_text import NoFit, autoscaler_of, read_scheduler
-from dagster_ray.kuberay._diagnosis.situations import Finding, finding
+from dagster_ray.kuberay._diagnosis.facts import Event, Facts, condition_of, is_head, sentence_end
+from dagster_ray.kuberay._diagnosis.situations import Code, Finding, finding
 from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping, mappings, name_of, text
 from dagster_ray.kuberay._kubernetes.quantities import quantity, shown
 
-_ENDED = {"Succeeded", "Failed"}
+_HEADER = re.compile(r"\d+/\d+ nodes are available: ?")
+# What follows the reasons: why preemption does not help either, and dynamic resources.
+_TAIL = re.compile(r"\.+\s+(?:preemption:|no new claims|still not schedulable)|\.+\s*$|,\s+preemption:")
+_INSUFFICIENT = re.compile(r"Insufficient ([^\s,]+)")
+_CLAIM_MISSING = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
+# In this order: what takes longest to cure first. A message may have several.
+_WORDS: tuple[tuple[Code, tuple[str, ...]], ...] = (
+    ("unschedulable-resources", ("Insufficient ", "Too many pods")),
+    (
+        "unschedulable-affinity",
+        ("node affinity/selector", "node selector", "affinity rules", "topology spread", "volume node affinity"),
+    ),
+    ("unschedulable-taints", ("untolerated taint", "had taint")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NoFit:
+    """Why a scheduler found no node."""
+
+    code: Code = "unschedulable"
+    resources: tuple[str, ...] = ()
+    """Resources that are not enough, as pods name them."""
+    short: str = ""
+    """Its message without what it says of preemption."""
+
+
+def read_scheduler(message: str) -> NoFit:
+    """Return what the message of a condition PodScheduled, or of an event FailedScheduling, says."""
+    header = _HEADER.match(message)
+    if header is None:
+        return NoFit(_claim_code(message) or "unschedulable", short=message.strip())
+    body = _TAIL.split(message[header.end() :], maxsplit=1)[0]
+    fitting: list[Code] = [code for code, words in _WORDS if any(word in body for word in words)]
+    code: Code = _claim_code(body) or (fitting[0] if fitting else "unschedulable")
+    resources = tuple(dict.fromkeys(_INSUFFICIENT.findall(body)))
+    return NoFit(code, resources, (message[: header.end()] + body).strip())
+
+
+def _claim_code(message: str) -> Code | None:
+    if _CLAIM_MISSING.search(message):
+        return "claim-missing"
+    pending = ("unbound immediate PersistentVolumeClaims", "available persistent volumes to bind")
+    return "claim-pending" if any(words in message for words in pending) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Autoscaler:
+    """What an autoscaler last said of a pod."""
+
+    verdict: Literal["adds", "cannot"]
+    reason: str
+    message: str
+
+
+_ADDS = {"TriggeredScaleUp", "Nominated"}
+_CANNOT = {"NotTriggerScaleUp", "FailedScaleUp"}
+
+
+def autoscaler_of(events: Sequence[Event]) -> Autoscaler | None:
+    """Return what the last word of an autoscaler on a pod is; None if none has spoken.
+
+    Args:
+        events: The pod's events, in the order of time.
+    """
+    for event in reversed(events):
+        if event.reason in _ADDS:
+            return Autoscaler("adds", event.reason, event.message)
+        karpenter = event.reason == "FailedScheduling" and "incompatible with nodepool" in event.message
+        if event.reason in _CANNOT or karpenter:
+            return Autoscaler("cannot", event.reason, event.message)
+    return None
 
 
 def scheduling_findings(facts: Facts) -> Iterator[Finding]:
@@ -70,17 +148,9 @@ def _word(resource: str) -> str:
 
 
 def _largest(facts: Facts, resource: str) -> str:
-    """Return how much the node with most of a resource has free, or has at all where other pods are not known."""
-    whole = {name_of(node): _allocatable(node, resource) for node in facts.nodes or ()}
-    most = max(whole.values(), default=Decimal(0))
-    if facts.pods_on_nodes is None:
-        return shown(resource, most)
-    free = dict(whole)
-    for pod in facts.pods_on_nodes:
-        node = text(pod, "spec", "nodeName")
-        if node in free and text(pod, "status", "phase") not in _ENDED:
-            free[node] -= requests_of(pod).get(resource, Decimal(0))
-    return f"{shown(resource, max(max(free.values(), default=Decimal(0)), Decimal(0)))} free of {shown(resource, most)}"
+    """Return how much of a resource the node with most of it has for pods."""
+    most = max((_allocatable(node, resource) for node in facts.nodes or ()), default=Decimal(0))
+    return shown(resource, most)
 
 
 def _allocatable(node: Manifest, resource: str) -> Decimal:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from dagster_ray.kuberay._diagnosis.proof import AT_ONCE, Proof, is_proven
+from dagster_ray.kuberay._diagnosis.patience import AT_ONCE, Proof, is_proven
 
 Code: TypeAlias = Literal[
     "image-not-found",
@@ -56,10 +56,6 @@ Code: TypeAlias = Literal[
     "object-invalid",
     "not-created",
     "rbac",
-    "credentials",
-    "crd-missing",
-    "namespace-missing",
-    "unknown-field",
     "refused",
     "cluster-not-found",
     "operator-missing",
@@ -77,7 +73,6 @@ Code: TypeAlias = Literal[
     "port-not-named",
     "no-endpoints",
     "version-mismatch",
-    "token",
 ]
 """Stable identifiers, one for each situation."""
 
@@ -135,10 +130,6 @@ REMEDIES: Mapping[Code, str] = {
     "object-invalid": "Correct the fields that the message names.",
     "not-created": "Read the message; the operator tries again and again.",
     "rbac": "Give the account the verb on the resource with a Role and a RoleBinding.",
-    "credentials": "Renew the credentials of the kubeconfig or of the service account.",
-    "crd-missing": "Install KubeRay with its CRDs (Helm chart `kuberay-operator`), version 1.3 or later.",
-    "namespace-missing": "Create the namespace, or correct its name.",
-    "unknown-field": "Correct the field's name, or upgrade the KubeRay operator together with its CRDs.",
     "refused": "Correct the specification; the operator does not look at it again.",
     "cluster-not-found": "Create the RayCluster that `clusterSelector` names, or correct the name.",
     "operator-missing": "Install the KubeRay operator (Helm chart `kuberay-operator`).",
@@ -158,10 +149,7 @@ REMEDIES: Mapping[Code, str] = {
     "port-not-named": "Declare the ports 10001 (`client`) and 8265 (`dashboard`) of the head container, or no port "
     "at all.",
     "no-endpoints": "Make the Service's selector match the head pod's labels.",
-    "version-mismatch": "Use an image with the step's versions of Ray and Python, or run the step with those of the "
-    "cluster.",
-    "token": "Set `auth_options={'mode': 'token'}` on the cluster spec, or RAY_AUTH_MODE=token and RAY_AUTH_TOKEN for "
-    "the step.",
+    "version-mismatch": "Use one image for the head and all worker groups.",
 }
 
 _SOON = Proof(10.0)
@@ -190,16 +178,10 @@ PROOFS: Mapping[Code, Proof] = {
     "namespace-ending": AT_ONCE,
     "object-invalid": _SOON,
     "rbac": Proof(60.0),
-    "credentials": AT_ONCE,
-    "crd-missing": AT_ONCE,
-    "namespace-missing": AT_ONCE,
-    "unknown-field": AT_ONCE,
     "refused": AT_ONCE,
     "cluster-not-found": Proof(60.0),
     "queue-too-small": Proof(300.0),
     "queue-deactivated": Proof(60.0),
-    "version-mismatch": AT_ONCE,
-    "token": AT_ONCE,
 }
 
 

@@ -68,7 +68,7 @@ def _claim(facts: Facts, pod: Manifest, claim: Manifest, *, workers: bool) -> It
     phase, name = text(claim, "status", "phase"), name_of(claim)
     if phase not in {"Pending", "Lost"}:
         return
-    about = [event for event in facts.events if event.kind == "PersistentVolumeClaim" and event.name == name]
+    about = [event for event in facts.history if event.kind == "PersistentVolumeClaim" and event.name == name]
     if phase == "Pending" and about and about[-1].reason == _NORMAL:
         return
     spec = mapping(claim.get("spec"))

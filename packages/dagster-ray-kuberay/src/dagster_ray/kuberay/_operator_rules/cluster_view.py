@@ -1,4 +1,4 @@
-"""What the operator's rules look at: a RayCluster's spec with nothing assumed about its shape, and the operator."""
+"""What the operator's rules look at: a RayCluster's spec of any shape, and the operator. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

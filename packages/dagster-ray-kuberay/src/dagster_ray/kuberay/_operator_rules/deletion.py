@@ -1,4 +1,4 @@
-"""Which deletion settings of a RayJob the KubeRay operator refuses: `deletionStrategy`, before 1.5 `deletionPolicy`."""
+"""What the operator refuses of a RayJob's `deletionStrategy`, or, before 1.5, `deletionPolicy`. Pure."""
 
 from collections.abc import Iterator, Mapping
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""What the KubeRay operator refuses in the fault tolerance of a RayCluster's control store, in its words."""
+"""What the KubeRay operator refuses in the fault tolerance of a RayCluster's control store, in its words. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

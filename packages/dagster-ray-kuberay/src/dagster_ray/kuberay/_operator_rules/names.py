@@ -1,4 +1,4 @@
-"""What names, labels and their values may look like in Kubernetes, in the words of its API server and operators."""
+"""What Kubernetes allows in names, labels and their values, in the words of API server and operators. Pure."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the KubeRay operator refuses in the spec of a RayCluster, in its words and order.
+"""What the KubeRay operator refuses in the spec of a RayCluster, in its words and order. Pure.
 
 The source is controllers/ray/utils/validation.go of releases 1.3 to 1.7. Rules that apply only when a feature gate of
 1.7 is on that is off by default (network policy, TLS, history server, embedded GCS storage) stop at the gate.

@@ -1,4 +1,4 @@
-"""Why the KubeRay operator cannot read `runtimeEnvYAML`: it must be a YAML mapping."""
+"""Why the KubeRay operator cannot read `runtimeEnvYAML`: it must be a YAML mapping. Pure."""
 
 from typing import Any
 

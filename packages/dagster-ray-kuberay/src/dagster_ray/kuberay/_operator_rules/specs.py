@@ -1,8 +1,9 @@
-"""What the KubeRay operator refuses, in its words and order (controllers/ray/utils/validation.go, releases 1.3 to 1.7).
+"""What the KubeRay operator refuses, in its words and order. Pure.
 
-An API server accepts such objects. The operator of 1.5 and later writes the text to `status.message` of the RayJob;
-that of 1.3 and 1.4 only to an event. What the API server refuses (types, CEL rules) is not looked at here, and an
-absent field counts as the CRD's default, so that a manifest can be judged before it is sent.
+The source is controllers/ray/utils/validation.go of releases 1.3 to 1.7. An API server accepts such objects. The
+operator of 1.5 and later writes the text to `status.message` of the RayJob; that of 1.3 and 1.4 only to an event. What
+the API server refuses (types, CEL rules) is not looked at here, and an absent field counts as the CRD's default, so
+that a manifest can be judged before it is sent.
 """
 
 from collections.abc import Iterator, Mapping

@@ -15,7 +15,7 @@ from dagster_ray.core.variables import resolved, variables
 from dagster_ray.kuberay._head.route import Access, checked_head_host
 from dagster_ray.kuberay._interactive_job import InteractiveJobLifecycle
 from dagster_ray.kuberay._pipes.job import read_call
-from dagster_ray.kuberay._pipes.rayjob import config_of
+from dagster_ray.kuberay._pipes.rayjob import rayjob_of
 from dagster_ray.kuberay._pipes.run import Call, ClientSettings, run_call
 from dagster_ray.kuberay._preflight.checks import Preflight
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
@@ -125,11 +125,11 @@ class PipesKubeRayJobClient(RayPipesClient):
         found = read_call({**ray_job, **selector})
         job = checked_job(found.submission)
         check_context(context, extras, self._injector)
-        config = config_of(self._template, found)
-        around = {"template": config.plain(), "cluster": found.cluster}
+        plain = rayjob_of(self._template, found)
+        around = {"template": plain, "cluster": found.cluster}
         identity = call_identity(context, {**job, **around}, extras, settings.rayjob.image)
         injector = self._injector or PipesEnvContextInjector()
-        return run_call(settings, Call(context, identity, config, found.cluster, job, extras, injector))
+        return run_call(settings, Call(context, identity, plain, found.cluster, job, extras, injector))
 
 
 def of_every_client(options: KubeRayClientOptions) -> ClientOptions:

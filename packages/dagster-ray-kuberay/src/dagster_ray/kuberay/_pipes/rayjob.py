@@ -10,6 +10,7 @@ import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import Deadline, identity_of
@@ -24,10 +25,12 @@ from dagster_ray.kuberay._spec.manifests import (
     DEFAULT_TTL_SECONDS,
     RenderInput,
     metadata_text,
+    named,
     render_rayjob,
     render_selecting_rayjob,
 )
 from dagster_ray.kuberay._spec.merge import merged
+from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._status.created import Created
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish
 from dagster_ray.kuberay._steps.wishes import Settings, fields_of_ours, image_of, namespace_of, operator_deadline
@@ -60,7 +63,7 @@ class CallIds:
     submission_id: str
 
 
-def config_of(template: InteractiveRayJobConfig, call: PipesJob) -> InteractiveRayJobConfig:
+def rayjob_of(template: InteractiveRayJobConfig, call: PipesJob) -> Json:
     """Return the RayJob of a call: what it says itself over the client's template.
 
     Raises:
@@ -68,13 +71,13 @@ def config_of(template: InteractiveRayJobConfig, call: PipesJob) -> InteractiveR
         pydantic.ValidationError: The same, from the checks of the configuration.
     """
     if not call.template:
-        return template.with_file()
+        return template.plain()
     own = InteractiveRayJobConfig(**call.template)
-    return InteractiveRayJobConfig(**merged(template.plain(), own.plain()))
+    return InteractiveRayJobConfig(**merged(template.plain(), own.plain())).plain()
 
 
 def wish_of(
-    config: InteractiveRayJobConfig,
+    plain: Json,
     cluster: str | None,
     ids: CallIds,
     settings: Settings,
@@ -93,8 +96,8 @@ def wish_of(
     creation_id = uuid.uuid4().hex
     notes = {SUBMISSION_ANNOTATION: ids.submission_id, ATTEMPT_ANNOTATION: str(ids.number)}
     common = RenderInput(
-        name="",
-        namespace=namespace_of(config, api),
+        name=metadata_text(plain, "name", os.environ) or ids.name,
+        namespace=namespace_of(plain, api),
         labels={**identity.labels, **cleanup_labels(settings.cleanup), CALL_LABEL: ids.key},
         annotations={**identity.annotations, **notes, CREATION_ANNOTATION: creation_id},
         image=_NO_IMAGE if ray_version is None and "public image" in image.source else image.image,
@@ -106,15 +109,12 @@ def wish_of(
         environ=os.environ,
     )
 
-    def render(name: str) -> dict[str, Any]:
-        wish = dataclasses.replace(common, name=name)
-        if cluster is not None:
-            return render_selecting_rayjob(config, cluster, wish)
-        return _with_retry_window(_with_known_images(render_rayjob(config, wish)))
-
-    name = metadata_text(config, "name", os.environ) or ids.name
-    render(name)  # what cannot be rendered is told before anything is asked for
-    return Wish(RAYJOBS, common.namespace, (name,), creation_id, render, fields_of_ours(config))
+    # What cannot be rendered is told before anything is asked for.
+    if cluster is not None:
+        rayjob = render_selecting_rayjob(plain, cluster, common)
+    else:
+        rayjob = _with_retry_window(_with_known_images(render_rayjob(plain, common)))
+    return Wish(RAYJOBS, common.namespace, (common.name,), creation_id, partial(named, rayjob), fields_of_ours(plain))
 
 
 def _local_ray() -> str | None:
@@ -139,9 +139,9 @@ def _with_retry_window(rayjob: dict[str, Any]) -> dict[str, Any]:
     return {**rayjob, "spec": {**spec, _TTL: max(RETRY_SECONDS, int(spec.get(_TTL) or 0))}}
 
 
-def final_ttl(config: InteractiveRayJobConfig, rayjob: Mapping[str, Any]) -> int | None:
+def final_ttl(plain: Json, rayjob: Mapping[str, Any]) -> int | None:
     """Return the seconds that the cluster lives on once all is read; None if they are what the RayJob has."""
-    wanted = config.plain()["spec"].get(_TTL, DEFAULT_TTL_SECONDS)
+    wanted = plain["spec"].get(_TTL, DEFAULT_TTL_SECONDS)
     present = at(rayjob, "spec", _TTL)
     if not isinstance(present, int) or not isinstance(wanted, int) or at(rayjob, "spec", "deletionStrategy"):
         return None

@@ -30,6 +30,7 @@ from dagster_ray.kuberay._pipes.rayjob import (
 from dagster_ray.kuberay._pipes.watch import RayJobWatch
 from dagster_ray.kuberay._preflight.checks import Flight, Preflight, check
 from dagster_ray.kuberay._sharing.heartbeat import Heartbeat
+from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._status.created import Created, created
 from dagster_ray.kuberay._status.errors import ClusterGoneError
 from dagster_ray.kuberay._steps import cluster_steps as steps
@@ -55,7 +56,6 @@ from dagster_ray.pipes.errors import JobLostError, JobNotFoundError, JobServerUn
 if TYPE_CHECKING:
     from dagster_ray.kuberay._head.route import Route
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-    from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 
 _CLEANUP_SECONDS = 20.0
 _LEAST_CALL_SECONDS = 30.0
@@ -81,7 +81,7 @@ class Call:
 
     context: StepContext
     identity: CallIdentity
-    config: "InteractiveRayJobConfig"
+    plain: Json
     cluster: str | None
     job: Mapping[str, Any]
     extras: Mapping[str, Any] | None
@@ -101,7 +101,7 @@ class _RayJobCall:
     def __init__(self, settings: ClientSettings, call: Call, api: "KubernetesApi") -> None:
         self._settings, self._call, self._api = settings, call, api
         self._log = log_of(call.context)
-        self._namespace = namespace_of(call.config, api)
+        self._namespace = namespace_of(call.plain, api)
         self._wish: Wish | None = None
         self._job: Created | None = None
         self._watch: RayJobWatch | None = None
@@ -242,7 +242,7 @@ class _RayJobCall:
         cluster = None
         if call.cluster is not None:
             cluster = existing_cluster(self._api, self._namespace, call.cluster, deadline)
-        wish = wish_of(call.config, call.cluster, ids, settings.rayjob, context=call.context, api=self._api)
+        wish = wish_of(call.plain, call.cluster, ids, settings.rayjob, context=call.context, api=self._api)
         direct = goes_direct(settings.access, in_cluster=self._api.in_cluster, head_host=settings.head_host)
         features = ("pipes",) if direct else ("pipes", "port-forward")
         flight = Flight(wish, wish.render(wish.names[0]), features, is_driver=False)
@@ -338,6 +338,6 @@ class _RayJobCall:
     def _shorten_life(self) -> None:
         if self._job is None or self._watch is None or self._call.cluster is not None:
             return
-        seconds = final_ttl(self._call.config, self._job.manifest)
+        seconds = final_ttl(self._call.plain, self._job.manifest)
         if seconds is not None:
             self._watch.shorten_life(seconds)

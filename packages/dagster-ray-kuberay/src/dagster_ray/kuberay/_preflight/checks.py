@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._diagnosis.diagnosis import explain
+from dagster_ray.kuberay._diagnosis.facts import Facts
 from dagster_ray.kuberay._head.dashboard import Metadata, mismatch
 from dagster_ray.kuberay._kubernetes.errors import ConflictError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings
@@ -148,6 +149,6 @@ def _find_operator(api: "KubernetesApi", target: Created, deadline: Deadline, lo
     except DagsterRayError as error:
         log.debug("Whether an operator runs is not known: %s", error)
         return
-    found = explain((), (), rayjob=target.manifest, operator_pods=pods)
+    found = explain(Facts(rayjob=target.manifest, operator_pods=pods))
     if found is not None and found.code in {"operator-missing", "operator-down"}:
         log.warning("%s: %s. %s", target.target, found.sentence, found.remedy)

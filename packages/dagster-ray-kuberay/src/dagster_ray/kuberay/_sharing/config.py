@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from dagster_ray.core import StrictConfig
 from dagster_ray.core.variables import is_env_var
-from dagster_ray.kuberay._labels import MANAGED_BY_LABEL
+from dagster_ray.kuberay._labels import KEY_ADVICE, MANAGED_BY_LABEL, wrong_key
 from dagster_ray.kuberay._sharing.locks import TTL_LIMIT_SECONDS
 from dagster_ray.kuberay._sharing.rules import SharingRules
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
@@ -103,7 +103,9 @@ class ClusterSharing(StrictConfig):
         return self
 
     @model_validator(mode="after")
-    def _our_labels_are_matched_by_their_own_switches(self) -> Self:
+    def _match_labels_are_labels_and_not_ours(self) -> Self:
+        if (wrong := wrong_key(self.match_labels)) is not None:
+            raise InvalidSpecError("match_labels", f"has `{wrong}`, which is not a valid label key", KEY_ADVICE)
         for key in self.match_labels:
             if key.startswith(_OURS) or key == MANAGED_BY_LABEL:
                 advice = "use match_dagster_labels, match_run and match_spec for it"

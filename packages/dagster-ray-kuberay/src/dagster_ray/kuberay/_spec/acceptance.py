@@ -3,10 +3,12 @@
 Loads with the first configuration that is made: the operator's rules take long to load.
 """
 
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from functools import lru_cache
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping
+from dagster_ray.kuberay._labels import LOCK_PREFIX
 from dagster_ray.kuberay._operator_rules.crd_fields import CrdKind, Release, release, versions
 from dagster_ray.kuberay._operator_rules.field_releases import missing_fields
 from dagster_ray.kuberay._operator_rules.specs import raycluster_rejections, rayjob_rejections
@@ -20,9 +22,6 @@ from dagster_ray.kuberay._spec.typed_values import typed
 from dagster_ray.kuberay._spec.unknown_keys import unknown_keys
 from dagster_ray.kuberay._spec.unknown_values import unknown_values
 
-if TYPE_CHECKING:
-    from dagster_ray.kuberay.configs import InteractiveRayJobConfig, RayClusterConfig
-
 # Which gates are on is seen only by asking the operator; what one of them allows is not refused here.
 _GATES: tuple[str, ...] = (
     "GCSFaultToleranceEmbeddedStorage", "RayClusterHistoryServer", "RayClusterMTLS", "RayClusterNetworkPolicy",
@@ -33,35 +32,35 @@ _ALL_GATES: Mapping[str, bool] = dict.fromkeys(_GATES, True)
 _ANY_STEP = RenderInput(name="a", namespace="default", image="a", ray_version="2.60.0")
 
 
-def check_rayjob_config(config: "InteractiveRayJobConfig") -> tuple[str, ...]:
-    """Raise if every release of KubeRay would refuse the RayJob; return what only some refuse, in sentences.
+def check_written(kind: CrdKind, written: Json) -> tuple[str, ...]:
+    """Raise if every release of KubeRay would refuse an object; return what only some refuse, in sentences.
+
+    Args:
+        kind: RayJob, of an interactive job, or RayCluster.
+        written: What the configuration says: `metadata` and `spec`.
 
     Raises:
         InvalidSpecError: All would; it names the field.
-        SpecFileError: Its file cannot be used.
     """
-    plain = typed(config.plain(), "RayJob", {})
-    # What comes from the environment is known in the step only.
-    rendered = None if any(references(plain)) else render_rayjob(config, _ANY_STEP)
-    return _judged("RayJob", plain, rendered)
+    return _sentences(kind, json.dumps(written))
 
 
-def check_raycluster_config(config: "RayClusterConfig") -> tuple[str, ...]:
-    """Raise if every release of KubeRay would refuse the RayCluster; return what only some refuse, in sentences.
-
-    Raises:
-        InvalidSpecError: All would; it names the field.
-        SpecFileError: Its file cannot be used.
-    """
-    written = config.plain()
-    if selected_cluster(written["spec"]) is not None:
+@lru_cache(maxsize=32)  # Dagster builds a configuration several times for each step.
+def _sentences(kind: CrdKind, text: str) -> tuple[str, ...]:
+    written: Json = json.loads(text)
+    if kind == "RayCluster" and selected_cluster(written["spec"]) is not None:
         return ()
-    plain = typed(written, "RayCluster", {})
-    rendered = None if any(references(plain)) else render_raycluster(config, _ANY_STEP)
-    return _judged("RayCluster", plain, rendered)
+    plain = typed(written, kind, {})
+    render = render_rayjob if kind == "RayJob" else render_raycluster
+    # What comes from the environment is known in the step only.
+    return _judged(kind, plain, None if any(references(plain)) else render(written, _ANY_STEP))
 
 
 def _judged(kind: CrdKind, plain: Json, rendered: Manifest | None) -> tuple[str, ...]:
+    for key in mapping(plain["metadata"].get("annotations")):
+        if key.startswith(LOCK_PREFIX):
+            reason = "is the lock of another step, which would keep the new cluster"
+            raise InvalidSpecError(f"metadata.annotations.{key}", reason, "remove it")
     unknown = (
         *(
             f"`{path}` is not a field of KubeRay up to 1.7; it is sent as it is."

@@ -1,4 +1,4 @@
-"""The cluster that is meant by an incomplete specification. Pure; the arguments are never changed."""
+"""The cluster that is meant by an incomplete specification; arguments are never changed. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -80,9 +80,8 @@ def _given_group(group: Mapping[str, Any], wish: RenderInput) -> Json:
 
 
 def _start_params(group: Mapping[str, Any]) -> Json:
-    # KubeRay 1.3 requires the field; its values are text.
-    given = mapping(group.get("rayStartParams"))
-    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in given.items()}
+    # KubeRay 1.3 requires the field.
+    return dict(mapping(group.get("rayStartParams")))
 
 
 def _head_params(head: Mapping[str, Any], *, has_workers: bool) -> Json:

@@ -1,30 +1,29 @@
-"""From a configuration and the facts of a step to the object that is sent. Pure.
+"""From what a configuration says and the facts of a step to the object that is sent. Pure.
 
-The configuration is never changed, and rendering twice gives equal manifests.
+A configuration comes as plain data: `metadata` and `spec` with camelCase names, as its `plain()` returns them. It is
+never changed, and rendering twice gives equal manifests.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dagster_ray.core.variables import variable_of
-from dagster_ray.kuberay._kubernetes.fields import at, mapping
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings
 from dagster_ray.kuberay._operator_rules.crd_fields import CrdKind
 from dagster_ray.kuberay._spec.cluster_defaults import completed_cluster
 from dagster_ray.kuberay._spec.head_ports import check_dashboard_name
 from dagster_ray.kuberay._spec.plain_json import Json, references, with_values
-from dagster_ray.kuberay._spec.pod_templates import annotation_values, label_values
+from dagster_ray.kuberay._spec.pod_templates import label_values
 from dagster_ray.kuberay._spec.rendering import RenderInput
 from dagster_ray.kuberay._spec.rules import OLDEST, check_raycluster, check_rayjob
 from dagster_ray.kuberay._spec.selection import CLUSTER_KEY
 from dagster_ray.kuberay._spec.typed_values import typed
 
-if TYPE_CHECKING:
-    from dagster_ray.kuberay.configs import InteractiveRayJobConfig, RayClusterConfig
-
 __all__ = [
     "DEFAULT_TTL_SECONDS",
     "RenderInput",
     "metadata_text",
+    "named",
     "render_raycluster",
     "render_rayjob",
     "render_selecting_rayjob",
@@ -37,25 +36,59 @@ DEFAULT_TTL_SECONDS = 60
 _OF_THE_RAYJOB = ("activeDeadlineSeconds", "managedBy", "preRunningDeadlineSeconds")
 
 
-def metadata_text(
-    config: "InteractiveRayJobConfig | RayClusterConfig", key: str, environ: Mapping[str, str]
-) -> str | None:
+def metadata_text(plain: Manifest, key: str, environ: Mapping[str, str]) -> str | None:
     """Return `metadata.name` or `metadata.namespace` of a configuration; None if it gives none.
 
     Raises:
         MissingVariableError: It comes from the environment, and the variable is not set.
     """
-    value = config.plain()["metadata"].get(key)
+    value = plain["metadata"].get(key)
     if (variable := variable_of(value)) is not None:
         value = variable.value(environ, f"metadata.{key}")
     return None if value is None else str(value)
+
+
+def named(
+    manifest: Json, name: str, labels: Mapping[str, str] | None = None, annotations: Mapping[str, str] | None = None
+) -> Json:
+    """Return a manifest under another name, with more labels and annotations; nothing is rendered again.
+
+    Args:
+        manifest: What a function of this module returned. It is not changed, and the result shares parts with it.
+        name: The object's name.
+        labels: Labels for the object and each pod. They win over those that are there.
+        annotations: Annotations for the same; they win as well.
+    """
+    given = _with_notes(mapping(manifest.get("metadata")), labels or {}, annotations or {})
+    spec: Json = manifest["spec"]
+    if (labels or annotations) and "headGroupSpec" in spec:
+        spec = _with_pod_notes(spec, labels or {}, annotations or {})
+    elif (labels or annotations) and "rayClusterSpec" in spec:
+        spec = {**spec, "rayClusterSpec": _with_pod_notes(spec["rayClusterSpec"], labels or {}, annotations or {})}
+    return {**manifest, "metadata": {**given, "name": name}, "spec": spec}
+
+
+def _with_notes(metadata: Manifest, labels: Mapping[str, str], annotations: Mapping[str, str]) -> Json:
+    added = {"labels": labels, "annotations": annotations}
+    return {**metadata, **{key: {**mapping(metadata.get(key)), **more} for key, more in added.items() if more}}
+
+
+def _with_pod_notes(cluster: Manifest, labels: Mapping[str, str], annotations: Mapping[str, str]) -> Json:
+    def noted(group: Manifest) -> Json:
+        template = mapping(group.get("template"))
+        metadata = _with_notes(mapping(template.get("metadata")), labels, annotations)
+        return {**group, "template": {**template, "metadata": metadata}}
+
+    workers = [noted(group) for group in mappings(cluster.get("workerGroupSpecs"))]
+    found: Json = {**cluster, "headGroupSpec": noted(mapping(cluster.get("headGroupSpec")))}
+    return {**found, "workerGroupSpecs": workers} if "workerGroupSpecs" in cluster else found
 
 
 def _metadata(given: Mapping[str, Any], wish: RenderInput) -> Json:
     queue = {QUEUE_LABEL: wish.queue, PRIORITY_LABEL: wish.priority}
     labels = label_values(mapping(given.get("labels")))
     labels |= {key: value for key, value in queue.items() if value is not None}
-    annotations = annotation_values({**mapping(given.get("annotations")), **wish.annotations})
+    annotations = {**mapping(given.get("annotations")), **wish.annotations}
     metadata: Json = {**given, "name": wish.name, "namespace": wish.namespace, "labels": {**labels, **wish.labels}}
     if annotations:
         metadata["annotations"] = annotations
@@ -81,26 +114,24 @@ def _ending(spec: Mapping[str, Any]) -> Json:
     return {} if "deletionRules" in strategy or keeps else {"shutdownAfterJobFinishes": True}
 
 
-def _looked_up(config: "InteractiveRayJobConfig | RayClusterConfig", kind: CrdKind, environ: Mapping[str, str]) -> Json:
-    """Return a configuration as plain JSON with the values of variables, each of the type that its field has."""
-    plain = config.plain()
+def _looked_up(plain: Json, kind: CrdKind, environ: Mapping[str, str]) -> Json:
+    """Return what a configuration says with the values of variables, each of the type that its field has."""
     return typed(with_values(plain, environ), kind, dict(references(plain)))
 
 
-def render_rayjob(config: "InteractiveRayJobConfig", wish: RenderInput) -> Json:
+def render_rayjob(plain: Json, wish: RenderInput) -> Json:
     """Return the RayJob to send.
 
     Args:
-        config: The user's configuration. Its `spec_file` is read, if it names one.
+        plain: What the user's configuration says.
         wish: The facts of the step.
 
     Raises:
         InvalidSpecError: The API server, or every release of KubeRay, would refuse it.
-        SpecFileError: The file cannot be used.
         MissingVariableError: A value comes from the environment, and the variable is not set in `wish.environ`.
     """
-    plain = _looked_up(config, "RayJob", wish.environ)
-    metadata, spec = _metadata(plain["metadata"], wish), plain["spec"]
+    found = _looked_up(plain, "RayJob", wish.environ)
+    metadata, spec = _metadata(found["metadata"], wish), found["spec"]
     cluster = completed_cluster(
         mapping(spec.get("rayClusterSpec")),
         wish,
@@ -116,25 +147,24 @@ def render_rayjob(config: "InteractiveRayJobConfig", wish: RenderInput) -> Json:
     return {"apiVersion": API_VERSION, "kind": "RayJob", "metadata": metadata, "spec": rendered}
 
 
-def render_selecting_rayjob(config: "InteractiveRayJobConfig", cluster: str, wish: RenderInput) -> Json:
+def render_selecting_rayjob(plain: Json, cluster: str, wish: RenderInput) -> Json:
     """Return the RayJob to send for a job on a RayCluster that exists.
 
     Of the configuration's spec only what concerns the RayJob itself is used: the operator deletes nothing of a cluster
     that it did not make (KubeRay rayjob_controller.go).
 
     Args:
-        config: The user's configuration. Its `spec_file` is read, if it names one.
+        plain: What the user's configuration says.
         cluster: The RayCluster's name.
         wish: The facts of the step.
 
     Raises:
         InvalidSpecError: The API server, or every release of KubeRay, would refuse it.
-        SpecFileError: The file cannot be used.
         MissingVariableError: A value comes from the environment, and the variable is not set in `wish.environ`.
     """
-    plain = _looked_up(config, "RayJob", wish.environ)
-    metadata = _metadata(plain["metadata"], wish)
-    kept = {key: plain["spec"][key] for key in _OF_THE_RAYJOB if key in plain["spec"]}
+    found = _looked_up(plain, "RayJob", wish.environ)
+    metadata = _metadata(found["metadata"], wish)
+    kept = {key: found["spec"][key] for key in _OF_THE_RAYJOB if key in found["spec"]}
     if wish.pre_running_deadline_seconds is not None:
         kept.setdefault("preRunningDeadlineSeconds", wish.pre_running_deadline_seconds)
     spec = {**kept, "submissionMode": "InteractiveMode", "clusterSelector": {CLUSTER_KEY: cluster}}
@@ -142,20 +172,19 @@ def render_selecting_rayjob(config: "InteractiveRayJobConfig", cluster: str, wis
     return {"apiVersion": API_VERSION, "kind": "RayJob", "metadata": metadata, "spec": spec}
 
 
-def render_raycluster(config: "RayClusterConfig", wish: RenderInput) -> Json:
+def render_raycluster(plain: Json, wish: RenderInput) -> Json:
     """Return the RayCluster to send. `wish.pre_running_deadline_seconds` has no meaning for it.
 
     Args:
-        config: The user's configuration. Its `spec_file` is read, if it names one.
+        plain: What the user's configuration says.
         wish: The facts of the step.
 
     Raises:
         InvalidSpecError: The API server, or every release of KubeRay, would refuse it.
-        SpecFileError: The file cannot be used.
         MissingVariableError: A value comes from the environment, and the variable is not set in `wish.environ`.
     """
-    plain = _looked_up(config, "RayCluster", wish.environ)
-    metadata = _metadata(plain["metadata"], wish)
-    cluster = completed_cluster(plain["spec"], wish, {}, queued=QUEUE_LABEL in metadata["labels"])
+    found = _looked_up(plain, "RayCluster", wish.environ)
+    metadata = _metadata(found["metadata"], wish)
+    cluster = completed_cluster(found["spec"], wish, {}, queued=QUEUE_LABEL in metadata["labels"])
     check_raycluster(metadata, cluster, OLDEST)
     return {"apiVersion": API_VERSION, "kind": "RayCluster", "metadata": metadata, "spec": cluster}

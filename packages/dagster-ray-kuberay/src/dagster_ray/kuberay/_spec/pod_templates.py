@@ -1,4 +1,4 @@
-"""What is put into the pod templates of a cluster. Pure; the arguments are never changed."""
+"""What is put into the pod templates of a cluster; arguments are never changed. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,15 +21,9 @@ def default_resources() -> Json:
     return {"requests": dict(DEFAULT_RESOURCES), "limits": dict(DEFAULT_RESOURCES)}
 
 
-def label_values(labels: Mapping[str, Any]) -> dict[str, str]:
+def label_values(labels: Mapping[str, str]) -> dict[str, str]:
     """Return labels with values that Kubernetes takes."""
-    texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in labels.items()}
-    return {key: Identity.label_value(text) for key, text in texts.items()}
-
-
-def annotation_values(annotations: Mapping[str, Any]) -> dict[str, str]:
-    """Return annotations whose values are all text."""
-    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in annotations.items()}
+    return {key: Identity.label_value(text) for key, text in labels.items()}
 
 
 def _with_image(container: Mapping[str, Any], image: str) -> Json:
@@ -64,7 +58,7 @@ def completed_template(template: Mapping[str, Any], wish: RenderInput, *, head: 
     """
     metadata, spec = without_mark(mapping(template.get("metadata"))), dict(mapping(template.get("spec")))
     metadata["labels"] = label_values({**mapping(metadata.get("labels")), **wish.labels})
-    annotations = annotation_values({**mapping(metadata.get("annotations")), **wish.annotations})
+    annotations = {**mapping(metadata.get("annotations")), **wish.annotations}
     if annotations or "annotations" in metadata:
         metadata["annotations"] = annotations
     name, env = ("ray-head", {**HEAD_ENV, **wish.env_vars}) if head else ("ray-worker", wish.env_vars)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings
+from dagster_ray.kuberay._labels import KEY_ADVICE, wrong_key
 from dagster_ray.kuberay._operator_rules.crd_fields import Release
 from dagster_ray.kuberay._spec.cluster_defaults import RESOURCE_PARAMETERS
 from dagster_ray.kuberay._spec.endings import check_ending
@@ -46,6 +47,7 @@ def check_metadata(metadata: Manifest, kind: str, limit: int, release: Release =
     for key in ("labels", "annotations"):
         if not isinstance(metadata.get(key, {}), Mapping):
             raise InvalidSpecError(f"metadata.{key}", "is no mapping", "give text by text")
+    _check_keys(metadata, "metadata", "labels", "annotations")
     namespace = metadata.get("namespace")
     if isinstance(namespace, str) and (len(namespace) > 63 or not _DNS_1123.fullmatch(namespace)):
         reason = f"is {namespace!r}, which is no DNS label"
@@ -53,6 +55,16 @@ def check_metadata(metadata: Manifest, kind: str, limit: int, release: Release =
     name = metadata.get("name")
     if isinstance(name, str):
         _check_name(name, kind, limit, release)
+
+
+def _check_keys(holder: Manifest, path: str, *fields: str) -> None:
+    """Check the keys of labels, of annotations and of selectors of nodes."""
+    for field in fields:
+        is_annotation = field.lower().endswith("annotations")
+        wrong = wrong_key(mapping(holder.get(field)), is_annotation=is_annotation)
+        if wrong is not None:
+            kind = "annotation" if is_annotation else "label"
+            raise InvalidSpecError(f"{path}.{field}", f"has `{wrong}`, which is not a valid {kind} key", KEY_ADVICE)
 
 
 def _check_name(name: str, kind: str, limit: int, release: Release) -> None:
@@ -119,6 +131,7 @@ def check_cluster(cluster: Manifest, path: str, release: Release = NEWEST) -> No
         InvalidSpecError: It names the field, and the versions that refuse it.
     """
     _check_token(cluster, path)
+    _check_keys(cluster, path, "headServiceAnnotations")
     if "headGroupSpec" in cluster:
         _check_group(mapping(cluster["headGroupSpec"]), f"{path}.headGroupSpec", release)
     seen: set[str] = set()
@@ -178,7 +191,10 @@ def _check_group(group: Manifest, path: str, release: Release) -> None:
     if group.get("resources") and both:
         reason = "stands beside the group's `resources`"
         raise InvalidSpecError(f"{path}.rayStartParams.{both[0]}", reason, "use one of the two", "KubeRay >= 1.5")
-    _check_containers(mapping(at(group, "template", "spec")), f"{path}.template.spec")
+    template = mapping(group.get("template"))
+    _check_keys(mapping(template.get("metadata")), f"{path}.template.metadata", "labels", "annotations")
+    _check_keys(mapping(template.get("spec")), f"{path}.template.spec", "nodeSelector")
+    _check_containers(mapping(template.get("spec")), f"{path}.template.spec")
 
 
 def _check_containers(pod: Manifest, path: str) -> None:

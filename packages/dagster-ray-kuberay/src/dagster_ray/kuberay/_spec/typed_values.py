@@ -2,7 +2,12 @@
 
 Nothing is guessed, and nothing that is not understood counts as "not given". A variable of the environment holds text:
 that becomes a number or a boolean where the CRD wants one, if nothing is lost. So does text that the user wrote, except
-in a whole manifest, where `kubectl apply` refuses it too. A number becomes text where its digits are beyond doubt.
+in a whole manifest, where `kubectl apply` refuses it too.
+
+The other way around there is nothing to convert: how a number was written is lost before it arrives here. YAML makes
+5349 of `012345`, 1.1 of `1.10` and true of `yes`, and what was written in Python may have passed through YAML as well.
+So anything but text is refused where text belongs. Only what `ray start` reads as a whole number or a switch, and Ray's
+own resources, mean the same however they were written.
 """
 
 from collections.abc import Mapping
@@ -19,9 +24,25 @@ from dagster_ray.kuberay._spec.plain_json import Json
 
 RELEASE = "1.7"
 _TEMPLATE_METADATA = "spec.workerGroupSpecs[].template.metadata"
-_QUOTE = "put it in quotes: YAML and Python do not keep how a number was written"
+_QUOTE = "put it in quotes: YAML does not keep how a number, a date or a word like `yes` was written"
+_START = "rayStartParams"
+_RESOURCES = "resources"
+# As Ray 2.60 declares them (ray/scripts/scripts.py).
+START_NUMBERS = frozenset({
+    "dashboard-agent-grpc-port", "dashboard-agent-listen-port", "dashboard-port", "max-worker-port", "memory",
+    "metrics-export-port", "min-worker-port", "node-manager-port", "num-cpus", "num-gpus", "object-manager-port",
+    "object-store-memory", "port", "ray-client-server-port", "runtime-env-agent-port", "system-reserved-memory",
+    "verbose",
+})  # fmt: skip
+"""Parameters of `ray start` that are whole numbers."""
+START_SWITCHES = frozenset({
+    "block", "disable-usage-stats", "enable-object-reconstruction", "enable-resource-isolation", "head",
+    "include-dashboard", "include-log-monitor", "no-monitor", "no-redirect-output", "ray-debugger-external",
+})  # fmt: skip
+"""Parameters of `ray start` that are true or false."""
 _BOOLEANS = {"true": True, "false": False}
 _WANTED = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
+_SCALARS = {**_WANTED, "string": "text"}
 
 
 def metadata_field() -> Field | None:
@@ -56,13 +77,16 @@ class _Reader:
     from_environ: Mapping[str, Variable]
     is_whole: bool
 
-    def read(self, value: object, field: Field | None, path: str, *, in_map: bool = False) -> Any:
+    def read(self, value: object, field: Field | None, path: str, *, entry: "_Entry | None" = None) -> Any:
         """Return a value as its field takes it. What no field is known for stays as it is."""
         if field is None or value is None or isinstance(value, Placeholder) or self._is_reference(value, field):
             return value
+        if isinstance(value, dict | list) and (wanted := _SCALARS.get(field.type)) is not None:
+            kind = "mapping" if isinstance(value, dict) else "list"
+            raise InvalidSpecError(path, f"is a {kind} where {wanted} belongs", f"write {wanted}")
         if isinstance(value, dict):
             return {
-                key: self.read(item, _inner(field, key), field_path(path, key), in_map=field.values is not None)
+                key: self.read(item, _inner(field, key), field_path(path, key), entry=_Entry(path, key))
                 for key, item in cast("Json", value).items()
             }
         if isinstance(value, list):
@@ -70,7 +94,7 @@ class _Reader:
             return [self.read(item, field.items, field_path(path, n)) for n, item in items]
         if field.type in _WANTED:
             return self._number(value, field.type, path)
-        return self._text(value, field, path, in_map=in_map)
+        return self._text(value, field, path, entry)
 
     @staticmethod
     def _is_reference(value: object, field: Field) -> bool:
@@ -88,16 +112,41 @@ class _Reader:
             raise InvalidSpecError(path, reason, f"write {_WANTED[wanted]} without quotes")
         raise InvalidSpecError(path, f"is {_shown(value)}, not {_WANTED[wanted]}", f"write {_WANTED[wanted]}")
 
-    def _text(self, value: object, field: Field, path: str, *, in_map: bool) -> Any:
+    def _text(self, value: object, field: Field, path: str, entry: "_Entry | None") -> Any:
         if isinstance(value, str) or (field.type != "string" and not isinstance(value, float)):
             return value
         if field.type != "string":  # a quantity, for which the API server takes text or a whole number
             return repr(value) if field.int_or_string else value
-        if isinstance(value, bool) and in_map:
+        if isinstance(value, bool) and entry is not None and entry.is_switch:
             return str(value).lower()
-        if isinstance(value, int) and not isinstance(value, bool) and (in_map or path in self.from_environ):
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if is_number and (path in self.from_environ or (entry is not None and entry.is_number)):
             return str(value)
         raise InvalidSpecError(path, f"is {_shown(value)} where text belongs", _QUOTE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """Where a value stands: under a key of the mapping at a path."""
+
+    path: str
+    key: str
+
+    @property
+    def is_number(self) -> bool:
+        """Whether Ray reads the entry as a whole number."""
+        if self._map == _START:
+            return self.key in START_NUMBERS
+        return self._map == _RESOURCES
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether Ray reads the entry as true or false."""
+        return self._map == _START and self.key in START_SWITCHES
+
+    @property
+    def _map(self) -> str:
+        return self.path.rpartition(".")[2]
 
 
 def _inner(field: Field, key: str) -> Field | None:

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError, NotReadyError
-from dagster_ray.kuberay._kubernetes.errors import UnavailableError
+from dagster_ray.kuberay._diagnosis.diagnosis import explain_answer
+from dagster_ray.kuberay._kubernetes.errors import KubernetesError, UnavailableError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, texts
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS, Kind
 from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL, RESOURCE_LABEL, RUN_LABEL, STEP_LABEL
 from dagster_ray.kuberay._spec.portable import without_fields
 from dagster_ray.kuberay._status.cluster_state import Ended
 from dagster_ray.kuberay._status.created import Created, created
-from dagster_ray.kuberay._status.errors import FieldNotSupportedError, NameTakenError
+from dagster_ray.kuberay._status.errors import CannotStartError, FieldNotSupportedError, NameTakenError
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
@@ -99,7 +100,8 @@ def create(api: "KubernetesApi", wish: Wish, deadline: Deadline, log: logging.Lo
         NameTakenError: All names are taken by objects that are not ours, or no longer fit.
         NotReadyError: The deadline passed while an earlier object of the name was being deleted.
         FieldNotSupportedError: The API server's CRD is older than a field of the spec.
-        KubernetesError: The API server refused.
+        CannotStartError: A quota, an admission policy or a namespace that ends keeps the object out.
+        KubernetesError: The API server refused for another reason.
     """
     while True:
         existing: Mapping[str, Any] = {}
@@ -171,21 +173,35 @@ def post(
     Raises:
         FieldNotSupportedError: The API server's CRD is older than a field of the spec.
         ConflictError: The name is taken, perhaps by a POST whose answer was lost.
-        KubernetesError: The API server refused.
+        CannotStartError: A quota, an admission policy or a namespace that ends keeps the object out.
+        KubernetesError: The API server refused for another reason.
     """
     from dagster_ray.kuberay._kubernetes.errors import InvalidObjectError
 
-    wanted = _without(wish, manifest, _unknown_fields.get(api.server, frozenset()))
-    try:
+    with _explained(f"{wish.kind.kind} {wish.namespace}/{at(manifest, 'metadata', 'name')}"):
+        wanted = _without(wish, manifest, _unknown_fields.get(api.server, frozenset()))
+        try:
+            return api.create(wish.kind, wish.namespace, wanted, deadline, dry_run=dry_run)
+        except InvalidObjectError as error:
+            if not error.unknown_fields:
+                raise
+            unknown = _unknown_fields.get(api.server, frozenset()) | frozenset(error.unknown_fields)
+            wanted = _without(wish, manifest, unknown)
+            _unknown_fields[api.server] = unknown
+            log.info("This KubeRay does not know %s; the portable form is used.", ", ".join(sorted(unknown)))
         return api.create(wish.kind, wish.namespace, wanted, deadline, dry_run=dry_run)
-    except InvalidObjectError as error:
-        if not error.unknown_fields:
+
+
+@contextmanager
+def _explained(target: str) -> Generator[None]:
+    """Say what keeps the object out, where the API server's refusal tells it."""
+    try:
+        yield
+    except KubernetesError as error:
+        found = explain_answer(error.status, error.message)
+        if found is None:
             raise
-        unknown = _unknown_fields.get(api.server, frozenset()) | frozenset(error.unknown_fields)
-        wanted = _without(wish, manifest, unknown)
-        _unknown_fields[api.server] = unknown
-        log.info("This KubeRay does not know %s; the portable form is used.", ", ".join(sorted(unknown)))
-    return api.create(wish.kind, wish.namespace, wanted, deadline, dry_run=dry_run)
+        raise CannotStartError(target, found.code, found.reason, found.sentence, found.remedy) from error
 
 
 def _without(wish: Wish, manifest: dict[str, Any], unknown: frozenset[str]) -> dict[str, Any]:

@@ -8,8 +8,7 @@ from typing import Any
 
 from dagster_ray.kuberay._diagnosis.containers import ray_container_of
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain_head
-from dagster_ray.kuberay._diagnosis.patience import look_is_due, suspect_look_is_due
-from dagster_ray.kuberay._diagnosis.proof import Suspicion, is_proven
+from dagster_ray.kuberay._diagnosis.patience import Suspicion, is_proven, look_is_due, suspect_look_is_due
 from dagster_ray.kuberay._kubernetes.fields import text
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._status.cluster_state import ClusterState, Ended, Head, Queued, Starting

@@ -12,13 +12,15 @@ import platform
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from dagster_ray.core import CleanupPolicy, DagsterContext, Deadline, Identity, identity_of, image_candidates
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._labels import cleanup_labels
 from dagster_ray.kuberay._spec.image import ChosenImage, choose_image
-from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
+from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, named, render_raycluster, render_rayjob
+from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._spec.portable import PRE_RUNNING_DEADLINE
 from dagster_ray.kuberay._spec.rules import RAYCLUSTER_NAME_LIMIT, RAYJOB_NAME_LIMIT
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish
@@ -26,7 +28,6 @@ from dagster_ray.kuberay._steps.step_pod import owner_reference
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-    from dagster_ray.kuberay.configs import InteractiveRayJobConfig, RayClusterConfig
 
 # The operator's own limit comes after ours, so that a step that lives says itself why it failed.
 _OPERATOR_GRACE_SECONDS = 60
@@ -48,7 +49,7 @@ class Settings:
 
 
 def rayjob_wish(
-    config: "InteractiveRayJobConfig",
+    plain: Json,
     settings: Settings,
     context: DagsterContext,
     api: "KubernetesApi",
@@ -59,22 +60,19 @@ def rayjob_wish(
     """Return the RayJob that is wanted for this step.
 
     Raises:
-        InvalidSpecError, SpecFileError, MissingVariableError: The spec cannot be rendered.
+        InvalidSpecError, MissingVariableError: The spec cannot be rendered.
     """
-    config = config.with_file()
-    common, identity = _of_one_step(config, settings, context, api, deadline=deadline, log=log)
+    common, identity = _of_one_step(plain, settings, context, api, deadline=deadline, log=log)
     common = dataclasses.replace(common, pre_running_deadline_seconds=operator_deadline(settings.timeout_seconds))
-    names = _names(config, identity, RAYJOB_NAME_LIMIT)
+    names = _names(plain, identity, RAYJOB_NAME_LIMIT)
 
-    def render(name: str) -> dict[str, Any]:
-        return render_rayjob(config, dataclasses.replace(common, name=name))
-
+    rayjob = render_rayjob(plain, dataclasses.replace(common, name=names[0]))
     creation_id = common.annotations[CREATION_ANNOTATION]
-    return Wish(RAYJOBS, common.namespace, names, creation_id, render, fields_of_ours(config))
+    return Wish(RAYJOBS, common.namespace, names, creation_id, partial(named, rayjob), fields_of_ours(plain))
 
 
 def raycluster_wish(
-    config: "RayClusterConfig",
+    plain: Json,
     settings: Settings,
     context: DagsterContext,
     api: "KubernetesApi",
@@ -85,20 +83,18 @@ def raycluster_wish(
     """Return the RayCluster that is wanted for this step alone.
 
     Raises:
-        InvalidSpecError, SpecFileError, MissingVariableError: The spec cannot be rendered.
+        InvalidSpecError, MissingVariableError: The spec cannot be rendered.
     """
-    config = config.with_file()
-    common, identity = _of_one_step(config, settings, context, api, deadline=deadline, log=log)
-    names = _names(config, identity, RAYCLUSTER_NAME_LIMIT)
+    common, identity = _of_one_step(plain, settings, context, api, deadline=deadline, log=log)
+    names = _names(plain, identity, RAYCLUSTER_NAME_LIMIT)
 
-    def render(name: str) -> dict[str, Any]:
-        return render_raycluster(config, dataclasses.replace(common, name=name))
-
-    return Wish(RAYCLUSTERS, common.namespace, names, common.annotations[CREATION_ANNOTATION], render, frozenset())
+    raycluster = render_raycluster(plain, dataclasses.replace(common, name=names[0]))
+    creation_id = common.annotations[CREATION_ANNOTATION]
+    return Wish(RAYCLUSTERS, common.namespace, names, creation_id, partial(named, raycluster), frozenset())
 
 
 def render_input(
-    config: "InteractiveRayJobConfig | RayClusterConfig",
+    plain: Json,
     settings: Settings,
     identity: Identity,
     context: DagsterContext,
@@ -112,7 +108,7 @@ def render_input(
     log.info("The cluster's image is %s (%s).", *image)
     return RenderInput(
         name="",
-        namespace=namespace_of(config, api),
+        namespace=namespace_of(plain, api),
         labels=identity.labels,
         annotations={**identity.annotations, CREATION_ANNOTATION: uuid.uuid4().hex},
         image=image.image,
@@ -125,7 +121,7 @@ def render_input(
 
 
 def _of_one_step(
-    config: "InteractiveRayJobConfig | RayClusterConfig",
+    plain: Json,
     settings: Settings,
     context: DagsterContext,
     api: "KubernetesApi",
@@ -135,20 +131,20 @@ def _of_one_step(
 ) -> tuple[RenderInput, Identity]:
     """Return the facts of an object that one step has for itself, with what they say of its end."""
     identity = identity_of(context)
-    common = render_input(config, settings, identity, context, api, log=log)
+    common = render_input(plain, settings, identity, context, api, log=log)
     owner = owner_reference(api, common.namespace, deadline, log) if settings.cleanup != "never" else None
     labels = {**common.labels, **cleanup_labels(settings.cleanup)}
     return dataclasses.replace(common, labels=labels, owner_reference=owner), identity
 
 
-def namespace_of(config: "InteractiveRayJobConfig | RayClusterConfig", api: "KubernetesApi") -> str:
+def namespace_of(plain: Json, api: "KubernetesApi") -> str:
     """Return the namespace of the object: the configuration's, else the account's."""
-    return metadata_text(config, "namespace", os.environ) or api.namespace
+    return metadata_text(plain, "namespace", os.environ) or api.namespace
 
 
-def fields_of_ours(config: "InteractiveRayJobConfig") -> frozenset[str]:
+def fields_of_ours(plain: Json) -> frozenset[str]:
     """Return the paths of fields that are set without the user's asking."""
-    given = config.plain()["spec"]
+    given = plain["spec"]
     return frozenset({PRE_RUNNING_DEADLINE} if "preRunningDeadlineSeconds" not in given else ())
 
 
@@ -167,9 +163,9 @@ def operator_deadline(timeout_seconds: float) -> int:
     return math.ceil(timeout_seconds) + _OPERATOR_GRACE_SECONDS
 
 
-def _names(config: "InteractiveRayJobConfig | RayClusterConfig", identity: Identity, limit: int) -> tuple[str, ...]:
+def _names(plain: Json, identity: Identity, limit: int) -> tuple[str, ...]:
     """Return names to try: an earlier process of this step may have left its own behind."""
-    own = metadata_text(config, "name", os.environ)
+    own = metadata_text(plain, "name", os.environ)
     if own:
         return (own,)
     first = identity.cluster_name(limit=limit - _SUFFIX)

@@ -55,16 +55,17 @@ def _printed(place: Place, module_or_file: str, resource_key: str, resolve_env: 
         return FINDING
     resource = _resource(module, module_or_file, resource_key)
     asked, config, sharing = _asked(resource, resource_key, place.namespace or "default", resolve_env=resolve_env)
-    selected = selected_cluster(config.plain()["spec"])
+    plain = config.plain()
+    selected = selected_cluster(plain["spec"])
     if selected is not None:
         note(f"{resource_key} uses the RayCluster {selected}, which exists already; nothing is sent but a lock.")
         return FINE
     if isinstance(config, InteractiveRayJobConfig):
-        manifest = asked.rayjob(config)
+        manifest = asked.rayjob(plain)
     else:
-        manifest = asked.raycluster(config) if sharing is None else asked.shared_raycluster(config, sharing)
+        manifest = asked.raycluster(plain) if sharing is None else asked.shared_raycluster(plain, sharing)
     kind = {key: manifest[key] for key in ("apiVersion", "kind")}
-    place.printed(manifest, marked_yaml(manifest, {**kind, **asked.written(config)}))
+    place.printed(manifest, marked_yaml(manifest, {**kind, **asked.written(plain)}))
     if not place.as_json:
         note(f"{NAME}, {RUN_ID} and {STEP_KEY} stand for what only a step knows. Lines with `{MARK}` are not yours.")
     return FINE
@@ -136,8 +137,8 @@ def _asked(
         environ=environ,
     )
     if isinstance(resource, KubeRayInteractiveJob):
-        return asked, cast("InteractiveRayJobConfig", resource.ray_job).with_file(), None
-    config = cast("RayClusterConfig", resource.ray_cluster).with_file()
+        return asked, cast("InteractiveRayJobConfig", resource.ray_job), None
+    config = cast("RayClusterConfig", resource.ray_cluster)
     sharing = cast("ClusterSharing | None", resource.cluster_sharing) or config.sharing
     if sharing is not None and is_env_var(sharing.enabled):
         raise click.BadParameter(f"whether {key} is shared comes from the environment; use --resolve-env")

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from typing_extensions import override
 
@@ -11,11 +11,9 @@ from dagster_ray.core import CleanupPolicy, Identity
 from dagster_ray.core.variables import Placeholder, resolved
 from dagster_ray.kuberay._labels import GENERATION_LABEL, cleanup_labels
 from dagster_ray.kuberay._sharing.choice import selection_of, spec_hash
-from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
-from dagster_ray.kuberay._spec.plain_json import with_values
-
-if TYPE_CHECKING:
-    from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig
+from dagster_ray.kuberay._sharing.config import ClusterSharing
+from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, named, render_raycluster, render_rayjob
+from dagster_ray.kuberay._spec.plain_json import Json, with_values
 
 RUN_ID, STEP_KEY = "RUN-ID", "STEP-KEY"
 NAME = "dagster-run-step"
@@ -96,11 +94,11 @@ class Asked:
         """A step that does not exist."""
         return Identity(run_id=RUN_ID, step_key=STEP_KEY, resource_key=self.resource_key)
 
-    def wish(self, config: "InteractiveRayJobConfig | RayClusterConfig") -> RenderInput:
+    def wish(self, plain: Json) -> RenderInput:
         """Return the facts that go into a manifest."""
         return RenderInput(
-            name=metadata_text(config, "name", self.environ) or NAME,
-            namespace=metadata_text(config, "namespace", self.environ) or self.namespace,
+            name=metadata_text(plain, "name", self.environ) or NAME,
+            namespace=metadata_text(plain, "namespace", self.environ) or self.namespace,
             labels=self.identity.labels,
             annotations=self.identity.annotations,
             image=self.image,
@@ -111,28 +109,28 @@ class Asked:
             environ=self.environ,
         )
 
-    def rayjob(self, config: "InteractiveRayJobConfig") -> Mapping[str, Any]:
+    def rayjob(self, plain: Json) -> Mapping[str, Any]:
         """Return the RayJob of a step."""
-        wish = self._owned(self.wish(config))
+        wish = self._owned(self.wish(plain))
         seconds = self.pre_running_deadline_seconds
-        return self._shown(render_rayjob(config, dataclasses.replace(wish, pre_running_deadline_seconds=seconds)))
+        return self._shown(render_rayjob(plain, dataclasses.replace(wish, pre_running_deadline_seconds=seconds)))
 
-    def raycluster(self, config: "RayClusterConfig") -> Mapping[str, Any]:
+    def raycluster(self, plain: Json) -> Mapping[str, Any]:
         """Return the RayCluster of a step."""
-        return self._shown(render_raycluster(config, self._owned(self.wish(config))))
+        return self._shown(render_raycluster(plain, self._owned(self.wish(plain))))
 
-    def shared_raycluster(self, config: "RayClusterConfig", sharing: "ClusterSharing") -> Mapping[str, Any]:
+    def shared_raycluster(self, plain: Json, sharing: ClusterSharing) -> Mapping[str, Any]:
         """Return the first RayCluster of the steps that share it, without the lock of its maker."""
-        wish = self.wish(config)
-        anybody = dataclasses.replace(wish, name="any", labels={}, annotations={})
-        selection = selection_of(self.identity, sharing.rules(), spec_hash(render_raycluster(config, anybody)))
-        name = selection.name(metadata_text(config, "name", self.environ) or _PREFIX, 1)
+        wish = self.wish(plain)
+        anybodys = render_raycluster(plain, dataclasses.replace(wish, name="any", labels={}, annotations={}))
+        selection = selection_of(self.identity, sharing.rules(), spec_hash(anybodys))
+        name = selection.name(metadata_text(plain, "name", self.environ) or _PREFIX, 1)
         labels = {**wish.labels, **selection.labels, GENERATION_LABEL: "1"}
-        return self._shown(render_raycluster(config, dataclasses.replace(wish, name=name, labels=labels)))
+        return self._shown(named(anybodys, name, labels, wish.annotations))
 
-    def written(self, config: "InteractiveRayJobConfig | RayClusterConfig") -> Mapping[str, Any]:
+    def written(self, plain: Json) -> Mapping[str, Any]:
         """Return what the configuration itself says, in the form of the manifest."""
-        return self._shown(with_values(config.plain(), self.environ))
+        return self._shown(with_values(plain, self.environ))
 
     def _owned(self, wish: RenderInput) -> RenderInput:
         return dataclasses.replace(wish, labels={**wish.labels, **cleanup_labels(self.cleanup)})

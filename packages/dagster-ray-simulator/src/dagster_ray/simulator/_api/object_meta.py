@@ -1,4 +1,4 @@
-"""What an API server checks of an object's metadata, in its words (kube-apiserver 1.36)."""
+"""What an API server checks of an object's metadata, in its words (kube-apiserver 1.36). Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

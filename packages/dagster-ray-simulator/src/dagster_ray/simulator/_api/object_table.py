@@ -1,4 +1,4 @@
-"""All objects under one version, with their history and an index of owners. Its user holds the lock."""
+"""All objects under one version, with their history and an index of owners. Its user holds the lock. Pure."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

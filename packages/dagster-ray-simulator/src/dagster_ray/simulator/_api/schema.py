@@ -1,8 +1,8 @@
-"""What an API server makes of a RayJob or RayCluster that it is sent: pruned, defaulted, and why it is refused.
+"""What an API server makes of a RayJob or RayCluster: pruned, defaulted, and why it is refused. Pure.
 
 The CRD's structural schema of the chosen KubeRay release decides; the order of the steps is that of kube-apiserver
 1.36: unknown fields go, defaults come, nulls that mean nothing go, then everything is checked. CEL rules are looked
-at only when nothing structural is wrong. Pure: plain data in, plain data out.
+at only when nothing structural is wrong.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""The answers of an API server that refuses an object, or warns of one (kube-apiserver 1.36)."""
+"""The answers of an API server that refuses an object, or warns of one (kube-apiserver 1.36). Pure."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Why an API server refuses an object: the causes of its 422, in its words (kube-apiserver 1.36)."""
+"""Why an API server refuses an object: the causes of its 422, in its words (kube-apiserver 1.36). Pure."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What an API server checks of an object against the CRD: types, required, enums, bounds, lists and CEL rules."""
+"""What an API server checks of an object against the CRD: types, enums, bounds, lists and CEL rules. Pure."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
