@@ -47,9 +47,10 @@ def test_rbac_prints_a_role_that_kubectl_takes() -> None:
     printed = dagster_ray("rbac", "--feature", "interactive, tokens", "--feature", "owner", "--name", "a", "-n", "ray")
     assert printed.code == 0
     chosen = rights.features_of(["interactive", "tokens", "owner"])
-    assert yaml.safe_load(printed.out) == rights.role("a", "ray", chosen)
-    assert dagster_ray("rbac", "--feature", "cleanup", "--json").data == rights.role(
-        "dagster-ray", None, rights.features_of(["cleanup"])
+    assert yaml.safe_load(printed.out) == rights.roles("a", "ray", chosen)[0][0]
+    assert (
+        dagster_ray("rbac", "--feature", "cleanup", "--json").data
+        == rights.roles("dagster-ray", None, rights.features_of(["cleanup"]))[0][0]
     )
 
 
@@ -59,12 +60,25 @@ def test_rbac_binds_the_role_to_a_service_account(account: str, namespace: str) 
     printed = dagster_ray(*words)
     assert printed.code == 0, printed.err
     role, binding = yaml.safe_load_all(printed.out)
-    assert role == rights.role("a", "ray", rights.features_of(["cleanup"]))
+    assert role == rights.roles("a", "ray", rights.features_of(["cleanup"]))[0][0]
     assert (binding["kind"], binding["metadata"]) == ("RoleBinding", {"name": "a", "namespace": "ray"})
     assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "a"}
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "steps", "namespace": namespace}]
     machine = dagster_ray(*words, "--json").data
     assert (machine["kind"], machine["items"]) == ("List", [role, binding])
+
+
+def test_rbac_marks_what_steps_can_do_without_and_binds_what_is_cluster_wide() -> None:
+    words = ["rbac", "--feature", "tokens,diagnosis-wide", "-n", "ray", "--service-account", "steps"]
+    printed = dagster_ray(*words)
+    kinds = ["Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"]
+    documents = list(yaml.safe_load_all(printed.out))
+    assert [one["kind"] for one in documents] == kinds
+    assert documents[3]["metadata"] == {"name": "dagster-ray"}
+    assert documents[3]["roleRef"]["kind"] == "ClusterRole"
+    assert documents[3]["subjects"][0]["namespace"] == "ray"
+    assert printed.out.count("# Optional. Without it, ") == 2
+    assert [one["kind"] for one in dagster_ray(*words, "--json").data["items"]] == kinds
 
 
 def test_rbac_lists_every_feature() -> None:

@@ -212,7 +212,7 @@ def test_an_error_is_problem_remedy_and_code_without_a_traceback(simulator: Simu
 
 def test_the_role_of_the_command_is_enough_for_its_lists(simulator: Simulator, tmp_path: Path) -> None:
     create(simulator)
-    rules = rights.rules_of(rights.rights_of(rights.features_of(["command"])))
+    rules = [rule for rule, _ in rights.rules_of(rights.rights_of(rights.features_of(["command"])))]
     granted = [Rule(one["apiGroups"], one["resources"], one["verbs"]) for one in rules]
     simulator.access.accounts["role"] = Account("command", granted, frozenset({"default"}))
     file = tmp_path / "kubeconfig"

@@ -259,7 +259,12 @@ def test_one_command_grants_all_rights_that_are_missing(simulator: Simulator) ->
     assert checked["rights: interactive"]["remedy"] == checked["rights: diagnosis"]["remedy"] == command
     assert doctor(simulator).out.count("dagster-ray rbac") == 1
     granted = dagster_ray(*command.partition(" | ")[0].split()[1:])
-    needed = rights.rules_of(rights.rights_of(rights.features_of(["interactive", "port-forward", "diagnosis"])))
+    needed = [
+        rule
+        for rule, _ in rights.rules_of(
+            rights.rights_of(rights.features_of(["interactive", "port-forward", "diagnosis"]))
+        )
+    ]
     assert yaml.safe_load(granted.out)["rules"] == needed
 
 

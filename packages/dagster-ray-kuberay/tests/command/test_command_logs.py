@@ -106,7 +106,7 @@ def test_the_dashboard_is_there_until_an_interrupt_under_the_role_of_the_command
     with simulated(kubelet_options=KubeletOptions(times=FAST)) as simulator:
         simulator.store.create("rayclusters", raycluster("one", labels()))
         head(simulator, "one")
-        rules = rights.rules_of(rights.rights_of(rights.features_of(["command"])))
+        rules = [rule for rule, _ in rights.rules_of(rights.rights_of(rights.features_of(["command"])))]
         granted = [Rule(one["apiGroups"], one["resources"], one["verbs"]) for one in rules]
         simulator.access.accounts["role"] = Account("command", granted, frozenset({"default"}))
         file = tmp_path / "kubeconfig"

@@ -78,7 +78,7 @@ class RightsWorld:
     def role(self, rights: list[Right], version: str) -> Generator[Path]:
         """Yield the kubeconfig of an account with these rights in `default`; objects of the road are removed after."""
         simulator = self.simulator(version)
-        rules = [Rule(one["apiGroups"], one["resources"], one["verbs"]) for one in rules_of(rights)]
+        rules = [Rule(one["apiGroups"], one["resources"], one["verbs"]) for one, _ in rules_of(rights)]
         simulator.access.accounts[ROLE_TOKEN] = Account("role", rules, frozenset({"default"}))
         file = self.folder / f"kubeconfig-{version}"
         file.write_text(yaml.safe_dump(simulator.account(ROLE_TOKEN)), encoding="utf-8")

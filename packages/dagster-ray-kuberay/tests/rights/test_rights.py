@@ -88,8 +88,12 @@ BESIDE = {
     "tokens": ["interactive"],
     "diagnosis": ["interactive", "port-forward"],
 }
-# Shown by tests of their own: below, and in test_command_clusters.py, test_command_logs.py.
-ELSEWHERE = {("owner", "pods", "get"), ("diagnosis", "events", "list")}
+# Shown by tests of their own: below, and in test_evidence_rights.py, test_command_clusters.py, test_command_logs.py.
+ELSEWHERE = {("owner", "pods", "get"), ("diagnosis", "events", "list")} | {
+    (one.feature, one.resource, one.verb)
+    for one in rights.rights_of(rights.features_of(["diagnosis", "diagnosis-wide"]))
+    if one.whole_cluster or one.resource not in {"pods", "events", "pods/log"}
+}
 CASES = [
     pytest.param(feature, right, id=f"{feature.name}: {right.verb} {right.resource}")
     for feature in FEATURES
@@ -173,17 +177,38 @@ def test_each_right_of_the_table_has_a_road() -> None:
 
 
 def test_rights_of_several_features_are_merged_into_few_rules() -> None:
-    chosen = rights.features_of(["tokens", "cluster", "interactive"])
+    chosen = rights.features_of(["tokens", "sharing", "interactive"])
     every = ["create", "get", "list", "watch", "patch", "delete"]
-    assert rights.role("own", "ray", chosen) == {
+    ((role, effects),) = rights.roles("own", "ray", chosen)
+    assert [bool(without) for without in effects] == [False, False, False, True]
+    assert role == {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
         "metadata": {"name": "own", "namespace": "ray"},
         "rules": [
-            {"apiGroups": ["ray.io"], "resources": ["rayclusters", "rayjobs"], "verbs": every},
+            {"apiGroups": ["ray.io"], "resources": ["rayclusters"], "verbs": every[:-1]},
+            {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": every},
             {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]},
+            {"apiGroups": ["ray.io"], "resources": ["rayclusters"], "verbs": ["delete"]},
         ],
     }
+    ((merged, _),) = rights.roles("own", "ray", rights.features_of(["cleanup"]))
+    assert merged["rules"] == [
+        {"apiGroups": ["ray.io"], "resources": ["rayclusters", "rayjobs"], "verbs": ["list", "delete"]}
+    ]
+
+
+def test_what_work_can_do_without_has_rules_of_its_own_after_those_that_it_needs() -> None:
+    ((role, effects), (wide, wide_effects)) = rights.roles(
+        "own", "ray", rights.features_of(["head-service", "diagnosis", "diagnosis-wide"])
+    )
+    assert effects[0] == ""
+    assert role["rules"][0] == {"apiGroups": [""], "resources": ["services"], "verbs": ["get"]}
+    assert all(effects[1:])
+    assert {"apiGroups": [""], "resources": ["services"], "verbs": ["list"]} in role["rules"]
+    assert (wide["kind"], wide["metadata"]) == ("ClusterRole", {"name": "own"})
+    assert sorted(rule["resources"] for rule in wide["rules"]) == [["nodes"], ["pods"]]
+    assert all(wide_effects)
 
 
 def test_a_right_that_one_feature_needs_and_another_does_without_is_needed() -> None:

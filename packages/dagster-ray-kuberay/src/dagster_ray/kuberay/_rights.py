@@ -4,7 +4,7 @@ The one table that the `dagster-ray` command, the documents and the tests read. 
 simulator under exactly these rights, and without each of them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,17 +28,14 @@ class Grant:
         resource: The resource, with its part: `pods/log`.
         verbs: What is done with it.
         without: What happens without it, where the work goes on all the same. Empty: it does not.
+        whole_cluster: Whether it is asked for all namespaces, so that a ClusterRole must grant it.
     """
 
     group: str
     resource: str
     verbs: tuple[str, ...]
     without: str = ""
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether the feature does not work without it."""
-        return not self.without
+    whole_cluster: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +47,7 @@ class Right:
     resource: str
     verb: str
     without: str = ""
+    whole_cluster: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class Feature:
     def rights(self) -> tuple[Right, ...]:
         """Each verb by itself."""
         return tuple(
-            Right(self.name, grant.group, grant.resource, verb, grant.without)
+            Right(self.name, grant.group, grant.resource, verb, grant.without, grant.whole_cluster)
             for grant in self.grants
             for verb in grant.verbs
         )
@@ -130,7 +128,20 @@ FEATURES: tuple[Feature, ...] = (
         (
             Grant("", "pods", ("list",), "a slow start is explained less"),
             Grant("", "events", ("list",), "a slow start is explained less"),
-            Grant("", "pods/log", ("get",), "the last lines of a head that crashed are missing"),
+            Grant("", "pods/log", ("get",), "the log of a container that crashed is not read"),
+            Grant(_RAY, "rayclusters", ("get",), "what the RayCluster of a RayJob says is missing"),
+            Grant("", "persistentvolumeclaims", ("list",), "a claim that a pod waits for is not looked at"),
+            Grant("", "services", ("list",), "the head's Service is not looked at"),
+            Grant("discovery.k8s.io", "endpointslices", ("list",), "the head's Service is not looked at"),
+            Grant("kueue.x-k8s.io", "workloads", ("list",), "what a queue says of its Workload is missing"),
+        ),
+    ),
+    Feature(
+        "diagnosis-wide",
+        "the same, with nodes and the operator's pods",
+        (
+            Grant("", "nodes", ("list",), "how large the nodes are is not said", whole_cluster=True),
+            Grant("", "pods", ("list",), "whether the KubeRay operator runs is not said", whole_cluster=True),
         ),
     ),
     Feature(
@@ -178,50 +189,63 @@ def features_of(names: Iterable[str]) -> tuple[Feature, ...]:
 
 def rights_of(features: Iterable[Feature]) -> tuple[Right, ...]:
     """Return each right once; it is needed if any of the features needs it."""
-    found: dict[tuple[str, str, str], Right] = {}
+    found: dict[tuple[str, str, str, bool], Right] = {}
     for right in (one for feature in features for one in feature.rights):
-        key = right.group, right.resource, right.verb
+        key = right.group, right.resource, right.verb, right.whole_cluster
         if key not in found or (found[key].without and not right.without):
             found[key] = right
     return tuple(found.values())
 
 
-def rules_of(rights: Iterable[Right]) -> list[dict[str, list[str]]]:
-    """Return rights as the rules of a Role: resources with the same verbs share one."""
-    verbs: dict[tuple[str, str], set[str]] = {}
+def rules_of(rights: Iterable[Right]) -> list[tuple[dict[str, list[str]], str]]:
+    """Return rights as the rules of a Role, each with what happens without it; empty where the work needs it.
+
+    Resources with the same verbs share a rule.
+    """
+    verbs: dict[tuple[str, str, str], set[str]] = {}
     for right in rights:
-        verbs.setdefault((right.group, right.resource), set()).add(right.verb)
-    merged: dict[tuple[str, tuple[str, ...]], list[str]] = {}
-    for (group, resource), some in verbs.items():
-        merged.setdefault((group, tuple(verb for verb in _VERBS if verb in some)), []).append(resource)
-    ordered = sorted(merged.items(), key=lambda item: (item[0][0] != _RAY, item[1]))
+        verbs.setdefault((right.without, right.group, right.resource), set()).add(right.verb)
+    merged: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
+    for (without, group, resource), some in verbs.items():
+        merged.setdefault((without, group, tuple(verb for verb in _VERBS if verb in some)), []).append(resource)
+    ordered = sorted(merged.items(), key=lambda item: (bool(item[0][0]), item[0][1] != _RAY, item[1]))
     return [
-        {"apiGroups": [group], "resources": sorted(resources), "verbs": list(some)}
-        for (group, some), resources in ordered
+        ({"apiGroups": [group], "resources": sorted(resources), "verbs": list(some)}, without)
+        for (without, group, some), resources in ordered
     ]
 
 
-def role(name: str, namespace: str | None, features: Sequence[Feature]) -> Mapping[str, Any]:
-    """Return the Role that features need, as a manifest."""
-    metadata = {"name": name} if namespace is None else {"name": name, "namespace": namespace}
-    return {"apiVersion": _ROLE_API, "kind": "Role", "metadata": metadata, "rules": rules_of(rights_of(features))}
+def roles(name: str, namespace: str | None, features: Iterable[Feature]) -> list[tuple[dict[str, Any], list[str]]]:
+    """Return the Role, and the ClusterRole, that features need, as far as each has rules.
+
+    Each is a manifest, and what happens without each of its rules; empty where the work needs the rule.
+    """
+    place = {} if namespace is None else {"namespace": namespace}
+    rights = rights_of(features)
+    found: list[tuple[dict[str, Any], list[str]]] = []
+    for kind, where in (("Role", place), ("ClusterRole", {})):
+        rules = rules_of(right for right in rights if right.whole_cluster == (kind == "ClusterRole"))
+        if rules:
+            head: dict[str, Any] = {"apiVersion": _ROLE_API, "kind": kind, "metadata": {"name": name, **where}}
+            manifest = {**head, "rules": [rule for rule, _ in rules]}
+            found.append((manifest, [without for _, without in rules]))
+    return found
 
 
-def role_binding(name: str, namespace: str, account: str) -> Mapping[str, Any]:
-    """Return the RoleBinding, of the same name, that gives a Role to a service account.
+def binding(role: Mapping[str, Any], namespace: str, account: str) -> Mapping[str, Any]:
+    """Return the binding, of the same name, that gives a Role or a ClusterRole to a service account.
 
     Args:
-        name: The Role's name.
-        namespace: The Role's namespace.
-        account: The service account's name, or `NAMESPACE:NAME` as kubectl writes it. Without a namespace it is the
-            Role's.
+        role: The Role or ClusterRole.
+        namespace: The namespace of the Role, and of an account that names none.
+        account: The service account's name, or `NAMESPACE:NAME` as kubectl writes it.
     """
     elsewhere, _, own = account.rpartition(":")
     return {
         "apiVersion": _ROLE_API,
-        "kind": "RoleBinding",
-        "metadata": {"name": name, "namespace": namespace},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+        "kind": f"{role['kind']}Binding",
+        "metadata": role["metadata"],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role["kind"], "name": role["metadata"]["name"]},
         "subjects": [{"kind": "ServiceAccount", "name": own, "namespace": elsewhere or namespace}],
     }
 
@@ -233,7 +257,7 @@ def table(features: Iterable[Feature] = FEATURES) -> list[tuple[str, str, str, s
             feature.name,
             feature.purpose,
             grant.group or "core",
-            grant.resource,
+            grant.resource + (" (all namespaces)" if grant.whole_cluster else ""),
             ", ".join(grant.verbs),
             grant.without or "it fails",
         )

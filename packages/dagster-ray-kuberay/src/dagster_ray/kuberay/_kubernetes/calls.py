@@ -125,7 +125,10 @@ class KubernetesApi:
         return mapping(parsed(self._connection.request(call, deadline)).get("status"))
 
     def may(self, verb: str, group: str, resource: str, namespace: str, deadline: Deadline) -> bool:
-        """Return whether the account has a right, by a SelfSubjectAccessReview; `resource` as in `pods/log`."""
+        """Return whether the account has a right, by a SelfSubjectAccessReview; `resource` as in `pods/log`.
+
+        Without a namespace: whether it has the right in all of them.
+        """
         plural, _, part = resource.partition("/")
         wanted = {"verb": verb, "group": group, "resource": plural, "subresource": part, "namespace": namespace}
         spec = {"resourceAttributes": {key: value for key, value in wanted.items() if value}}

@@ -201,13 +201,14 @@ def rights_check(
     if isinstance(allowed, Refusal):
         return skipped(name, allowed)
     needed = [right for right in feature.rights if not _is_of_other_version(right, server)]
+    where = "in the whole cluster" if all(right.whole_cluster for right in needed) else f"in namespace {namespace}"
     lacking = [right for right in needed if not allowed[right]]
     fatal = [right for right in lacking if not right.without]
     if fatal:
-        return Check(name, "failed", f"Missing in namespace {namespace}: {_listed(fatal)}.", remedy)
+        return Check(name, "failed", f"Missing {where}: {_listed(fatal)}.", remedy)
     if lacking:
         effects = "; ".join(dict.fromkeys(right.without for right in lacking))
-        return Check(name, "warning", f"Missing in namespace {namespace}: {_listed(lacking)}; so {effects}.", remedy)
+        return Check(name, "warning", f"Missing {where}: {_listed(lacking)}; so {effects}.", remedy)
     return Check(name, "ok", f"All {len(needed)} rights are there.")
 
 

@@ -144,7 +144,10 @@ def _operator(api: "KubernetesApi", namespace: str) -> Check:
 
 def _allowed(api: "KubernetesApi", feature: Feature, namespace: str) -> Mapping[Right, bool]:
     deadline = Deadline(CALL_SECONDS)
-    return {one: api.may(one.verb, one.group, one.resource, namespace, deadline) for one in feature.rights}
+    return {
+        one: api.may(one.verb, one.group, one.resource, "" if one.whole_cluster else namespace, deadline)
+        for one in feature.rights
+    }
 
 
 def _ask(question: Callable[[], T]) -> T | Refusal:

@@ -1,7 +1,9 @@
-"""`dagster-ray rbac`: the Role that features need, and nothing more; and its RoleBinding."""
+"""`dagster-ray rbac`: the Role that features need, and nothing more; and what binds it to a service account."""
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import click
 import yaml
@@ -22,7 +24,7 @@ from dagster_ray.kuberay.command._terminal import FINE, Place, answered, say
 @click.option("--namespace", "-n", help="The Role's namespace. Default: none, so that `kubectl -n` decides.")
 @click.option(
     "--service-account",
-    help="Also print the RoleBinding for this service account: NAME in --namespace, or NAMESPACE:NAME.",
+    help="Also print the binding to this service account: NAME in --namespace, or NAMESPACE:NAME.",
 )
 @click.option("--list", "lists", is_flag=True, help="Show the features and what each needs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")
@@ -34,9 +36,10 @@ def rbac(  # noqa: PLR0917 - options by position
     lists: bool,
     as_json: bool,
 ) -> None:
-    """Print the Role that the chosen features need, and nothing more.
+    """Print the Role that the chosen features need, and nothing more. What they can do without is marked.
 
-    No cluster is asked. Example: dagster-ray rbac --feature interactive,diagnosis | kubectl apply -n ray -f -
+    A feature that looks beyond one namespace needs a ClusterRole, which is printed with it. No cluster is asked.
+    Example: dagster-ray rbac --feature interactive,diagnosis | kubectl apply -n ray -f -
     """
     names = [part.strip() for given in features for part in given.split(",") if part.strip()]
     if not names and not lists:
@@ -54,16 +57,31 @@ def rbac(  # noqa: PLR0917 - options by position
 
 
 def _print(place: Place, names: list[str], *, name: str, account: str | None) -> int:
-    manifests = [rights.role(name, place.namespace, rights.features_of(names))]
+    roles = rights.roles(name, place.namespace, rights.features_of(names))
+    bindings: list[Mapping[str, Any]] = []
     if account is not None and place.namespace is not None:
-        manifests.append(rights.role_binding(name, place.namespace, account))
+        bindings = [rights.binding(role, place.namespace, account) for role, _ in roles]
+    manifests = [*(role for role, _ in roles), *bindings]
     if not place.as_json:
-        say("\n---\n".join(yaml.safe_dump(one, sort_keys=False).rstrip() for one in manifests))
+        documents = [*(_marked(role, effects) for role, effects in roles), *map(_yaml, bindings)]
+        say("\n---\n".join(documents))
     elif len(manifests) == 1:
         say(json.dumps(manifests[0], indent=2))
     else:
         say(json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests}, indent=2))
     return FINE
+
+
+def _marked(role: Mapping[str, Any], effects: Sequence[str]) -> str:
+    """Return a Role as YAML, in which each rule that the work can do without says what happens then."""
+    lines = [_yaml({key: value for key, value in role.items() if key != "rules"}), "rules:"]
+    for rule, without in zip(role["rules"], effects, strict=True):
+        lines += [*([f"# Optional. Without it, {without}."] if without else []), _yaml([rule])]
+    return "\n".join(lines)
+
+
+def _yaml(value: object) -> str:
+    return yaml.safe_dump(value, sort_keys=False).rstrip()
 
 
 def _list(place: Place, names: list[str]) -> int:

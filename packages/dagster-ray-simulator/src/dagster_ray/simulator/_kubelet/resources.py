@@ -53,10 +53,13 @@ _ALL = (
     Resource("secrets", "Secret"),
     Resource("configmaps", "ConfigMap", short_names=("cm",)),
     Resource("serviceaccounts", "ServiceAccount", short_names=("sa",)),
+    Resource("persistentvolumeclaims", "PersistentVolumeClaim", short_names=("pvc",)),
+    Resource("nodes", "Node", short_names=("no",), namespaced=False),
     Resource("namespaces", "Namespace", short_names=("ns",), namespaced=False),
     Resource("leases", "Lease", "coordination.k8s.io"),
     Resource("jobs", "Job", "batch"),
     Resource("endpointslices", "EndpointSlice", "discovery.k8s.io"),
+    Resource("workloads", "Workload", "kueue.x-k8s.io", "v1beta1"),
     Resource(
         "customresourcedefinitions",
         "CustomResourceDefinition",
