@@ -2,8 +2,12 @@
 
 # Dagster's config classes are typed in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false
 
+import dataclasses
 import functools
+import inspect
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Literal, NamedTuple, Union, cast, get_args, get_origin, get_type_hints
@@ -15,9 +19,11 @@ from pydantic.fields import FieldInfo
 
 from dagster_ray.core import BaseRayResource, Lifecycle
 from dagster_ray.core.errors import InvalidFieldError
-from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob
+from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob, PipesKubeRayJobClient, build_cleanup_sensor
 from dagster_ray.kuberay.configs import ClusterSharing
 from dagster_ray.local import LocalRay
+from dagster_ray.pipes import PipesRayJobClient, RayJobClient
+from dagster_ray.pipes.clients import ClientOptions
 
 RESOURCES: tuple[type[BaseRayResource], ...] = (LocalRay, KubeRayInteractiveJob, KubeRayCluster)
 FREE = (dict[str, Any], list[dict[str, Any]])
@@ -26,6 +32,7 @@ TEXT_MAP = dict[str, str]
 SAMPLES: Mapping[str, tuple[str, Any]] = {
     "renew_seconds": ("100", 100.0),
     "head_host": ("{service}.example", "{service}.example"),
+    "address": ("http://head:8265", "http://head:8265"),
     "managedBy": ("kueue.x-k8s.io/multikueue", "kueue.x-k8s.io/multikueue"),
 }
 # A file is read by the step that has the variable, and the steps here read none.
@@ -256,3 +263,80 @@ def test_the_error_of_a_bad_environment_is_ours() -> None:
         LocalRay(runtime_env={"env_vars": {"N": 5}})
     (found,) = caught.value.errors()
     assert isinstance(found.get("ctx", {}).get("error"), InvalidFieldError)
+
+
+# Pipes
+
+CLIENTS = (RayJobClient, PipesRayJobClient, PipesKubeRayJobClient)
+NEEDED: Mapping[type, Mapping[str, Any]] = {RayJobClient: {"address": "http://head:8265"}, PipesKubeRayJobClient: {}}
+# What is no plain value: objects, and maps of text, which have tests of their own.
+NOT_PLAIN = {"client", "context_injector", "cookies", "env_vars", "headers", "lifecycle", "template", "return"}
+
+
+def client_parameters() -> Iterator[Any]:
+    """Yield every plain parameter of every client; a kind of parameter that is new here fails."""
+    for kind in CLIENTS:
+        for name, annotation in get_type_hints(kind.__init__).items():
+            if name not in NOT_PLAIN:
+                known = str if bool in kinds_of(annotation) and str in kinds_of(annotation) else annotation
+                yield pytest.param(kind, Place((name,), *sample(name, known)), id=f"{kind.__name__}.{name}")
+
+
+def known_by(client: Any, name: str) -> Any:
+    """Return what a client does its work with, once the variables are there."""
+    if name == "address" and isinstance(client, PipesRayJobClient):
+        return client._client.address
+    if isinstance(client, RayJobClient):
+        return client.timeout if name == "timeout" else getattr(client.connection, name)
+    return client._options.with_values(os.environ).given()[name]
+
+
+@pytest.mark.parametrize("written", ["EnvVar", "as in run config"])
+@pytest.mark.parametrize(("kind", "place"), list(client_parameters()))
+def test_every_plain_parameter_of_a_client_takes_a_variable(
+    kind: type, place: Place, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name,) = place.path
+    reference = dg.EnvVar("A_VARIABLE") if written == "EnvVar" else {"env": "A_VARIABLE"}
+    monkeypatch.delenv("A_VARIABLE", raising=False)
+    needed = NEEDED.get(kind, {} if name == "address" else {"address": "http://head:8265"})
+    client = kind(**{**needed, name: reference})
+    monkeypatch.setenv("A_VARIABLE", place.text)
+    found = known_by(client, name)
+    assert (found, type(found)) == (place.value, type(place.value))
+
+
+@pytest.mark.parametrize(("text", "value"), [("false", False), ("true", True), ("/etc/ca.pem", "/etc/ca.pem")])
+def test_whether_certificates_are_verified_is_a_switch_or_a_path(
+    text: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VERIFY", text)
+    assert RayJobClient("http://head:8265", verify=dg.EnvVar("VERIFY")).connection.verify == value
+
+
+def test_the_free_parameters_of_clients_take_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = PipesKubeRayJobClient(
+        env_vars={"env": "prod", "TEAM": dg.EnvVar("TEAM")},
+        lifecycle=Lifecycle(cleanup=cast("Any", dg.EnvVar("CLEANUP"))),
+    )
+    monkeypatch.setenv("TEAM", "ml")
+    monkeypatch.setenv("CLEANUP", "never")
+    settings = client._options.settings().rayjob
+    assert (settings.env_vars, settings.cleanup) == ({"env": "prod", "TEAM": "ml"}, "never")
+
+
+def test_clients_have_their_options_with_the_same_defaults_in_every_place() -> None:
+    """A signature cannot be shared, so the options of all Pipes clients are written three times."""
+    places = (PipesRayJobClient.__init__, PipesRayJobClient.on_cluster, PipesKubeRayJobClient.__init__)
+    every = [
+        {p.name: (p.annotation, p.default) for p in inspect.signature(place).parameters.values()} for place in places
+    ]
+    shared = set.intersection(*map(set, every)) - {"self"}
+    assert len(shared) == len(dataclasses.fields(ClientOptions))
+    assert all(place[name] == every[0][name] for place in every for name in shared)
+
+
+def test_every_argument_of_the_cleanup_sensor_takes_a_variable_unless_dagster_shows_it() -> None:
+    parameters = inspect.signature(build_cleanup_sensor).parameters.values()
+    without = {each.name for each in parameters if dg.EnvVar not in kinds_of(each.annotation)}
+    assert without == {"name", "default_status", "description", "tags"}

@@ -12,7 +12,6 @@ def test_the_public_names_are_these() -> None:
         "ClusterSharing",
         "InteractiveRayJobConfig",
         "InteractiveRayJobSpec",
-        "KubeRayClientOptions",
         "KubeRayCluster",
         "KubeRayComponent",
         "KubeRayInteractiveJob",

@@ -2,6 +2,7 @@
 
 # pyright: reportPrivateUsage=false
 
+import os
 from typing import Any
 
 import dagster as dg
@@ -9,7 +10,6 @@ import pytest
 
 from dagster_ray.core.errors import InvalidVariableError, MissingVariableError
 from dagster_ray.pipes import PipesRayJobClient, RayJobClient
-from dagster_ray.pipes._client import settings_of
 from dagster_ray.pipes._submission import checked_job
 from dagster_ray.pipes.errors import InvalidSubmissionError
 
@@ -75,5 +75,5 @@ def test_options_are_of_their_types(monkeypatch: pytest.MonkeyPatch) -> None:
     client = PipesRayJobClient("http://head:8265", **given)
     for name, text in {"LOGS": "false", "SECONDS": "7", "REQUIRE": "always"}.items():
         monkeypatch.setenv(name, text)
-    settings = settings_of(client._options)
+    settings = client._options.with_values(os.environ).run_settings()
     assert (settings.forward_logs, settings.termination_seconds, settings.require_messages) == (False, 7.0, "always")

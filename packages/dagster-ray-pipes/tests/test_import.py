@@ -9,7 +9,6 @@ import dagster_ray.pipes
 def test_the_public_names_are_these() -> None:
     """A new name is a promise: it comes with a changelog fragment."""
     assert dagster_ray.pipes.__all__ == [
-        "ClientOptions",
         "CompletedRayJob",
         "JobDetails",
         "Node",

@@ -19,13 +19,12 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay._collector.job import delete_rayclusters, delete_rayclusters_op
     from dagster_ray.kuberay._collector.sensor import build_cleanup_sensor, cleanup_expired_rayclusters
     from dagster_ray.kuberay._component import KubeRayComponent
-    from dagster_ray.kuberay._pipes.client import KubeRayClientOptions, PipesKubeRayJobClient
+    from dagster_ray.kuberay._pipes.client import PipesKubeRayJobClient
 
 __all__ = [
     "ClusterSharing",
     "InteractiveRayJobConfig",
     "InteractiveRayJobSpec",
-    "KubeRayClientOptions",
     "KubeRayCluster",
     "KubeRayComponent",
     "KubeRayInteractiveJob",
@@ -46,7 +45,6 @@ DagsterLibraryRegistry.register("dagster-ray-kuberay", __version__, is_dagster_p
 # What loads with its first use. requests, Dagster's Pipes and its components take long, and most code locations need
 # only the resource; the sensor and the job are definitions, which read the environment when they are made.
 _LATER = {
-    "KubeRayClientOptions": "_pipes.client",
     "KubeRayComponent": "_component",
     "PipesKubeRayJobClient": "_pipes.client",
     "build_cleanup_sensor": "_collector.sensor",

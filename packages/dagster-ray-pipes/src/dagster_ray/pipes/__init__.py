@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from dagster_shared.libraries import DagsterLibraryRegistry
 
-from dagster_ray.pipes._client import ClientOptions, PipesRayJobClient, RayPipesClient
+from dagster_ray.pipes._client import PipesRayJobClient, RayPipesClient
 from dagster_ray.pipes._invocation import CompletedRayJob
 from dagster_ray.pipes._job_answers import JobDetails, Node, ServerVersion
 from dagster_ray.pipes._job_client import RayJobClient
@@ -15,7 +15,6 @@ from dagster_ray.pipes._reader import PipesRayJobMessageReader
 from dagster_ray.pipes._submission import RayJob
 
 __all__ = [
-    "ClientOptions",
     "CompletedRayJob",
     "JobDetails",
     "Node",

@@ -3,16 +3,15 @@
 import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
-from typing import Any, TypedDict, get_type_hints
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self, get_type_hints
 
 import dagster as dg
 from dagster import PipesClient, PipesContextInjector, PipesEnvContextInjector
 from dagster._core.definitions.resource_annotation import TreatAsResourceParam
-from typing_extensions import Unpack, override
+from typing_extensions import override
 
 from dagster_ray.core import require_ray_resource
-from dagster_ray.core.errors import UnknownFieldError
 from dagster_ray.core.variables import TEXT_MAPS, plain_value, resolved, variables
 from dagster_ray.pipes._follower import Patience
 from dagster_ray.pipes._invocation import CompletedRayJob
@@ -35,21 +34,11 @@ from dagster_ray.pipes._verdicts import rejected_jobs
 from dagster_ray.pipes.errors import InvalidSubmissionError, JobExistsError, JobNotFoundError
 
 
-class ClientOptions(TypedDict, total=False):
-    """What the Pipes clients of dagster-ray take.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """The options of a Pipes client, perhaps as references to variables; a client with more of them inherits.
 
-    Keys:
-        context_injector: How the Pipes context travels. Unset: in an environment variable.
-        forward_termination: Whether the job is stopped when the step is interrupted. False: it goes on, and a retry of
-            the step follows it.
-        termination_timeout: Seconds that a job has to end after it was asked to stop.
-        require_messages: if_opened: a job that succeeds must close the Pipes session that it has opened. always: it
-            must open one, too. never: what is missing is a warning.
-        message_channel: Where messages travel. file: in a file of Ray's log folder. log: in the driver's log. auto: in
-            a file where the dashboard tells the folder.
-        forward_logs: Whether the driver's log goes to the step's compute log.
-        server_timeout: Seconds for which a job server that has answered may be away: while a job is submitted, and
-            while it runs. Until it has answered, `timeout` of the `RayJobClient` holds.
+    The fields are the keyword parameters of `PipesRayJobClient`, which has their defaults and says what they mean.
     """
 
     context_injector: PipesContextInjector | None
@@ -60,42 +49,42 @@ class ClientOptions(TypedDict, total=False):
     forward_logs: bool
     server_timeout: float
 
+    @property
+    def are_known(self) -> bool:
+        """Whether no option waits for a variable, so that all can be checked at once."""
+        return not any(variables(self.given()))
 
-def with_values_of(options: Mapping[str, Any], kind: type[Any]) -> Any:
-    """Return the options of a client with what the variables of this process say in place of references.
+    def given(self) -> dict[str, Any]:
+        """Return the options by their names."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    Args:
-        options: The options.
-        kind: The TypedDict that has their types.
+    def with_values(self, environ: Mapping[str, str]) -> Self:
+        """Return options that hold the values of their variables.
 
-    Raises:
-        UnknownFieldError: There is no option of a name.
-        MissingVariableError, InvalidVariableError: A variable is not set, or is not of the option's type.
-    """
-    hints = get_type_hints(kind)
-    for name in options:
-        if name not in hints:
-            near = get_close_matches(name, hints, n=1)
-            raise UnknownFieldError("The Pipes client", name, near[0] if near else None, tuple(hints))
-    return {
-        name: resolved(value, os.environ, name)
-        if name in TEXT_MAPS
-        else plain_value(value, hints[name], os.environ, name)
-        for name, value in options.items()
-    }
+        Raises:
+            MissingVariableError, InvalidVariableError: A variable is not set, or is not of the option's type.
+        """
+        hints = get_type_hints(type(self))
+        return replace(
+            self,
+            **{
+                name: resolved(value, environ, name)
+                if name in TEXT_MAPS
+                else plain_value(value, hints[name], environ, name)
+                for name, value in self.given().items()
+            },
+        )
 
-
-def settings_of(given: ClientOptions) -> RunSettings:
-    """Return the settings of a run, as a client's options say."""
-    options: ClientOptions = with_values_of(given, ClientOptions)
-    return RunSettings(
-        forward_termination=options.get("forward_termination", True),
-        termination_seconds=options.get("termination_timeout", 30.0),
-        require_messages=options.get("require_messages", "if_opened"),
-        message_channel=options.get("message_channel", "auto"),
-        forward_logs=options.get("forward_logs", True),
-        patience=Patience(server_seconds=options.get("server_timeout", 1800.0)),
-    )
+    def run_settings(self) -> RunSettings:
+        """Return the settings of a run, as the options say; none of them waits for a variable any more."""
+        return RunSettings(
+            forward_termination=self.forward_termination,
+            termination_seconds=self.termination_timeout,
+            require_messages=self.require_messages,
+            message_channel=self.message_channel,
+            forward_logs=self.forward_logs,
+            patience=Patience(server_seconds=self.server_timeout),
+        )
 
 
 class RayPipesClient(PipesClient, TreatAsResourceParam):
@@ -119,7 +108,17 @@ class PipesRayJobClient(RayPipesClient):
     Args:
         client: The job server; or its address, `http://host:port` of Ray's dashboard.
         address: The address, by name.
-        options: See `ClientOptions`.
+        context_injector: How the Pipes context travels. None: in an environment variable.
+        forward_termination: Whether the job is stopped when the step is interrupted. False: it goes on, and a retry of
+            the step follows it.
+        termination_timeout: Seconds that a job has to end after it was asked to stop.
+        require_messages: if_opened: a job that succeeds must close the Pipes session that it has opened. always: it
+            must open one, too. never: what is missing is a warning.
+        message_channel: Where messages travel. file: in a file of Ray's log folder. log: in the driver's log. auto: in
+            a file where the dashboard tells the folder.
+        forward_logs: Whether the driver's log goes to the step's compute log.
+        server_timeout: Seconds for which a job server that has answered may be away: while a job is submitted, and
+            while it runs. Until it has answered, `timeout` of the `RayJobClient` holds.
 
     Raises:
         InvalidSubmissionError: Neither a client nor an address is given, or both.
@@ -130,17 +129,28 @@ class PipesRayJobClient(RayPipesClient):
         client: RayJobClient | str | None = None,
         *,
         address: str | None = None,
-        **options: Unpack[ClientOptions],
+        context_injector: PipesContextInjector | None = None,
+        forward_termination: bool = True,
+        termination_timeout: float = 30.0,
+        require_messages: RequireMessages = "if_opened",
+        message_channel: MessageChannel = "auto",
+        forward_logs: bool = True,
+        server_timeout: float = 1800.0,
     ) -> None:
         """Take where jobs run; nothing is sent yet."""
         found = client if client is not None else address
         if found is None or (client is not None and address is not None):
             raise InvalidSubmissionError("client", "must be given, or `address`: exactly one of them")
         self._client = found if isinstance(found, RayJobClient) else RayJobClient(found)
-        self._injector = options.get("context_injector")
-        self._options = options
-        if not any(variables(options)):
-            settings_of(options)
+        self._options = ClientOptions(
+            context_injector=context_injector,
+            forward_termination=forward_termination,
+            termination_timeout=termination_timeout,
+            require_messages=require_messages,
+            message_channel=message_channel,
+            forward_logs=forward_logs,
+            server_timeout=server_timeout,
+        )
 
     @override
     def run(
@@ -163,24 +173,51 @@ class PipesRayJobClient(RayPipesClient):
             JobServerUnavailableError: The job server was away too long.
         """
         job = checked_job(ray_job)
-        check_context(context, extras, self._injector)
+        check_context(context, extras, self._options.context_injector)
         identity = call_identity(context, job, extras)
-        settings = settings_of(self._options)
+        options = self._options.with_values(os.environ)
+        settings = options.run_settings()
         client = self._client.patient(settings.patience.server_seconds)
         attempt = find_attempt(client, context, identity, job.get("submission_id"))
         run = JobRun(Place(client), context, settings, identity)
-        return run.run(attempt, job, extras, self._injector or PipesEnvContextInjector())
+        return run.run(attempt, job, extras, options.context_injector or PipesEnvContextInjector())
 
     @classmethod
-    def on_cluster(cls, resource_key: str = "ray_cluster", **options: Unpack[ClientOptions]) -> dg.ResourceDefinition:
+    def on_cluster(
+        cls,
+        resource_key: str = "ray_cluster",
+        *,
+        context_injector: PipesContextInjector | None = None,
+        forward_termination: bool = True,
+        termination_timeout: float = 30.0,
+        require_messages: RequireMessages = "if_opened",
+        message_channel: MessageChannel = "auto",
+        forward_logs: bool = True,
+        server_timeout: float = 1800.0,
+    ) -> dg.ResourceDefinition:
         """Return a client of the cluster that another resource gives to the step, such as `LocalRay()`.
 
             resources={"ray_cluster": LocalRay(), "ray_pipes_client": PipesRayJobClient.on_cluster("ray_cluster")}
 
         Args:
             resource_key: The key of the other resource.
-            options: What the client's constructor takes, without an address.
+            context_injector: As for the constructor.
+            forward_termination: As for the constructor.
+            termination_timeout: As for the constructor.
+            require_messages: As for the constructor.
+            message_channel: As for the constructor.
+            forward_logs: As for the constructor.
+            server_timeout: As for the constructor.
         """
+        options = ClientOptions(
+            context_injector=context_injector,
+            forward_termination=forward_termination,
+            termination_timeout=termination_timeout,
+            require_messages=require_messages,
+            message_channel=message_channel,
+            forward_logs=forward_logs,
+            server_timeout=server_timeout,
+        )
 
         def client_of(context: dg.InitResourceContext) -> Iterator[PipesRayJobClient]:
             cluster: object = getattr(context.resources, resource_key)
@@ -188,7 +225,7 @@ class PipesRayJobClient(RayPipesClient):
             if url is None:
                 raise InvalidSubmissionError("resource_key", f"is {resource_key!r}, whose cluster has no dashboard")
             with RayJobClient(url) as client:
-                yield cls(client, **options)
+                yield cls(client, **options.given())
 
         return dg.ResourceDefinition(
             resource_fn=client_of,

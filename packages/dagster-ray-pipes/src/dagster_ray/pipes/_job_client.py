@@ -95,6 +95,8 @@ class RayJobClient:
         """How the server is reached, by the variables of the process that submits jobs."""
         given: dict[str, Any] = resolved(self._given, os.environ)
         given["token"] = token_of_environment(os.environ) if given["token"] is None else given["token"]
+        given["use_proxies"] = plain_value(self._given["use_proxies"], bool, os.environ, "use_proxies")
+        given["verify"] = {"true": True, "false": False}.get(given["verify"], given["verify"])
         return Connection(checked_address(given.pop("address")), **given)
 
     @functools.cached_property

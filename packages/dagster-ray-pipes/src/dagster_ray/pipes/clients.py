@@ -3,8 +3,9 @@
 A client makes a place for the job, then lets a `JobRun` submit, follow and judge it there.
 """
 
-from dagster_ray.pipes._client import find_attempt, settings_of, with_values_of
-from dagster_ray.pipes._job_run import JobRun, Place, RunSettings, check_context
+from dagster_ray.pipes._client import ClientOptions, find_attempt
+from dagster_ray.pipes._job_run import JobRun, Place, RequireMessages, RunSettings, check_context
+from dagster_ray.pipes._reader import MessageChannel
 from dagster_ray.pipes._reattach import Attempt, CallIdentity, call_identity, numbered
 from dagster_ray.pipes._step_context import StepContext
 from dagster_ray.pipes._submission import checked_job
@@ -13,8 +14,11 @@ from dagster_ray.pipes._verdicts import Verdict, rejected_jobs
 __all__ = [
     "Attempt",
     "CallIdentity",
+    "ClientOptions",
     "JobRun",
+    "MessageChannel",
     "Place",
+    "RequireMessages",
     "RunSettings",
     "StepContext",
     "Verdict",
@@ -24,6 +28,4 @@ __all__ = [
     "find_attempt",
     "numbered",
     "rejected_jobs",
-    "settings_of",
-    "with_values_of",
 ]

@@ -1,17 +1,18 @@
 """`PipesKubeRayJobClient`: Pipes on a RayJob of its own for each call."""
 
 # Type checkers see no type in Dagster's config classes.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import os
 from collections.abc import Mapping
-from typing import Any, cast, get_args
+from dataclasses import dataclass
+from typing import Any, get_args
 
-from dagster import PipesEnvContextInjector
-from typing_extensions import Unpack, override
+from dagster import PipesContextInjector, PipesEnvContextInjector
+from typing_extensions import override
 
-from dagster_ray.core import Lifecycle, with_values
-from dagster_ray.core.variables import resolved, variables
+from dagster_ray.core import CleanupPolicy, Lifecycle, with_values
+from dagster_ray.core.variables import resolved
 from dagster_ray.kuberay._head.route import Access, checked_head_host
 from dagster_ray.kuberay._interactive_job import InteractiveJobLifecycle
 from dagster_ray.kuberay._pipes.job import read_call
@@ -21,43 +22,28 @@ from dagster_ray.kuberay._preflight.checks import Preflight
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._steps.wishes import Settings
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
-from dagster_ray.pipes import ClientOptions, CompletedRayJob, RayPipesClient
+from dagster_ray.pipes import CompletedRayJob, RayPipesClient
 from dagster_ray.pipes.clients import (
+    ClientOptions,
+    MessageChannel,
+    RequireMessages,
     StepContext,
     call_identity,
     check_context,
     checked_job,
-    settings_of,
-    with_values_of,
 )
 
 _ACCESS: tuple[str, ...] = get_args(Access)
 _PREFLIGHT: tuple[str, ...] = get_args(Preflight)
 
 
-class KubeRayClientOptions(ClientOptions, total=False):
-    """What `PipesKubeRayJobClient` takes beside the RayJob's template.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubeRayClientOptions(ClientOptions):
+    """The options of `PipesKubeRayJobClient`, perhaps as references to variables."""
 
-    Keys:
-        lifecycle: When the step deletes the RayJob. Unset: on_exception; after success the operator deletes the
-            cluster.
-        image: Image of every container that has none. Unset: the run's tag dagster/image, else the image of the code
-            location, else the public Ray image that matches the step's Ray and Python.
-        env_vars: Environment variables of every Ray container, unless the spec sets them.
-        queue: Kueue's LocalQueue that admits the RayJob.
-        priority: Kueue's WorkloadPriorityClass of the RayJob.
-        timeout: Seconds until the cluster's dashboard answers; 600 if unset. How long the job takes does not count.
-        queue_timeout: Seconds that a queue may hold the RayJob back; a day if unset.
-        access: How the step reaches the head: auto, direct or port_forward.
-        head_host: Host name of the head for direct access, with {cluster}, {namespace}, {service} and {pod_ip}.
-        preflight: What is checked before anything is created: quick (if unset), full or off, as for the resources.
-        kubeconfig_file: Path of a kubeconfig. Unset: the pod's own account, or kubectl's default.
-        kube_context: Context of the kubeconfig. Unset: the current one.
-    """
-
-    lifecycle: Lifecycle
+    lifecycle: Lifecycle | None
     image: str | None
-    env_vars: Mapping[str, str]
+    env_vars: Mapping[str, str] | None
     queue: str | None
     priority: str | None
     timeout: float
@@ -68,6 +54,48 @@ class KubeRayClientOptions(ClientOptions, total=False):
     kubeconfig_file: str | None
     kube_context: str | None
 
+    def settings(self) -> ClientSettings:
+        """Return the settings of a call.
+
+        Raises:
+            InvalidSpecError: An option cannot work.
+            MissingVariableError, InvalidVariableError: A variable is not set, or is not of the option's type.
+        """
+        return self.with_values(os.environ)._checked()  # noqa: SLF001 - of this class
+
+    def _checked(self) -> ClientSettings:
+        for name, word, known in (("access", self.access, _ACCESS), ("preflight", self.preflight, _PREFLIGHT)):
+            if word not in known:
+                raise InvalidSpecError(name, f"is {word!r}", f"use one of: {', '.join(known)}")
+        for name, seconds in (("timeout", self.timeout), ("queue_timeout", self.queue_timeout)):
+            if seconds <= 0:
+                raise InvalidSpecError(name, f"is {seconds:g}", "give more than 0 seconds")
+        return ClientSettings(
+            rayjob=Settings(
+                image=self.image,
+                env_vars=dict(self.env_vars or {}),
+                queue=self.queue,
+                priority=self.priority,
+                timeout_seconds=self.timeout,
+                cleanup=self._cleanup(),
+            ),
+            run=self.run_settings(),
+            queue_timeout=self.queue_timeout,
+            access=self.access,
+            head_host=None if self.head_host is None else checked_head_host(self.head_host),
+            preflight=self.preflight,
+            kubeconfig_file=self.kubeconfig_file,
+            kube_context=self.kube_context,
+        )
+
+    def _cleanup(self) -> CleanupPolicy:
+        given: Lifecycle = InteractiveJobLifecycle() if self.lifecycle is None else self.lifecycle
+        lifecycle = with_values(given, os.environ, "lifecycle")
+        if not (lifecycle.create and lifecycle.wait and lifecycle.connect):
+            reason = "switches a phase off, and each call of a Pipes client runs all of them"
+            raise InvalidSpecError("lifecycle", reason, "set only `cleanup`")
+        return lifecycle.cleanup
+
 
 class PipesKubeRayJobClient(RayPipesClient):
     """Runs each job on a RayJob of its own, with Pipes.
@@ -77,9 +105,33 @@ class PipesKubeRayJobClient(RayPipesClient):
     Needs the KubeRay operator 1.3.0 or later; ray need not be installed where the step runs.
 
     Args:
-        template: The RayJob without its job, as for `KubeRayInteractiveJob`: metadata, spec, spec_file. Unset: a small
+        template: The RayJob without its job, as for `KubeRayInteractiveJob`: metadata, spec, spec_file. None: a small
             autoscaling cluster.
-        options: See `KubeRayClientOptions`.
+        lifecycle: When the step deletes the RayJob. None: on_exception; after success the operator deletes the
+            cluster.
+        image: Image of every container that has none. None: the run's tag dagster/image, else the image of the code
+            location, else the public Ray image that matches the step's Ray and Python.
+        env_vars: Environment variables of every Ray container, unless the spec sets them.
+        queue: Kueue's LocalQueue that admits the RayJob.
+        priority: Kueue's WorkloadPriorityClass of the RayJob.
+        timeout: Seconds until the cluster's dashboard answers. How long the job takes does not count.
+        queue_timeout: Seconds that a queue may hold the RayJob back.
+        access: How the step reaches the head: auto, direct or port_forward.
+        head_host: Host name of the head for direct access, with {cluster}, {namespace}, {service} and {pod_ip}.
+        preflight: What is checked before anything is created: quick, full or off, as for the resources.
+        kubeconfig_file: Path of a kubeconfig. None: the pod's own account, or kubectl's default.
+        kube_context: Context of the kubeconfig. None: the current one.
+        context_injector: How the Pipes context travels. None: in an environment variable.
+        forward_termination: Whether the job is stopped when the step is interrupted. False: it goes on, and a retry of
+            the step follows it.
+        termination_timeout: Seconds that a job has to end after it was asked to stop.
+        require_messages: if_opened: a job that succeeds must close the Pipes session that it has opened. always: it
+            must open one, too. never: what is missing is a warning.
+        message_channel: Where messages travel. file: in a file of Ray's log folder. log: in the driver's log. auto: in
+            a file where the dashboard tells the folder.
+        forward_logs: Whether the driver's log goes to the step's compute log.
+        server_timeout: Seconds for which the dashboard, once it has answered, may be away: while a job is submitted,
+            and while it runs.
 
     Raises:
         InvalidSpecError: An option cannot work.
@@ -88,15 +140,40 @@ class PipesKubeRayJobClient(RayPipesClient):
     def __init__(
         self,
         template: InteractiveRayJobConfig | Mapping[str, Any] | None = None,
-        **options: Unpack[KubeRayClientOptions],
+        *,
+        lifecycle: Lifecycle | None = None,
+        image: str | None = None,
+        env_vars: Mapping[str, str] | None = None,
+        queue: str | None = None,
+        priority: str | None = None,
+        timeout: float = 600.0,
+        queue_timeout: float = 86400.0,
+        access: Access = "auto",
+        head_host: str | None = None,
+        preflight: Preflight = "quick",
+        kubeconfig_file: str | None = None,
+        kube_context: str | None = None,
+        context_injector: PipesContextInjector | None = None,
+        forward_termination: bool = True,
+        termination_timeout: float = 30.0,
+        require_messages: RequireMessages = "if_opened",
+        message_channel: MessageChannel = "auto",
+        forward_logs: bool = True,
+        server_timeout: float = 1800.0,
     ) -> None:
         """Check what is given; nothing is sent yet."""
         is_config = isinstance(template, InteractiveRayJobConfig)
         self._template = template if is_config else InteractiveRayJobConfig(**(template or {}))
-        self._injector = options.get("context_injector")
-        self._options = options
-        if not any(variables(options)):
-            _settings_of(options)
+        self._options = KubeRayClientOptions(
+            lifecycle=lifecycle, image=image, env_vars=env_vars, queue=queue, priority=priority, timeout=timeout,
+            queue_timeout=queue_timeout, access=access, head_host=head_host, preflight=preflight,
+            kubeconfig_file=kubeconfig_file, kube_context=kube_context, context_injector=context_injector,
+            forward_termination=forward_termination, termination_timeout=termination_timeout,
+            require_messages=require_messages, message_channel=message_channel, forward_logs=forward_logs,
+            server_timeout=server_timeout,
+        )  # fmt: skip
+        if self._options.are_known:
+            self._options.settings()
 
     @override
     def run(
@@ -120,54 +197,13 @@ class PipesKubeRayJobClient(RayPipesClient):
             JobLostError: The job's node, cluster or RayJob is gone.
             JobServerUnavailableError: The dashboard was away too long.
         """
-        settings = _settings_of(self._options)
+        settings = self._options.settings()
         selector = {key: resolved(ray_job[key], os.environ, key) for key in ("cluster_selector",) if key in ray_job}
         found = read_call({**ray_job, **selector})
         job = checked_job(found.submission)
-        check_context(context, extras, self._injector)
+        check_context(context, extras, self._options.context_injector)
         plain = rayjob_of(self._template, found)
         around = {"template": plain, "cluster": found.cluster}
         identity = call_identity(context, {**job, **around}, extras, settings.rayjob.image)
-        injector = self._injector or PipesEnvContextInjector()
+        injector = self._options.context_injector or PipesEnvContextInjector()
         return run_call(settings, Call(context, identity, plain, found.cluster, job, extras, injector))
-
-
-def of_every_client(options: KubeRayClientOptions) -> ClientOptions:
-    """Return the options that the other Pipes clients have too."""
-    return cast(
-        "ClientOptions", {name: value for name, value in options.items() if name in ClientOptions.__annotations__}
-    )
-
-
-def _settings_of(given: KubeRayClientOptions) -> ClientSettings:
-    options: KubeRayClientOptions = with_values_of(given, KubeRayClientOptions)
-    lifecycle = with_values(options.get("lifecycle") or InteractiveJobLifecycle(), os.environ, "lifecycle")
-    if not (lifecycle.create and lifecycle.wait and lifecycle.connect):
-        reason = "switches a phase off, and each call of a Pipes client runs all of them"
-        raise InvalidSpecError("lifecycle", reason, "set only `cleanup`")
-    access, head_host = options.get("access", "auto"), options.get("head_host")
-    preflight = options.get("preflight", "quick")
-    for name, word, known in (("access", access, _ACCESS), ("preflight", preflight, _PREFLIGHT)):
-        if word not in known:
-            raise InvalidSpecError(name, f"is {word!r}", f"use one of: {', '.join(known)}")
-    timeout, queue_timeout = options.get("timeout", 600.0), options.get("queue_timeout", 86400.0)
-    for name, seconds in (("timeout", timeout), ("queue_timeout", queue_timeout)):
-        if seconds <= 0:
-            raise InvalidSpecError(name, f"is {seconds:g}", "give more than 0 seconds")
-    return ClientSettings(
-        rayjob=Settings(
-            image=options.get("image"),
-            env_vars=dict(options.get("env_vars", {})),
-            queue=options.get("queue"),
-            priority=options.get("priority"),
-            timeout_seconds=timeout,
-            cleanup=lifecycle.cleanup,
-        ),
-        run=settings_of(of_every_client(options)),
-        queue_timeout=queue_timeout,
-        access=access,
-        head_host=None if head_host is None else checked_head_host(head_host),
-        preflight=preflight,
-        kubeconfig_file=options.get("kubeconfig_file"),
-        kube_context=options.get("kube_context"),
-    )
