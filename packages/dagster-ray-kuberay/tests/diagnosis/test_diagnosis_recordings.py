@@ -9,7 +9,7 @@ import pytest
 from diagnosis_objects import explained
 
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain_head
-from dagster_ray.kuberay._status.raycluster_state import head_of_raycluster
+from dagster_ray.kuberay._status.cluster_state import head_of_raycluster
 
 RECORDINGS = Path(__file__).parents[4] / "tests-integration/recordings/objects"
 

@@ -13,7 +13,7 @@ from dagster_ray.kuberay._diagnosis import evidence
 from dagster_ray.kuberay._diagnosis.evidence import Evidence, Question
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
-from dagster_ray.kuberay._status.created import created
+from dagster_ray.kuberay._status.cluster_state import created
 
 AWAY: Reply = answer(503, {"message": "away"})
 

@@ -7,7 +7,7 @@ import requests
 from fault_world import eventually
 from pipes_world import PipesWorld, pipes_world
 
-from dagster_ray.kuberay._head.pod_agents import ForwardedAgents
+from dagster_ray.kuberay._head.route import ForwardedAgents
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.simulator import Fault
 

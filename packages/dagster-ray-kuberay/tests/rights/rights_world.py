@@ -31,11 +31,11 @@ from dagster_ray.kuberay._collector.facts import Rules
 from dagster_ray.kuberay._collector.job import delete_rayclusters
 from dagster_ray.kuberay._collector.plan import plan
 from dagster_ray.kuberay._collector.runs import RunReader
-from dagster_ray.kuberay._head.pod_agents import ForwardedAgents
+from dagster_ray.kuberay._head.route import ForwardedAgents
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._rights import Feature, Right, rules_of
-from dagster_ray.kuberay._status.created import created
+from dagster_ray.kuberay._status.cluster_state import created
 from dagster_ray.kuberay._steps.interactive_steps import register
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.simulator import Fault, Simulator

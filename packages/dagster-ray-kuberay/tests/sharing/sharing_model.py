@@ -25,10 +25,9 @@ from dagster_ray.kuberay._kubernetes.connection import KubernetesConnection
 from dagster_ray.kuberay._kubernetes.errors import UnavailableError
 from dagster_ray.kuberay._kubernetes.server_clock import ServerClock
 from dagster_ray.kuberay._kubernetes.settings import Settings
-from dagster_ray.kuberay._labels import GENERATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL
+from dagster_ray.kuberay._labels import GENERATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL, SharingRules
 from dagster_ray.kuberay._sharing.choice import Selection, selection_of
 from dagster_ray.kuberay._sharing.locks import Lock, live_locks
-from dagster_ray.kuberay._sharing.rules import SharingRules
 from dagster_ray.kuberay._sharing.steps import SharedWish
 from dagster_ray.simulator._api.answers import Objects, Sent
 from dagster_ray.simulator._api.routes import route_of

@@ -18,10 +18,9 @@ from dagster_ray.kuberay._collector.plan import plan
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._labels import ALIVE_SECONDS
-from dagster_ray.kuberay._sharing.heartbeat import renew
-from dagster_ray.kuberay._sharing.pulse import Answer
-from dagster_ray.kuberay._status.created import created
-from dagster_ray.kuberay._steps.alive import Alive
+from dagster_ray.kuberay._status.cluster_state import created
+from dagster_ray.kuberay._steps.heartbeat import Alive, renew
+from dagster_ray.kuberay._steps.pulse import Answer
 
 pytestmark = pytest.mark.many_processes  # make test runs them
 

@@ -21,9 +21,9 @@ from dagster_ray.core import Deadline, Lifecycle, RayResource
 from dagster_ray.kuberay import ClusterSharing, KubeRayCluster
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
-from dagster_ray.kuberay._sharing.heartbeat import Heartbeat, Sign
 from dagster_ray.kuberay._sharing.locks import Lock
-from dagster_ray.kuberay._status.created import created
+from dagster_ray.kuberay._status.cluster_state import created
+from dagster_ray.kuberay._steps.heartbeat import Heartbeat, Sign
 from dagster_ray.kuberay.groups import head_group
 
 pytestmark = pytest.mark.many_processes  # make test runs them

@@ -9,8 +9,8 @@ import pytest
 from dagster_ray.kuberay._kubernetes.answers import error_of, proves_gone
 from dagster_ray.kuberay._kubernetes.errors import UnavailableError
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
-from dagster_ray.kuberay._sharing.pulse import Answer, Pulse, answer_of, answer_of_error
-from dagster_ray.kuberay._status.created import created
+from dagster_ray.kuberay._status.cluster_state import created
+from dagster_ray.kuberay._steps.pulse import Answer, Pulse, answer_of, answer_of_error
 
 OWN = created(RAYCLUSTERS, "default", {"metadata": {"name": "c", "uid": "u"}})
 KEY, TEXT = "dagster/lock-a", "{}"

@@ -7,6 +7,7 @@ import pytest
 
 from dagster_ray.core import Identity, StepOutcome
 from dagster_ray.kuberay._kubernetes.times import time_text
+from dagster_ray.kuberay._labels import SharingRules
 from dagster_ray.kuberay._sharing.choice import (
     NAME_LIMIT,
     Choice,
@@ -22,7 +23,6 @@ from dagster_ray.kuberay._sharing.choice import (
     spec_hash,
 )
 from dagster_ray.kuberay._sharing.locks import Lock
-from dagster_ray.kuberay._sharing.rules import SharingRules
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 IDENTITY = Identity(run_id="run-1", step_key="train", resource_key="ray", code_location="etl", job="nightly")

@@ -15,12 +15,12 @@ from dagster_ray.kuberay._collector.plan import plan
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._sharing.choice import Leave, leaving
-from dagster_ray.kuberay._sharing.heartbeat import renew
 from dagster_ray.kuberay._sharing.leaving import leave
 from dagster_ray.kuberay._sharing.locks import Lock, ends_at, locks_of
-from dagster_ray.kuberay._sharing.pulse import Answer, Pulse
 from dagster_ray.kuberay._sharing.steps import Held, acquire
 from dagster_ray.kuberay._status.errors import WriteDeniedError
+from dagster_ray.kuberay._steps.heartbeat import renew
+from dagster_ray.kuberay._steps.pulse import Answer, Pulse
 
 pytestmark = pytest.mark.many_processes  # make test runs them
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from dagster_ray.core import Lifecycle
 from dagster_ray.kuberay import KubeRayCluster
-from dagster_ray.kuberay._head.token import secret_name
+from dagster_ray.kuberay._head.dashboard import secret_name
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, render_rayjob
 from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig
 from dagster_ray.simulator import Simulator

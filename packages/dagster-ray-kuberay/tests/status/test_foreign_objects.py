@@ -33,10 +33,10 @@ from dagster_ray.kuberay._status.cluster_state import (
     Queued,
     Starting,
     Unseen,
+    created,
     ports_of_service,
     service_differs_from_pod,
 )
-from dagster_ray.kuberay._status.created import created
 
 SEEDS = range(6)
 ROUNDS = 60

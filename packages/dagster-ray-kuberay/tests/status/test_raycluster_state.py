@@ -4,8 +4,15 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._status.cluster_state import ClusterState, Ended, Head, Queued, Starting, Unseen
-from dagster_ray.kuberay._status.raycluster_state import read_raycluster
+from dagster_ray.kuberay._status.cluster_state import (
+    ClusterState,
+    Ended,
+    Head,
+    Queued,
+    Starting,
+    Unseen,
+    read_raycluster,
+)
 
 PORTS = {"client": "10001", "dashboard": "8265"}
 HEAD = {"podName": "h", "podIP": "10.0.0.7", "serviceIP": "10.0.0.7", "serviceName": "c-head-svc"}

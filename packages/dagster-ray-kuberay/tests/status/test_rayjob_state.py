@@ -11,11 +11,11 @@ from dagster_ray.kuberay._status.cluster_state import (
     Queued,
     Starting,
     Unseen,
+    head_of_raycluster,
     ports_of_service,
+    read_rayjob,
     service_differs_from_pod,
 )
-from dagster_ray.kuberay._status.raycluster_state import head_of_raycluster
-from dagster_ray.kuberay._status.rayjob_state import read_rayjob
 
 ENDPOINTS = {"client": "10001", "dashboard": "8265", "gcs-server": "6379", "metrics": "8080", "serve": "8000"}
 PORTS = {"client": 10001, "dashboard": 8265, "gcs-server": 6379, "metrics": 8080, "serve": 8000}

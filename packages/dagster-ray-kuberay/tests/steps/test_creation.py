@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._head.dashboard_route import DirectDashboard
-from dagster_ray.kuberay._head.route import Access, DirectRoute, checked_head_host, goes_direct, host_of
-from dagster_ray.kuberay._head.token import secret_name
+from dagster_ray.kuberay._head.dashboard import secret_name
+from dagster_ray.kuberay._head.route import Access, Ends, checked_head_host, goes_direct, host_of
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._status.cluster_state import Head
@@ -111,9 +110,9 @@ def test_the_name_of_a_head() -> None:
 @pytest.mark.parametrize("template", ["{pod_ip}", "[{pod_ip}]"], ids=["plain", "in brackets"])
 def test_an_ipv6_address_of_a_head_has_brackets_before_a_port_and_none_when_it_is_dialed(template: str) -> None:
     host = host_of(Head("c", "c-head-svc", "pod", "fd00:10::5"), "ray", template)
-    route = DirectRoute(host, 10001, 8265)
+    route = Ends(host, 10001, 8265)
     assert (route.host, route.address) == ("fd00:10::5", "ray://[fd00:10::5]:10001")
-    assert route.dashboard_url == DirectDashboard(host, 8265).address == "http://[fd00:10::5]:8265"
+    assert route.dashboard_url == Ends(host, None, 8265).address == "http://[fd00:10::5]:8265"
     assert route.place == "[fd00:10::5]:10001"
 
 

@@ -16,11 +16,12 @@ from typing_extensions import override
 
 from dagster_ray.core import DagsterContext, Deadline, StepOutcome
 from dagster_ray.kuberay import KubeRayInteractiveJob
+from dagster_ray.kuberay._head.dashboard import greet
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.errors import ConflictError, ForbiddenError, NotFoundError
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._kubernetes.times import time_of
-from dagster_ray.kuberay._status.created import Created, created
+from dagster_ray.kuberay._status.cluster_state import Created, created
 from dagster_ray.kuberay._status.errors import (
     ClusterGoneError,
     RayJobEndedError,
@@ -28,7 +29,7 @@ from dagster_ray.kuberay._status.errors import (
     VersionMismatchError,
     WriteDeniedError,
 )
-from dagster_ray.kuberay._steps.cluster_steps import check, greet
+from dagster_ray.kuberay._steps.cluster_steps import check
 from dagster_ray.kuberay._steps.interactive_steps import record_outcome, register
 from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
 from dagster_ray.kuberay.groups import head_group
@@ -40,27 +41,12 @@ pytestmark = pytest.mark.many_processes  # make test runs them
 
 CANARY = "canary-5d41402abc4b"
 RAY = importlib.metadata.version("ray")
-JOB = Created(RAYJOBS, "default", "job", "uid", {})
-
-
-class DashboardRoute:
-    """A way to a dashboard alone."""
-
-    address = place = ""
-    missing_pod = None
-
-    def __init__(self, url: str) -> None:
-        self.dashboard_url = url
-
-    def accepts(self, timeout_seconds: float) -> bool:
-        return True
-
-    def close(self) -> None: ...
+TARGET = "RayJob default/job"
 
 
 def greeted(reply: Any, token: str | None = None) -> None:
     with ScriptedServer(reply) as server:
-        greet(JOB, DashboardRoute(server.url), token, dg.build_init_resource_context(), Deadline(10))
+        greet(TARGET, server.url, token, 10, logging.getLogger("test"))
 
 
 def versions(ray: str, python: str) -> Any:

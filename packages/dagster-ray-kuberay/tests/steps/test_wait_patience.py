@@ -8,7 +8,7 @@ from operator_world import START, World, container, rayjob
 
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
-from dagster_ray.kuberay._status.created import created
+from dagster_ray.kuberay._status.cluster_state import created
 from dagster_ray.kuberay._steps.wait_state import WaitState
 from dagster_ray.simulator._kubelet.pod_life import PodTimes
 

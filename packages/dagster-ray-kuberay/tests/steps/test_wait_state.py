@@ -7,8 +7,7 @@ from diagnosis_objects import container, event, explained, pod
 
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
-from dagster_ray.kuberay._status.cluster_state import Ended, Starting
-from dagster_ray.kuberay._status.created import created
+from dagster_ray.kuberay._status.cluster_state import Ended, Starting, created
 from dagster_ray.kuberay._steps.wait_state import WaitState
 
 ENDPOINTS = {"client": "10001", "dashboard": "8265"}

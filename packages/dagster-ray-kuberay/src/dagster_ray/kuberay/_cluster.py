@@ -20,10 +20,10 @@ from dagster_ray.kuberay.configs import ClusterSharing, RayClusterConfig
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
     from dagster_ray.kuberay._sharing.choice import Leave
-    from dagster_ray.kuberay._sharing.heartbeat import Heartbeat
     from dagster_ray.kuberay._sharing.steps import Held, SharedWish
     from dagster_ray.kuberay._status.errors import NameTakenError
     from dagster_ray.kuberay._steps.creation import Wish
+    from dagster_ray.kuberay._steps.heartbeat import Heartbeat
 
 _AGAIN_SECONDS = 0.5
 
@@ -109,6 +109,7 @@ class KubeRayCluster(KubeRayResource):
     @override
     def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Wait until the head accepts drivers, then make sure that ours will be understood."""
+        from dagster_ray.kuberay._head.dashboard import greet
         from dagster_ray.kuberay._status.errors import ClusterGoneError
         from dagster_ray.kuberay._steps import cluster_steps as steps
         from dagster_ray.kuberay._steps.wait import ClusterWait
@@ -126,7 +127,8 @@ class KubeRayCluster(KubeRayResource):
                 self._take(context, api, deadline, log)
         api, own = self._created
         work.token = steps.token(api, own, work.wait, deadline) if work.wait is not None else None
-        steps.greet(own, work.route, work.token, context, deadline)
+        if (url := work.route.dashboard_url) is not None:
+            greet(own.target, url, work.token, deadline.remaining_seconds(), log)
 
     @override
     def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
@@ -221,8 +223,7 @@ class KubeRayCluster(KubeRayResource):
     def _show_life(self, api: "KubernetesApi", log: logging.Logger) -> None:
         """Let the cleanup sensors of all Dagster instances know that this step lives, whatever they know of its run."""
         from dagster_ray.kuberay._labels import ALIVE_SECONDS
-        from dagster_ray.kuberay._sharing.heartbeat import Heartbeat
-        from dagster_ray.kuberay._steps.alive import Alive
+        from dagster_ray.kuberay._steps.heartbeat import Alive, Heartbeat
 
         _, own = self._created
         self._share.heartbeat = Heartbeat(api, own, Alive(), ALIVE_SECONDS, log)
@@ -250,7 +251,7 @@ class KubeRayCluster(KubeRayResource):
         self._hold(held, api, sharing, log)
 
     def _hold(self, held: "Held", api: "KubernetesApi", sharing: ClusterSharing, log: logging.Logger) -> None:
-        from dagster_ray.kuberay._sharing.heartbeat import Heartbeat
+        from dagster_ray.kuberay._steps.heartbeat import Heartbeat
 
         self._work.own, self._share.held = held.own, held
         if sharing.heartbeat and held.is_locked:

@@ -12,7 +12,7 @@ from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
-    from dagster_ray.kuberay._status.created import Created
+    from dagster_ray.kuberay._status.cluster_state import Created
     from dagster_ray.kuberay._steps.creation import Wish
 
 
@@ -83,6 +83,7 @@ class KubeRayInteractiveJob(KubeRayResource):
     @override
     def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Wait until the head accepts drivers, then make sure that ours will be understood."""
+        from dagster_ray.kuberay._head.dashboard import greet
         from dagster_ray.kuberay._steps import cluster_steps as steps
         from dagster_ray.kuberay._steps.interactive_steps import wait
 
@@ -96,7 +97,8 @@ class KubeRayInteractiveJob(KubeRayResource):
         work.wait, work.route = wait(api, self._wish, own, plan, keep, log=log, deadline=deadline)
         api, own = self._created
         work.token = steps.token(api, own, work.wait, deadline)
-        steps.greet(own, work.route, work.token, context, deadline)
+        if (url := work.route.dashboard_url) is not None:
+            greet(own.target, url, work.token, deadline.remaining_seconds(), log)
 
     @override
     def on_driver(self, context: DagsterContext, deadline: Deadline) -> None:

@@ -17,7 +17,7 @@ from dagster_ray.core.variables import is_env_var, resolved
 if TYPE_CHECKING:
     from dagster_ray.kuberay._head.route import Route
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-    from dagster_ray.kuberay._status.created import Created
+    from dagster_ray.kuberay._status.cluster_state import Created
     from dagster_ray.kuberay._steps.creation import Wish
     from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
     from dagster_ray.kuberay._steps.wishes import Settings
@@ -176,7 +176,7 @@ class KubeRayResource(BaseRayResource):
     ) -> None:
         """Raise if what is about to be created cannot work."""
         from dagster_ray.kuberay._head.route import goes_direct
-        from dagster_ray.kuberay._preflight import checks
+        from dagster_ray.kuberay._steps import preflight as checks
 
         direct = goes_direct(self.access, in_cluster=api.in_cluster, head_host=self.head_host)
         features = (feature,) if direct else (feature, "port-forward")

@@ -4,7 +4,8 @@ They are a contract: other tools may read them, and a later version finds what a
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from dagster_ray.core import CleanupPolicy
 
@@ -66,3 +67,23 @@ def wrong_key(keys: Iterable[str], *, is_annotation: bool = False) -> str | None
 def cleanup_labels(policy: CleanupPolicy) -> dict[str, str]:
     """Return the label that tells what the end of the step means for an object."""
     return {CLEANUP_LABEL: policy}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharingRules:
+    """With whom a step shares.
+
+    Attributes:
+        code_location, git_sha, resource_key, job: Facts of Dagster that must be the same.
+        run: Whether only steps of one run share; the cluster then ends with the run.
+        spec: Whether the specification must be the same.
+        labels: Labels that a cluster must have beside.
+    """
+
+    code_location: bool = True
+    git_sha: bool = True
+    resource_key: bool = True
+    job: bool = False
+    run: bool = False
+    spec: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -24,7 +24,7 @@ from dagster_ray.kuberay._kubernetes.kinds import (
     Kind,
 )
 from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
-from dagster_ray.kuberay._status.created import Created
+from dagster_ray.kuberay._status.cluster_state import Created
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi

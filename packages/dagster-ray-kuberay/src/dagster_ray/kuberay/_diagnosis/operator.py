@@ -10,7 +10,7 @@ from dagster_ray.kuberay._diagnosis.facts import Event, Facts, condition_of, is_
 from dagster_ray.kuberay._diagnosis.refusals import read_refusal
 from dagster_ray.kuberay._diagnosis.situations import Finding, finding
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text, texts, whole
-from dagster_ray.kuberay._status.rayjob_state import GATE_TEXT
+from dagster_ray.kuberay._status.cluster_state import GATE_TEXT
 
 _REFUSALS = {"InvalidRayJobSpec", "InvalidRayJobMetadata", "InvalidRayJobStatus"} | {
     "InvalidRayClusterSpec",

@@ -1,18 +1,33 @@
-"""What a cluster's dashboard says of itself before the first driver connects.
+"""What a cluster's dashboard says of itself before the first driver connects, and the cluster's token.
 
 Ray Client reports a closed port, a missing token and a wrong version all as "connection timeout", after 30 s
 (run with Ray 2.60). The dashboard tells them apart in milliseconds.
 """
 
+import base64
+import binascii
 import http.client
+import importlib.metadata
+import logging
+import os
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from dagster_ray.kuberay._kubernetes.fields import json_of, mapping
+from dagster_ray.core import Deadline, token_of_environment
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, json_of, mapping
+from dagster_ray.kuberay._kubernetes.kinds import SECRETS
+from dagster_ray.kuberay._status.errors import TokenRequiredError, VersionMismatchError
+
+if TYPE_CHECKING:
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
 _LIMIT_BYTES = 65536
+_GREET_SECONDS = 5.0
+_KEY = "auth_token"
+_NAME_LIMIT = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,5 +104,64 @@ def mismatch(ours: Metadata, theirs: Metadata) -> tuple[str, str, str] | None:
     return None
 
 
+def greet(target: str, url: str, token: str | None, seconds: float, log: logging.Logger) -> None:
+    """Make sure that Ray Client will be understood, which it would tell only after 30 s and in one sentence for all.
+
+    Args:
+        target: The cluster, for people.
+        url: Its dashboard.
+        token: Its token, if the spec tells of one; else that of this process is tried.
+        seconds: Longest wait.
+        log: Where it is told that nothing was found out.
+
+    Raises:
+        TokenRequiredError: The cluster wants a token, and we have none or a wrong one.
+        VersionMismatchError: Ray or Python differ too much.
+    """
+    answer = ask(url, token or token_of_environment(os.environ), min(_GREET_SECONDS, max(0.1, seconds)))
+    if isinstance(answer, Refused):
+        raise TokenRequiredError(target, answer.answer)
+    if not isinstance(answer, Metadata):
+        log.debug("%s: the dashboard did not tell its versions: %s", target, answer.reason)
+        return
+    found = mismatch(Metadata(importlib.metadata.version("ray"), platform.python_version()), answer)
+    if found is None:
+        return
+    if found[0] == "Python" and os.environ.get("RAY_IGNORE_VERSION_MISMATCH"):
+        log.warning("%s runs %s %s, the step %s.", target, found[0], found[2], found[1])
+        return
+    raise VersionMismatchError(target, *found)
+
+
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def secret_name(cluster_spec: Manifest, cluster: str) -> str | None:
+    """Return the name of the Secret that holds the cluster's token; None if the cluster has no token of its own.
+
+    With `enableK8sTokenAuth` it has none: Kubernetes judges the token of each driver, and the operator makes no Secret.
+    The operator names it like the cluster: the last 50 characters, and `r` for a first one that is no letter
+    (KubeRay ray-operator/controllers/ray/utils/util.go, CheckName).
+    """
+    options = mapping(cluster_spec.get("authOptions"))
+    if options.get("mode") != "token" or options.get("enableK8sTokenAuth") is True:
+        return None
+    if own := options.get("secretName"):
+        return str(own)
+    name = cluster[-_NAME_LIMIT:]
+    return name if name[0].isalpha() else f"r{name[1:]}"
+
+
+def read_token(api: "KubernetesApi", namespace: str, name: str, target: str, deadline: Deadline) -> str:
+    """Return the token that the Secret holds.
+
+    Raises:
+        TokenRequiredError: The Secret has no token.
+        KubernetesError: It cannot be read; the step needs `get` on secrets.
+    """
+    encoded = at(api.get(SECRETS, namespace, name, deadline), "data", _KEY)
+    try:
+        return base64.b64decode(str(encoded), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise TokenRequiredError(target, f"nothing; the Secret {name} has no readable `{_KEY}`") from error

@@ -4,8 +4,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, text
-from dagster_ray.kuberay._status.cluster_state import Ended, Queued
-from dagster_ray.kuberay._status.rayjob_state import read_rayjob
+from dagster_ray.kuberay._status.cluster_state import Ended, Queued, read_rayjob
 
 CALL_LABEL = "dagster/pipes-call"
 """Label of the RayJob: the call of the client, the same for each attempt of a run."""

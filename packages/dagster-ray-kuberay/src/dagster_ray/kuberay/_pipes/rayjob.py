@@ -31,7 +31,7 @@ from dagster_ray.kuberay._spec.manifests import (
 )
 from dagster_ray.kuberay._spec.merge import merged
 from dagster_ray.kuberay._spec.plain_json import Json
-from dagster_ray.kuberay._status.created import Created
+from dagster_ray.kuberay._status.cluster_state import Created
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish
 from dagster_ray.kuberay._steps.wishes import Settings, fields_of_ours, image_of, namespace_of, operator_deadline
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig

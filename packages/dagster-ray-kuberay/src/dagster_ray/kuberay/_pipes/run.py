@@ -13,8 +13,7 @@ from dagster import PipesContextInjector
 
 from dagster_ray.core import Deadline, Identity, interrupts_deferred, log_of
 from dagster_ray.core.errors import DagsterRayError
-from dagster_ray.kuberay._head.pod_agents import ForwardedAgents
-from dagster_ray.kuberay._head.route import Access, goes_direct
+from dagster_ray.kuberay._head.route import Access, ForwardedAgents, goes_direct
 from dagster_ray.kuberay._kubernetes.errors import NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
@@ -28,15 +27,14 @@ from dagster_ray.kuberay._pipes.rayjob import (
     with_cluster_spec,
 )
 from dagster_ray.kuberay._pipes.watch import RayJobWatch
-from dagster_ray.kuberay._preflight.checks import Flight, Preflight, check
-from dagster_ray.kuberay._sharing.heartbeat import Heartbeat
 from dagster_ray.kuberay._spec.plain_json import Json
-from dagster_ray.kuberay._status.created import Created, created
+from dagster_ray.kuberay._status.cluster_state import Created, created
 from dagster_ray.kuberay._status.errors import ClusterGoneError
 from dagster_ray.kuberay._steps import cluster_steps as steps
 from dagster_ray.kuberay._steps import interactive_steps
-from dagster_ray.kuberay._steps.alive import Alive
 from dagster_ray.kuberay._steps.creation import Wish, create, forgotten_if_refused
+from dagster_ray.kuberay._steps.heartbeat import Alive, Heartbeat
+from dagster_ray.kuberay._steps.preflight import Flight, Preflight, check
 from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
 from dagster_ray.kuberay._steps.wishes import Settings, namespace_of
 from dagster_ray.pipes import CompletedRayJob, RayJobClient

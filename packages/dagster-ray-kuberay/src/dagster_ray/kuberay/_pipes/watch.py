@@ -16,7 +16,7 @@ from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import EVENTS, RAYJOBS
 from dagster_ray.kuberay._pipes.attempts import VERDICT_ANNOTATION, end_of, keeps_jobs
 from dagster_ray.kuberay._pipes.rayjob import CallIds
-from dagster_ray.kuberay._status.created import Created
+from dagster_ray.kuberay._status.cluster_state import Created
 from dagster_ray.kuberay._status.errors import ClusterGoneError
 from dagster_ray.kuberay._steps import cluster_steps as steps
 from dagster_ray.kuberay._steps.interactive_steps import register

@@ -8,13 +8,13 @@ from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, InvalidObject
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL
-from dagster_ray.kuberay._sharing.heartbeat import annotation_patch
 from dagster_ray.kuberay._sharing.locks import Lock
 from dagster_ray.kuberay._sharing.steps import Held, new_lock_id
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.selection import SELECTOR
-from dagster_ray.kuberay._status.created import created
+from dagster_ray.kuberay._status.cluster_state import created
 from dagster_ray.kuberay._steps.creation import Wish
+from dagster_ray.kuberay._steps.heartbeat import annotation_patch
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi

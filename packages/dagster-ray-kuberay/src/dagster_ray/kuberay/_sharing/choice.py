@@ -25,11 +25,10 @@ from dagster_ray.kuberay._labels import (
     SHARED,
     SHARING_LABEL,
     SPEC_LABEL,
+    SharingRules,
 )
 from dagster_ray.kuberay._sharing.locks import holders, live_locks
-from dagster_ray.kuberay._sharing.rules import SharingRules
-from dagster_ray.kuberay._status.cluster_state import Queued
-from dagster_ray.kuberay._status.raycluster_state import head_of_raycluster, is_ready, read_raycluster
+from dagster_ray.kuberay._status.cluster_state import Queued, head_of_raycluster, is_ready, read_raycluster
 
 _HASH_CHARACTERS = 10
 _GENERATION_DIGITS = 9

@@ -13,10 +13,10 @@ from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import propagation_of
 from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL
 from dagster_ray.kuberay._sharing.choice import Leave, is_free
-from dagster_ray.kuberay._sharing.heartbeat import annotation_patch
 from dagster_ray.kuberay._sharing.locks import common_lock
 from dagster_ray.kuberay._sharing.steps import Held
-from dagster_ray.kuberay._status.created import Created
+from dagster_ray.kuberay._status.cluster_state import Created
+from dagster_ray.kuberay._steps.heartbeat import annotation_patch
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi

@@ -20,12 +20,12 @@ from dagster_ray.kuberay._kubernetes.errors import (
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._sharing.choice import Make, Selection, Take, choose
-from dagster_ray.kuberay._sharing.heartbeat import annotation_patch
 from dagster_ray.kuberay._sharing.locks import Lock, UnreadableLock, ended_lock_keys, holders, locks_of
-from dagster_ray.kuberay._sharing.pulse import Answer, answer_of
-from dagster_ray.kuberay._status.created import Created, created
+from dagster_ray.kuberay._status.cluster_state import Created, created
 from dagster_ray.kuberay._status.errors import WriteDeniedError
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish, post
+from dagster_ray.kuberay._steps.heartbeat import annotation_patch
+from dagster_ray.kuberay._steps.pulse import Answer, answer_of
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi

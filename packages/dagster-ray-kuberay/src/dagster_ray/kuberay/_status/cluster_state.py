@@ -1,17 +1,26 @@
-"""How far a cluster is for a step that waits for it, and where its head is. Pure.
+"""A RayJob or RayCluster that a step uses: how far it is for a step that waits for it, and where its head is. Pure.
 
-The words are those of KubeRay 1.3 to 1.7. What nobody knows is a wait, never an error: newer operators may have more.
+The words are those of KubeRay 1.3 to 1.7 (ray-operator/apis/ray/v1, rayjob_types.go and raycluster_types.go). What
+nobody knows is a wait, never an error: newer operators may have more.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, port_number, text
+from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS, Kind
 
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 HEAD_READY = "HeadPodReady"
 """The condition of a RayCluster that follows its head pod."""
+GATE_TEXT = "RayJobDeletionPolicy feature gate"
+"""Part of the message by which an operator refuses a deletion strategy (KubeRay 1.5 with default gates)."""
+
+_READY = "ready"
+_OVER = {"Complete", "Failed", "ValidationFailed"}
+_QUEUED = {"Suspended", "Suspending"}
+_OPERATOR_READY = {"Waiting", "Running"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +127,78 @@ def head_of_status(cluster: str, status: Manifest) -> Head:
     )
 
 
+def read_rayjob(rayjob: Manifest, *, deleted: bool = False) -> ClusterState:
+    """Return what the RayJob's status means.
+
+    Args:
+        rayjob: The object as the API server gave it.
+        deleted: Whether it came with a watch event DELETED.
+    """
+    if (gone := deleted_state(rayjob, deleted=deleted)) is not None:
+        return gone
+    status = mapping(rayjob.get("status"))
+    word = str(status.get("jobDeploymentStatus") or "")
+    if word in _OVER:
+        return Ended(word, str(status.get("reason") or status.get("jobStatus") or ""), str(status.get("message") or ""))
+    if word in _QUEUED or (not word and at(rayjob, "spec", "suspend")):
+        return queued_state(rayjob)
+    return _waiting(rayjob, word) if status else Unseen()
+
+
+def _waiting(rayjob: Manifest, word: str) -> Starting:
+    """Return what a status means that is neither an end nor a queue."""
+    if word in _OPERATOR_READY:
+        return Starting(f"the operator says {word}", head_of_rayjob(rayjob), operator_ready=True)
+    if word == "Initializing":
+        return Starting("the cluster is being made", head_of_rayjob(rayjob))
+    return Starting(f"the operator says {word or 'nothing'}")
+
+
+def head_of_rayjob(rayjob: Manifest) -> Head | None:
+    """Return the head that a RayJob's status tells of; None while no cluster has a name.
+
+    The operator mirrors the cluster's status from 1.5.1 on; before, only the name is known.
+    """
+    status = mapping(rayjob.get("status"))
+    name = status.get("rayClusterName")
+    return head_of_status(str(name), mapping(status.get("rayClusterStatus"))) if name else None
+
+
+def read_raycluster(raycluster: Manifest, *, deleted: bool = False) -> ClusterState:
+    """Return what the RayCluster's status means.
+
+    `spec.suspend` decides whether a queue holds it: the state goes on saying `suspended` after the admission, until
+    all pods are ready again (run with 1.7.0).
+
+    Args:
+        raycluster: The object as the API server gave it.
+        deleted: Whether it came with a watch event DELETED.
+    """
+    if (gone := deleted_state(raycluster, deleted=deleted)) is not None:
+        return gone
+    if at(raycluster, "spec", "suspend") is True:
+        return queued_state(raycluster)
+    if not (status := mapping(raycluster.get("status"))):
+        return Unseen()
+    ready = is_ready(raycluster)
+    said = f"the operator says {status.get('state')}" if ready else "the cluster is being made"
+    return Starting(said, head_of_raycluster(raycluster), operator_ready=ready)
+
+
+def is_ready(raycluster: Manifest) -> bool:
+    """Return whether all pods were ready once and the head is ready now.
+
+    The state alone tells nothing of the present: no failure takes `ready` back (KubeRay raycluster_controller.go).
+    """
+    status = mapping(raycluster.get("status"))
+    return status.get("state") == _READY and condition_of(status, HEAD_READY).get("status") == "True"
+
+
+def head_of_raycluster(raycluster: Manifest) -> Head:
+    """Return the head that a RayCluster's own status tells of."""
+    return head_of_status(str(at(raycluster, "metadata", "name")), mapping(raycluster.get("status")))
+
+
 def service_differs_from_pod(cluster_spec: Manifest) -> bool:
     """Return whether the head Service may have other ports than the pod: NodePort, LoadBalancer, an own Service.
 
@@ -136,3 +217,49 @@ def ports_of_service(service: Manifest, *, of_pod: bool) -> dict[str, int]:
         if (number := own if behind is None else behind) is not None:
             ports[str(port.get("name"))] = number
     return ports
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """An object of the Kubernetes API that stands for a step's cluster: a RayJob, or a RayCluster.
+
+    Attributes:
+        kind: RAYJOBS or RAYCLUSTERS.
+        namespace: Its namespace.
+        name: Its name.
+        uid: What tells it from another object of the same name.
+        manifest: The object as it was when the step got it.
+    """
+
+    kind: Kind
+    namespace: str
+    name: str
+    uid: str
+    manifest: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def target(self) -> str:
+        """Its name for people."""
+        return f"{self.kind.kind} {self.namespace}/{self.name}"
+
+    @property
+    def cluster_spec(self) -> Manifest:
+        """The spec of its cluster."""
+        spec = mapping(self.manifest.get("spec"))
+        return mapping(spec.get("rayClusterSpec")) if self.kind is RAYJOBS else spec
+
+    def state_of(self, manifest: Manifest, *, deleted: bool = False) -> ClusterState:
+        """Return what a later status of the object means for a step that waits."""
+        read = read_rayjob if self.kind is RAYJOBS else read_raycluster
+        return read(manifest, deleted=deleted)
+
+    def head_of(self, manifest: Manifest) -> Head | None:
+        """Return the head that a later status of the object tells of."""
+        return head_of_rayjob(manifest) if self.kind is RAYJOBS else head_of_raycluster(manifest)
+
+
+def created(kind: Kind, namespace: str, manifest: Mapping[str, Any]) -> Created:
+    """Return an object as the API server gave it."""
+    return Created(
+        kind, namespace, str(at(manifest, "metadata", "name")), str(at(manifest, "metadata", "uid")), manifest
+    )

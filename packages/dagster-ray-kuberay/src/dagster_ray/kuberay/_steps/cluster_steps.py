@@ -1,27 +1,20 @@
 """What every resource does with its cluster. Thin: decisions are in the modules that it calls."""
 
 import contextlib
-import importlib.metadata
 import logging
-import os
-import platform
 from typing import TYPE_CHECKING, Literal
 
-from dagster_ray.core import DagsterContext, Deadline, log_of, token_of_environment
+from dagster_ray.core import DagsterContext, Deadline, log_of
 from dagster_ray.core.errors import DagsterRayError
-from dagster_ray.kuberay._head.dashboard import Metadata, Refused, ask, mismatch
-from dagster_ray.kuberay._head.route import Access, Route, goes_direct
-from dagster_ray.kuberay._head.token import read_token, secret_name
+from dagster_ray.kuberay._head.dashboard import read_token, secret_name
+from dagster_ray.kuberay._head.route import Access, goes_direct
 from dagster_ray.kuberay._kubernetes.errors import ConflictError, NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, propagation_of
-from dagster_ray.kuberay._status.cluster_state import Ended
-from dagster_ray.kuberay._status.created import Created, created
+from dagster_ray.kuberay._status.cluster_state import Created, Ended, created
 from dagster_ray.kuberay._status.errors import (
     ClusterGoneError,
     RayJobEndedError,
-    TokenRequiredError,
-    VersionMismatchError,
 )
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish, create, forgotten_if_refused
 from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
@@ -30,7 +23,6 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay._kuberay_resource import Work
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
-_GREET_SECONDS = 5.0
 _CHECK_SECONDS = 10.0
 _LOST_POST_SECONDS = 1.0
 _LOST_POST_LOOKS = 8  # within the 20 s that a cleanup has
@@ -74,31 +66,6 @@ def token(api: "KubernetesApi", own: Created, waiting: ClusterWait, deadline: De
     """Return the cluster's token; None if it has none."""
     name = secret_name(own.cluster_spec, waiting.cluster or own.name)
     return None if name is None else read_token(api, own.namespace, name, own.target, deadline)
-
-
-def greet(own: Created, route: Route, token: str | None, context: DagsterContext, deadline: Deadline) -> None:
-    """Make sure that Ray Client will be understood, which it would tell only after 30 s and in one sentence for all.
-
-    Raises:
-        TokenRequiredError: The cluster wants a token, and we have none or a wrong one.
-        VersionMismatchError: Ray or Python differ too much.
-    """
-    if route.dashboard_url is None:
-        return
-    token = token or token_of_environment(os.environ)
-    answer = ask(route.dashboard_url, token, min(_GREET_SECONDS, max(0.1, deadline.remaining_seconds())))
-    if isinstance(answer, Refused):
-        raise TokenRequiredError(own.target, answer.answer)
-    if not isinstance(answer, Metadata):
-        log_of(context).debug("%s: the dashboard did not tell its versions: %s", own.target, answer.reason)
-        return
-    found = mismatch(Metadata(importlib.metadata.version("ray"), platform.python_version()), answer)
-    if found is None:
-        return
-    if found[0] == "Python" and os.environ.get("RAY_IGNORE_VERSION_MISMATCH"):
-        log_of(context).warning("%s runs %s %s, the step %s.", own.target, found[0], found[2], found[1])
-        return
-    raise VersionMismatchError(own.target, *found)
 
 
 def check(api: "KubernetesApi", own: Created, waiting: ClusterWait | None, context: DagsterContext) -> None:

@@ -14,8 +14,7 @@ from dagster_ray.kuberay._kubernetes.fields import Manifest, at, texts
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS, Kind
 from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL, RESOURCE_LABEL, RUN_LABEL, STEP_LABEL
 from dagster_ray.kuberay._spec.portable import without_fields
-from dagster_ray.kuberay._status.cluster_state import Ended
-from dagster_ray.kuberay._status.created import Created, created
+from dagster_ray.kuberay._status.cluster_state import Created, Ended, created
 from dagster_ray.kuberay._status.errors import CannotStartError, FieldNotSupportedError, NameTakenError
 
 if TYPE_CHECKING:

@@ -12,12 +12,11 @@ from dagster_ray.kuberay._kubernetes.errors import InvalidObjectError, Kubernete
 from dagster_ray.kuberay._kubernetes.fields import mapping
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._spec.portable import portable_spec
-from dagster_ray.kuberay._status.created import Created
+from dagster_ray.kuberay._status.cluster_state import GATE_TEXT, Created
 from dagster_ray.kuberay._status.errors import ClusterGoneError, SpecRefusedError, WriteDeniedError
-from dagster_ray.kuberay._status.rayjob_state import GATE_TEXT
-from dagster_ray.kuberay._steps.alive import alive_annotations
 from dagster_ray.kuberay._steps.creation import Wish, create, refuse_strategy
 from dagster_ray.kuberay._steps.ending import ending_of
+from dagster_ray.kuberay._steps.heartbeat import alive_annotations
 from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
 
 if TYPE_CHECKING:

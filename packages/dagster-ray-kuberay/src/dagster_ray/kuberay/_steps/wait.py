@@ -13,11 +13,10 @@ from dagster_ray.core.errors import NotReadyError
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis
 from dagster_ray.kuberay._diagnosis.evidence import Evidence, Question
 from dagster_ray.kuberay._diagnosis.patience import QUIET_SECONDS, probe_pause_seconds
-from dagster_ray.kuberay._head.route import Route
+from dagster_ray.kuberay._head.route import Goal, Route
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
-from dagster_ray.kuberay._status.cluster_state import Ended, Queued, Starting, Unseen
-from dagster_ray.kuberay._status.created import Created
+from dagster_ray.kuberay._status.cluster_state import Created, Ended, Queued, Starting, Unseen
 from dagster_ray.kuberay._status.errors import (
     CannotStartError,
     ClientPortClosedError,
@@ -27,7 +26,6 @@ from dagster_ray.kuberay._status.errors import (
     RayJobEndedError,
     SpecRefusedError,
 )
-from dagster_ray.kuberay._steps.head_routes import HeadRoutes
 from dagster_ray.kuberay._steps.wait_state import WaitState
 
 if TYPE_CHECKING:
@@ -49,8 +47,7 @@ class WaitPlan:
     wait_for: Literal["head", "workers"]
     queue_timeout: float
     """Seconds that a queue may hold the RayJob; the deadline stands still meanwhile."""
-    goal: Literal["drivers", "dashboard"] = "drivers"
-    """What must answer: the port of Ray Client, or the dashboard, to which jobs are submitted."""
+    goal: Goal = "drivers"
     even_if_complete: bool = False
     """Whether a RayJob whose job has succeeded is a goal as well, for as long as its cluster is there."""
 
@@ -62,7 +59,7 @@ class ClusterWait:
         """Take what was created and what is wanted."""
         self._api, self._awaited, self._plan, self._log = api, awaited, plan, log
         self._known = WaitState(awaited, even_if_complete=plan.even_if_complete)
-        self._routes = HeadRoutes(api, awaited, plan.goal, lambda: self._known.head, plan.head_host, direct=plan.direct)
+        self._route = Route(api, awaited, plan.goal, lambda: self._known.head, plan.head_host, direct=plan.direct)
         self._evidence = Evidence(api, awaited, log)
         self._cluster_watch: tuple[str, WatchStream] | None = None
         self.queued_seconds = 0.0
@@ -104,7 +101,7 @@ class ClusterWait:
         try:
             return self._follow(deadline)
         except BaseException:
-            self._routes.close()
+            self._route.close()
             raise
         finally:
             self._close_cluster_watch()
@@ -113,8 +110,8 @@ class ClusterWait:
         awaited = self._awaited
         self._known.note(awaited.manifest, self._now(deadline))  # it may be far already
         self._raise_if_ended()
-        if (route := self._accepting(deadline)) is not None:
-            return self._reached(route, deadline)  # without a watch: a shared cluster is ready for most of its steps
+        if self._is_accepting(deadline):
+            return self._reached(deadline)  # without a watch: a shared cluster is ready for most of its steps
         version = str(at(awaited.manifest, "metadata", "resourceVersion"))
         with self._api.watch(awaited.kind, awaited.namespace, name=awaited.name, resource_version=version) as stream:
             while True:
@@ -122,12 +119,12 @@ class ClusterWait:
                 if isinstance(self._known.state, Queued):
                     self._sit_in_queue(stream, deadline)
                     continue
-                if (route := self._accepting(deadline)) is not None:
-                    return self._reached(route, deadline)  # whatever else is said: such a head is alive
+                if self._is_accepting(deadline):
+                    return self._reached(deadline)  # whatever else is said: such a head is alive
                 self._judge(deadline)
                 if deadline.is_over():
                     raise stream.absence or self._late(deadline)
-                pause = probe_pause_seconds(self._routes.tried_seconds(deadline), direct=self._plan.direct)
+                pause = probe_pause_seconds(self._route.tried_seconds(deadline), direct=self._plan.direct)
                 self._take(stream, min(pause, deadline.remaining_seconds()), deadline)
                 if self._known.needs_look(self._now(deadline)):
                     self._look(deadline)
@@ -151,7 +148,7 @@ class ClusterWait:
         known, now = self._known, self._now(deadline)
         if self._cluster_watch is not None and self._cluster_watch[0] != known.cluster:
             self._close_cluster_watch()
-        missing_pod, tried_seconds = self._routes.missing_pod, self._routes.tried_seconds(deadline)
+        missing_pod, tried_seconds = self._route.missing_pod, self._route.tried_seconds(deadline)
         is_needed = known.needs_cluster_watch(now, missing_pod=missing_pod, tried_seconds=tried_seconds)
         if self._cluster_watch is None and known.cluster is not None and is_needed:
             # Begins with a list: what the cluster was before may be all that is ever said of it.
@@ -169,13 +166,13 @@ class ClusterWait:
             self._cluster_watch[1].close()
             self._cluster_watch = None
 
-    def _accepting(self, deadline: Deadline) -> Route | None:
-        """Return the way to the head if it accepts drivers now, and the operator is as far as was asked."""
+    def _is_accepting(self, deadline: Deadline) -> bool:
+        """Return whether the head accepts drivers now, and the operator is as far as was asked."""
         if not isinstance(self._known.state, Starting):
-            return None
+            return False
         if self._plan.wait_for == "workers" and not self._known.is_operator_ready:
-            return None
-        return self._routes.accepting(deadline)
+            return False
+        return self._route.accepts(deadline)
 
     def _look(self, deadline: Deadline) -> None:
         """Read pods and events."""
@@ -214,7 +211,7 @@ class ClusterWait:
         known, now = self._known, self._now(deadline)
         if known.is_hopeless(now) and not known.is_fresh(now):
             self._look(deadline)
-        if known.is_hopeless(now) and known.diagnosis is not None and self._routes.accepting(deadline) is None:
+        if known.is_hopeless(now) and known.diagnosis is not None and not self._route.accepts(deadline):
             raise self._fatal(known.diagnosis)
         self._say(now)
 
@@ -234,17 +231,17 @@ class ClusterWait:
         elif line == "still":
             self._log.info("%s: still waiting after %.0f s: %s", self._awaited.target, now, self._known.sentence)
 
-    def _reached(self, route: Route, deadline: Deadline) -> Route:
+    def _reached(self, deadline: Deadline) -> Route:
         what = "the dashboard answers" if self._plan.goal == "dashboard" else "the head accepts drivers"
         self._log.info("%s: %s after %.1f s.", self._awaited.target, what, self._now(deadline))
-        return route
+        return self._route
 
     def _sit_in_queue(self, stream: "WatchStream", deadline: Deadline) -> None:
         """Wait while nothing runs; the deadline of the cluster's start stands still."""
         deadline.pause()
         queue, pause, before = Deadline(self._plan.queue_timeout), QUIET_SECONDS, self.queued_seconds
         look_at = pause
-        self._routes.close()
+        self._route.close()
         try:
             while isinstance(self._known.state, Queued):
                 self.queued_seconds = before + queue.spent_seconds()
@@ -265,7 +262,7 @@ class ClusterWait:
 
     def _late(self, deadline: Deadline) -> Exception:
         """Return the error for a deadline that has passed."""
-        target, budget, place = self._awaited.target, deadline.budget_seconds, self._routes.place
+        target, budget, place = self._awaited.target, deadline.budget_seconds, self._route.place
         serves = self._known.is_operator_ready
         question = self._question(closed_port=place if serves else None)
         last = Deadline(_LAST_LOOK_SECONDS)

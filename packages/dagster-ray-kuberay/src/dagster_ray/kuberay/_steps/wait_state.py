@@ -11,9 +11,15 @@ from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain_head
 from dagster_ray.kuberay._diagnosis.patience import Suspicion, is_proven, look_is_due, suspect_look_is_due
 from dagster_ray.kuberay._kubernetes.fields import text
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
-from dagster_ray.kuberay._status.cluster_state import ClusterState, Ended, Head, Queued, Starting
-from dagster_ray.kuberay._status.created import Created
-from dagster_ray.kuberay._status.raycluster_state import head_of_raycluster
+from dagster_ray.kuberay._status.cluster_state import (
+    ClusterState,
+    Created,
+    Ended,
+    Head,
+    Queued,
+    Starting,
+    head_of_raycluster,
+)
 
 # An operator from 1.5.1 on mirrors the cluster's status within 0.2 s (run with 1.7.0).
 _MIRROR_SECONDS = 1.5

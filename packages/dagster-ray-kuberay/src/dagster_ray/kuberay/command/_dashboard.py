@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dagster_ray.kuberay._head.dashboard import secret_name
 from dagster_ray.kuberay._head.port_forward import PortForward
-from dagster_ray.kuberay._head.token import secret_name
 from dagster_ray.kuberay.command._checks import Refusal
 from dagster_ray.kuberay.command._heads import FoundHead, find_head, named_head
 from dagster_ray.kuberay.command._terminal import FINDING, FINE, Place, cluster_options, note, say, tell_error

@@ -9,8 +9,7 @@ from dagster_ray.kuberay._head.route import DASHBOARD_PORT
 from dagster_ray.kuberay._kubernetes.errors import NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at, mappings
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, SERVICES
-from dagster_ray.kuberay._status.cluster_state import Head, ports_of_service, service_differs_from_pod
-from dagster_ray.kuberay._status.created import Created, created
+from dagster_ray.kuberay._status.cluster_state import Created, Head, created, ports_of_service, service_differs_from_pod
 from dagster_ray.kuberay.command._checks import Refusal
 from dagster_ray.kuberay.command._terminal import CALL_SECONDS
 

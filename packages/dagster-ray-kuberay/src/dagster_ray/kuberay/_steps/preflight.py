@@ -16,13 +16,14 @@ from dagster_ray.kuberay._diagnosis.facts import Facts
 from dagster_ray.kuberay._head.dashboard import Metadata, mismatch
 from dagster_ray.kuberay._kubernetes.errors import ConflictError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings
-from dagster_ray.kuberay._kubernetes.kinds import PODS, RULES_REVIEWS
+from dagster_ray.kuberay._kubernetes.kinds import PODS, RAYJOBS, RULES_REVIEWS, Kind
 from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
-from dagster_ray.kuberay._preflight.images import is_image_name, versions_of
-from dagster_ray.kuberay._preflight.release import check_release
+from dagster_ray.kuberay._operator_rules.crd_release import SCHEMA_PATH, CrdRelease, crd_release
 from dagster_ray.kuberay._rights import Right, features_of, missing_rights, rights_of
+from dagster_ray.kuberay._spec.acceptance import refusals
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
-from dagster_ray.kuberay._status.created import Created, created
+from dagster_ray.kuberay._spec.image import is_image_name, versions_of
+from dagster_ray.kuberay._status.cluster_state import Created, created
 from dagster_ray.kuberay._status.errors import RightsMissingError, VersionMismatchError
 from dagster_ray.kuberay._steps.creation import Wish, post
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 Preflight: TypeAlias = Literal["quick", "full", "off"]
 
 _REVIEW_SECONDS = 5.0
+_READ_SECONDS = 5.0
 # What the server says of an account's rules, by account and namespace: asked once a process.
 _rules: dict[tuple[tuple[str, ...], str], Mapping[str, Any]] = {}
 # Admission may refuse to one account what another may create.
@@ -152,3 +154,31 @@ def _find_operator(api: "KubernetesApi", target: Created, deadline: Deadline, lo
     found = explain(Facts(rayjob=target.manifest, operator_pods=pods))
     if found is not None and found.code in {"operator-missing", "operator-down"}:
         log.warning("%s: %s. %s", target.target, found.sentence, found.remedy)
+
+
+def check_release(
+    api: "KubernetesApi", kind: Kind, manifest: dict[str, Any], deadline: Deadline, log: logging.Logger
+) -> None:
+    """Raise if the installed release of KubeRay refuses an object that others accept.
+
+    Nothing is asked where all known releases accept it. The CRDs are read anew each time: operators are upgraded.
+
+    Raises:
+        InvalidSpecError: It does; the error names the field and the releases.
+    """
+    refused = refusals("RayJob" if kind is RAYJOBS else "RayCluster", manifest, manifest)
+    if not refused:
+        return
+    found = _installed(api, deadline, log)
+    error = None if found is None else refused.get(f"{found.since[0]}.{found.since[1]}")
+    if found is not None and error is not None:
+        raise InvalidSpecError(error.field, error.reason, error.advice, f"KubeRay {found.text} is installed")
+
+
+def _installed(api: "KubernetesApi", deadline: Deadline, log: logging.Logger) -> CrdRelease | None:
+    seconds = min(_READ_SECONDS, deadline.remaining_seconds())
+    try:
+        return crd_release(api.read(SCHEMA_PATH, Deadline(seconds, deadline.clock, deadline.sleeper)))
+    except DagsterRayError as error:
+        log.debug("Which KubeRay is installed is not known: %s", error)
+        return None

@@ -5,16 +5,19 @@ import queue
 import random
 import threading
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from typing_extensions import Protocol
 
 from dagster_ray.core import Deadline, safe_log
 from dagster_ray.core.errors import DagsterRayError
-from dagster_ray.kuberay._kubernetes.errors import KubernetesError
-from dagster_ray.kuberay._sharing.pulse import Answer, Pulse, answer_of, answer_of_error
-from dagster_ray.kuberay._status.created import Created
+from dagster_ray.kuberay._kubernetes.errors import KubernetesError, ServerTimeUnknownError
+from dagster_ray.kuberay._kubernetes.times import time_text
+from dagster_ray.kuberay._labels import ALIVE_ANNOTATION
+from dagster_ray.kuberay._status.cluster_state import Created
+from dagster_ray.kuberay._steps.pulse import Answer, Pulse, answer_of, answer_of_error
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
@@ -23,6 +26,7 @@ _CALL_SECONDS = 10.0
 _LEAST_CALL_SECONDS = 1.0
 _JOIN_SECONDS = 12.0
 _TELL_SECONDS = 2.0
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
 class Sign(Protocol):
@@ -43,6 +47,39 @@ class Sign(Protocol):
 
 
 AnySign = TypeVar("AnySign", bound=Sign)
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """A step was alive at a time of the API server.
+
+    Attributes:
+        at: The time. By default long ago: before the first sign.
+    """
+
+    at: datetime = _LONG_AGO
+
+    @property
+    def key(self) -> str:
+        """The name of its annotation."""
+        return ALIVE_ANNOTATION
+
+    def text(self) -> str:
+        """Return the annotation's value."""
+        return time_text(self.at)
+
+    def renewed(self, now: datetime) -> "Alive":
+        """Return what another sign says; a clock that went back does not make it older."""
+        return Alive(max(now, self.at))
+
+
+def alive_annotations(api: "KubernetesApi") -> dict[str, str]:
+    """Return the annotation for a request that is sent now; none if the API server has not told its time."""
+    try:
+        sign = Alive(api.server_time())
+    except ServerTimeUnknownError:
+        return {}
+    return {sign.key: sign.text()}
 
 
 def annotation_patch(

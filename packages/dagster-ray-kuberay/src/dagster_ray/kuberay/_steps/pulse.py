@@ -10,7 +10,7 @@ from enum import Enum
 from dagster_ray.kuberay._kubernetes.answers import proves_gone
 from dagster_ray.kuberay._kubernetes.errors import NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at
-from dagster_ray.kuberay._status.created import Created
+from dagster_ray.kuberay._status.cluster_state import Created
 
 _FIRST_SECONDS = 1.0
 _CAP_SECONDS = 30.0
