@@ -1,4 +1,4 @@
-"""Check what no linter does: sizes, names that say nothing, imports of a sibling's private modules."""
+"""Check what no linter does: sizes, names that say nothing or stand apart, imports of a sibling's private modules."""
 
 import ast
 import sys
@@ -50,6 +50,14 @@ def foreign_private_imports(tree: ast.AST, member: str | None, seen: tuple[str, 
                 yield from (f"imports {name}, which is private to {parts[1]}" for part in parts[2:] if part[0] == "_")
 
 
+def names_apart(tree: ast.AST) -> Iterator[str]:
+    """Yield the lists of names that are given apart from the cases of a test."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.parametrize":
+            lists = [word.value for word in node.keywords if word.arg == "ids" and isinstance(word.value, ast.List)]
+            yield from (f"line {names.lineno}: name a case where it is, by pytest.param(..., id=)" for names in lists)
+
+
 def member_of(path: Path) -> str | None:
     """Return which package of the family a file belongs to."""
     return path.parts[1].removeprefix("dagster-ray-") if path.parts[0] == "packages" else None
@@ -65,6 +73,7 @@ def problems(path: Path) -> Iterator[str]:
         yield "has a name that does not say what is in it"
     tree = ast.parse(text)
     yield from long_functions(tree)
+    yield from names_apart(tree)
     if path.parts[0] != "scripts":  # a script that makes files for a package may look into it
         yield from foreign_private_imports(tree, member_of(path), seen_inside(path))
 

@@ -1,14 +1,9 @@
 """Which Kubernetes cluster the suite runs on: `--target simulator` (default), `kubeconfig` or `kind`."""
 
-import sys
 from collections.abc import Generator
-from pathlib import Path
 
 import dagster as dg
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # tests import the modules beside this file
-
 from cluster_targets import ClusterTarget, kind_target, kubeconfig_target, simulator_target
 from real_head import Head, ray_head
 

@@ -308,7 +308,9 @@ def test_a_job_on_a_rayjob_does_not_look_at_the_clocks_of_others(world: PipesWor
     assert len(world.steps.made("rayjobs")) == 1
 
 
-@pytest.mark.parametrize("part", ["/rayjobs", "/rayjobs/"], ids=["of the creation", "of the deletion"])
+@pytest.mark.parametrize(
+    "part", [pytest.param("/rayjobs", id="of the creation"), pytest.param("/rayjobs/", id="of the deletion")]
+)
 def test_an_answer_that_is_lost_makes_no_second_rayjob(world: PipesWorld, part: str) -> None:
     method = "POST" if part == "/rayjobs" else "DELETE"
     world.steps.add(method=method, path=part, lose_answer=True, times=1)

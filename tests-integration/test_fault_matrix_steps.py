@@ -201,7 +201,9 @@ def test_a_watch_that_ends_while_a_cluster_comes_up_is_taken_up_again(
     ends_later(world, feature)
 
 
-@pytest.mark.parametrize("hours", [1, -1], ids=["the step's clock is behind", "the step's clock is ahead"])
+@pytest.mark.parametrize(
+    "hours", [pytest.param(1, id="the step's clock is behind"), pytest.param(-1, id="the step's clock is ahead")]
+)
 @pytest.mark.parametrize("feature", FEATURES)
 def test_a_step_whose_clock_is_wrong_by_an_hour_notices_nothing(
     world: FaultyWorld, feature: Feature, hours: int

@@ -7,9 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-# Runs import the modules beside this file, also in the processes of other executors, which get this path.
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
 
 
 @pytest.fixture

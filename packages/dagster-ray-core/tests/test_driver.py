@@ -129,7 +129,9 @@ def did(lines: list[Line]) -> list[str]:
     return [line["did"] for line in lines]
 
 
-@pytest.mark.parametrize("order", [("ray_cluster", "helper"), ("helper", "ray_cluster")], ids=["step", "helper"])
+@pytest.mark.parametrize(
+    "order", [pytest.param(("ray_cluster", "helper"), id="step"), pytest.param(("helper", "ray_cluster"), id="helper")]
+)
 def test_within_a_step_one_configuration_is_one_cluster_and_one_driver(journal: str, order: tuple[str, str]) -> None:
     """Dagster sets a resource up again for each resource that depends on it."""
     seen: list[bool] = []

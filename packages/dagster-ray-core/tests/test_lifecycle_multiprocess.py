@@ -80,7 +80,9 @@ def test_each_end_of_a_step_with_each_policy(instance: dg.DagsterInstance, journ
     assert os.getpid() not in {line["pid"] for line in lines}
 
 
-@pytest.mark.parametrize("job", [one_success, one_plain_success], ids=["inherits", "conforms"])
+@pytest.mark.parametrize(
+    "job", [pytest.param(one_success, id="inherits"), pytest.param(one_plain_success, id="conforms")]
+)
 def test_a_step_in_a_process_that_is_spawned(instance: dg.DagsterInstance, journal: str, job: Any) -> None:
     """The default way of the executor, and the start-up event under the step's own key."""
     config = {"resources": {"ray_cluster": probe_config(journal, "ray_cluster", "on_exception")}}

@@ -123,7 +123,9 @@ def trained(trainer: Trainer) -> None:
     seen.append(trainer.cluster)
 
 
-@pytest.mark.parametrize("asset", [one_asset, several_assets], ids=["an asset", "a multi-asset"])
+@pytest.mark.parametrize(
+    "asset", [pytest.param(one_asset, id="an asset"), pytest.param(several_assets, id="a multi-asset")]
+)
 def test_a_bare_annotation_is_a_resource_in(asset: dg.AssetsDefinition) -> None:
     assert dg.materialize([asset], resources=RESOURCES).success
     assert seen == [RESOURCES["ray_cluster"]]

@@ -151,7 +151,9 @@ def cluster(run: Run, **more: object) -> dict[str, Any]:
     return {"ray_cluster": probe_config(run.journal, "ray_cluster", "on_exception", **more)}
 
 
-@pytest.mark.parametrize("canceling", [False, True], ids=["a stray signal", "a termination by the user"])
+@pytest.mark.parametrize(
+    "canceling", [pytest.param(False, id="a stray signal"), pytest.param(True, id="a termination by the user")]
+)
 def test_what_dagster_does_without_us(run: Run, canceling: bool) -> None:
     config = {"journal": run.journal, "label": "none", "hangs_in": "step"}
     run.start("without_ray", {}, ops={"hanging": {"config": config}})

@@ -83,7 +83,9 @@ def test_what_may_be_a_backend_passes(resource: object) -> None:
         pytest.param({"jobs": [tuning]}, "`tune`, parameter `ray_cluster`,", id="an op"),
     ],
 )
-@pytest.mark.parametrize("resource", [Wrong(), "a text"], ids=["another resource", "any object"])
+@pytest.mark.parametrize(
+    "resource", [pytest.param(Wrong(), id="another resource"), pytest.param("a text", id="any object")]
+)
 def test_a_wrong_resource_is_named_with_its_place(definitions: dict[str, Any], where: str, resource: object) -> None:
     loaded = dg.Definitions(**definitions, resources={"ray_cluster": resource})
     with pytest.raises(NotARayResourceError) as caught:

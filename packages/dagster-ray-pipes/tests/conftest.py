@@ -1,15 +1,10 @@
 """What the tests share."""
 
-import sys
 import threading
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-
-# Tests import the modules beside this file.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from ray_like_server import RayLike
 from scripted_job_server import Handler, Server
 

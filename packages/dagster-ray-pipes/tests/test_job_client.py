@@ -48,7 +48,7 @@ class Jobs:
         return (200, found) if found else (404, "Job does not exist")
 
 
-@pytest.mark.parametrize("keep_lost", [True, False], ids=["answer lost", "request lost"])
+@pytest.mark.parametrize("keep_lost", [pytest.param(True, id="answer lost"), pytest.param(False, id="request lost")])
 @pytest.mark.parametrize("lose", [0, 1, 2])
 def test_a_job_is_submitted_once_whatever_is_lost(server: Server, lose: int, keep_lost: bool) -> None:
     jobs = Jobs(lose=lose, keep_lost=keep_lost)
@@ -98,7 +98,9 @@ def test_a_submission_that_fails_says_why(server: Server, answer: tuple[int, str
         client.submit(entrypoint="true")
 
 
-@pytest.mark.parametrize("has_answered", [False, True], ids=["not answered yet", "answered before"])
+@pytest.mark.parametrize(
+    "has_answered", [pytest.param(False, id="not answered yet"), pytest.param(True, id="answered before")]
+)
 def test_how_long_a_server_may_be_away_depends_on_whether_it_has_answered(server: Server, has_answered: bool) -> None:
     """And the error names the field."""
     server.script = lambda method, path, body: (200, [])

@@ -167,7 +167,9 @@ def test_the_verdict_and_the_link_are_in_the_log_of_the_run(work: Work, instance
     assert metadata["dagster_ray/dashboard"] == f"{work.ray.url}/#/jobs/{name} (while the step runs)"
 
 
-@pytest.mark.parametrize(("repaired", "jobs"), [(False, 1), (True, 2)], ids=["the same script", "a repaired script"])
+@pytest.mark.parametrize(
+    ("repaired", "jobs"), [pytest.param(False, 1, id="the same script"), pytest.param(True, 2, id="a repaired script")]
+)
 def test_a_reexecution_follows_a_job_of_the_same_code_only(
     work: Work, instance: dg.DagsterInstance, repaired: bool, jobs: int
 ) -> None:

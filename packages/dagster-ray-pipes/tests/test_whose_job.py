@@ -87,7 +87,9 @@ def test_a_chosen_id_works_with_retries(ray: RayLike) -> None:
     assert statuses == {CHOSEN: "FAILED", f"{CHOSEN}-2": "FAILED", f"{CHOSEN}-3": "SUCCEEDED"}
 
 
-@pytest.mark.parametrize("chosen", [{}, {"submission_id": CHOSEN}], ids=["derived id", "chosen id"])
+@pytest.mark.parametrize(
+    "chosen", [pytest.param({}, id="derived id"), pytest.param({"submission_id": CHOSEN}, id="chosen id")]
+)
 def test_a_live_job_of_an_earlier_attempt_is_followed(ray: RayLike, chosen: dict[str, str]) -> None:
     """The job server is away until the first attempt gives up, so that the job goes on without it."""
     plain = ray.script

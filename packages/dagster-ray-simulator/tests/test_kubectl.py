@@ -121,16 +121,22 @@ def test_apply_on_the_server_is_served(kubectl: Kubectl) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("patch", "rayjob", "one", "--type=merge", "-p", '{"metadata":{"annotations":{"a":"b"}}}'), "patched"),
-        (
+        pytest.param(
+            ("patch", "rayjob", "one", "--type=merge", "-p", '{"metadata":{"annotations":{"a":"b"}}}'),
+            "patched",
+            id="a merge patch",
+        ),
+        pytest.param(
             ("patch", "rayjob", "one", "--type=json", "-p", '[{"op":"add","path":"/metadata/labels/x","value":"y"}]'),
             "patched",
+            id="a JSON patch",
         ),
-        (("patch", "rayjob", "one", "--type=merge", "-p", "{}"), "patched (no change)"),
-        (("label", "rayjob", "one", "x=y"), "labeled"),
-        (("annotate", "rayjob", "one", "x=y"), "annotated"),
+        pytest.param(
+            ("patch", "rayjob", "one", "--type=merge", "-p", "{}"), "patched (no change)", id="a patch without change"
+        ),
+        pytest.param(("label", "rayjob", "one", "x=y"), "labeled", id="a label"),
+        pytest.param(("annotate", "rayjob", "one", "x=y"), "annotated", id="an annotation"),
     ],
-    ids=["a merge patch", "a JSON patch", "a patch without change", "a label", "an annotation"],
 )
 def test_an_object_is_changed(kubectl: Kubectl, words: tuple[str, ...], said: str) -> None:
     kubectl("create", "-f", kubectl.file(rayjob("one", team="a")))

@@ -312,7 +312,9 @@ def test_the_end_of_the_server_ends_watches_and_threads() -> None:
         world.call("GET", "/version")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, id="SIGINT"), pytest.param(signal.SIGTERM, id="SIGTERM")]
+)
 def test_the_command_serves_until_it_is_interrupted(number: signal.Signals, tmp_path: Path) -> None:
     file = tmp_path / "kubeconfig"
     words = ["-m", "dagster_ray.simulator", "--version", "1.4.2", "--fake-heads", "--kubeconfig", str(file)]

@@ -68,7 +68,9 @@ def test_a_lock_that_comes_after_the_list_wins(world: World) -> None:
     assert (world.left(), world.report.kept[CHANGED]) == (["wanted"], 1)
 
 
-@pytest.mark.parametrize("pins_version", [True, False], ids=["by uid and version", "by uid alone, as by hand"])
+@pytest.mark.parametrize(
+    "pins_version", [pytest.param(True, id="by uid and version"), pytest.param(False, id="by uid alone, as by hand")]
+)
 def test_a_new_cluster_of_an_old_name_stays(world: World, pins_version: bool) -> None:
     world.create(expired("one"))
 
@@ -156,7 +158,9 @@ def test_a_cluster_that_somebodys_rayjob_runs_on_stays(world: World) -> None:
     assert (world.left(), world.report.kept) == (["selected"], {SELECTED: 1})
 
 
-@pytest.mark.parametrize("hours", [1, -1], ids=["the server is an hour ahead", "the server is an hour behind"])
+@pytest.mark.parametrize(
+    "hours", [pytest.param(1, id="the server is an hour ahead"), pytest.param(-1, id="the server is an hour behind")]
+)
 def test_only_the_servers_clock_dates_locks(world: World, hours: int) -> None:
     world.simulator.faults.clock_offset_seconds = 3600 * hours
     there = world.simulator.store.now()

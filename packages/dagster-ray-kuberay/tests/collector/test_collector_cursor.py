@@ -23,8 +23,15 @@ def test_a_cursor_reads_back_as_it_was_written() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [None, "", "not JSON", "[]", '{"version": 99, "places": {"rayjobs/a": "t"}}', "[" * 100_000, '{"version": 1}'],
-    ids=["none", "empty", "no JSON", "no object", "of a later version", "too deep or too long", "without places"],
+    [
+        pytest.param(None, id="none"),
+        pytest.param("", id="empty"),
+        pytest.param("not JSON", id="no JSON"),
+        pytest.param("[]", id="no object"),
+        pytest.param('{"version": 99, "places": {"rayjobs/a": "t"}}', id="of a later version"),
+        pytest.param("[" * 100_000, id="too deep or too long"),
+        pytest.param('{"version": 1}', id="without places"),
+    ],
 )
 def test_a_cursor_that_cannot_be_read_begins_anew(text: str | None) -> None:
     assert cursor_of(text) == Cursor()

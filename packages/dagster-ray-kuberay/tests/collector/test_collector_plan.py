@@ -128,7 +128,15 @@ SHARED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("found", "expected"), SHARED.values(), ids=SHARED)
-@pytest.mark.parametrize("facts", [IN_PROGRESS, FAILED, GONE, NOT_ASKED], ids=["running", "failed", "gone", "unknown"])
+@pytest.mark.parametrize(
+    "facts",
+    [
+        pytest.param(IN_PROGRESS, id="running"),
+        pytest.param(FAILED, id="failed"),
+        pytest.param(GONE, id="gone"),
+        pytest.param(NOT_ASKED, id="unknown"),
+    ],
+)
 def test_a_shared_cluster_goes_by_its_locks_whatever_its_run_does(
     found: dict[str, Any], expected: str, facts: Facts
 ) -> None:
@@ -272,7 +280,7 @@ UNSHARED: dict[str, tuple[dict[str, str], Facts, str]] = {
 
 
 @pytest.mark.parametrize(("given", "facts", "expected"), UNSHARED.values(), ids=UNSHARED)
-@pytest.mark.parametrize("kind", [RAYCLUSTERS, RAYJOBS], ids=["RayCluster", "RayJob"])
+@pytest.mark.parametrize("kind", [pytest.param(RAYCLUSTERS, id="RayCluster"), pytest.param(RAYJOBS, id="RayJob")])
 def test_what_one_step_has_for_itself(given: dict[str, str], facts: Facts, expected: str, kind: Any) -> None:
     assert verdict(kind, obj(labels=given, age=3600), facts) == expected
 

@@ -243,7 +243,14 @@ def test_only_lines_that_nobody_has_written_are_marked() -> None:
     ]
 
 
-@pytest.mark.parametrize("written", [WRITTEN, {}, {"spec": {"containers": "text"}}], ids=["all", "nothing", "another"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        pytest.param(WRITTEN, id="all"),
+        pytest.param({}, id="nothing"),
+        pytest.param({"spec": {"containers": "text"}}, id="another"),
+    ],
+)
 def test_a_marked_manifest_is_yaml_of_the_same_values(written: dict[str, Any]) -> None:
     assert yaml.safe_load(marked_yaml(WRITTEN, written)) == WRITTEN
 

@@ -28,7 +28,9 @@ class NoTime(Deadline):
         super().__init__(0.0, *more)
 
 
-@pytest.mark.parametrize(("allowed", "given"), [(2.0, 2.0), (60.0, 5.0)], ids=["little is left", "much is left"])
+@pytest.mark.parametrize(
+    ("allowed", "given"), [pytest.param(2.0, 2.0, id="little is left"), pytest.param(60.0, 5.0, id="much is left")]
+)
 def test_all_reads_share_what_is_left(
     allowed: float, given: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,15 +10,24 @@ BODY = b'{"data":{"rayVersion":"2.60.0","pythonVersion":"3.11.7","rayInitCluster
 @pytest.mark.parametrize(
     ("status", "body", "answer"),
     [
-        (200, BODY, Metadata("2.60.0", "3.11.7")),
-        (401, b"Unauthorized: Missing authentication token", Refused("401 Unauthorized: Missing authentication token")),
-        (403, b"Forbidden: Invalid authentication token", Refused("403 Forbidden: Invalid authentication token")),
-        (404, b"", Silent("HTTP 404")),
-        (200, b"<html>", Silent("not JSON")),
-        (200, b"[]", Silent("no data")),
-        (200, b'{"data":{"rayVersion":7}}', Metadata(None, None)),
+        pytest.param(200, BODY, Metadata("2.60.0", "3.11.7"), id="versions"),
+        pytest.param(
+            401,
+            b"Unauthorized: Missing authentication token",
+            Refused("401 Unauthorized: Missing authentication token"),
+            id="no token",
+        ),
+        pytest.param(
+            403,
+            b"Forbidden: Invalid authentication token",
+            Refused("403 Forbidden: Invalid authentication token"),
+            id="wrong token",
+        ),
+        pytest.param(404, b"", Silent("HTTP 404"), id="too old"),
+        pytest.param(200, b"<html>", Silent("not JSON"), id="html"),
+        pytest.param(200, b"[]", Silent("no data"), id="a list"),
+        pytest.param(200, b'{"data":{"rayVersion":7}}', Metadata(None, None), id="odd types"),
     ],
-    ids=["versions", "no token", "wrong token", "too old", "html", "a list", "odd types"],
 )
 def test_an_answer_means(status: int, body: bytes, answer: Metadata | Refused | Silent) -> None:
     assert read_answer(status, body) == answer
@@ -30,13 +39,12 @@ OURS = Metadata("2.60.0", "3.11.7")
 @pytest.mark.parametrize(
     ("theirs", "found"),
     [
-        (OURS, None),
-        (Metadata("2.60.1", "3.11.9"), None),
-        (Metadata("2.59.0", "3.11.7"), ("Ray", "2.60.0", "2.59.0")),
-        (Metadata("2.60.0", "3.12.1"), ("Python", "3.11.7", "3.12.1")),
-        (Metadata(None, None), None),
+        pytest.param(OURS, None, id="the same"),
+        pytest.param(Metadata("2.60.1", "3.11.9"), None, id="patch versions"),
+        pytest.param(Metadata("2.59.0", "3.11.7"), ("Ray", "2.60.0", "2.59.0"), id="another Ray"),
+        pytest.param(Metadata("2.60.0", "3.12.1"), ("Python", "3.11.7", "3.12.1"), id="another Python"),
+        pytest.param(Metadata(None, None), None, id="nothing known"),
     ],
-    ids=["the same", "patch versions", "another Ray", "another Python", "nothing known"],
 )
 def test_versions_that_do_not_fit_are_named(theirs: Metadata, found: tuple[str, str, str] | None) -> None:
     assert mismatch(OURS, theirs) == found

@@ -187,14 +187,13 @@ def test_a_kubeconfig_that_now_means_another_cluster_is_not_followed(world: Worl
 @pytest.mark.parametrize(
     ("lives", "passed", "soon"),
     [
-        (None, 1_000_000, False),
-        (3600, 3569, False),
-        (3600, 3570, True),
-        (60, 44, False),
-        (60, 45, True),
-        (-10, 0, True),
+        pytest.param(None, 1_000_000, False, id="without an end"),
+        pytest.param(3600, 3569, False, id="an hour, early"),
+        pytest.param(3600, 3570, True, id="an hour, 30 s before"),
+        pytest.param(60, 44, False, id="a minute, early"),
+        pytest.param(60, 45, True, id="a minute, at 3/4"),
+        pytest.param(-10, 0, True, id="over"),
     ],
-    ids=["without an end", "an hour, early", "an hour, 30 s before", "a minute, early", "a minute, at 3/4", "over"],
 )
 def test_when_a_plug_in_runs_again(lives: int | None, passed: int, soon: bool) -> None:
     expires_at = None if lives is None else NOON + timedelta(seconds=lives)

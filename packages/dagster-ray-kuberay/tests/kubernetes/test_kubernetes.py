@@ -186,11 +186,10 @@ def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reply", "kind"),
     [
-        (answer(403, {"message": "forbidden"}), ForbiddenError),
-        (answer(404, "404 page not found"), KindNotInstalledError),
-        (answer(409, {"message": "exists"}), ConflictError),
+        pytest.param(answer(403, {"message": "forbidden"}), ForbiddenError, id="403"),
+        pytest.param(answer(404, "404 page not found"), KindNotInstalledError, id="no such kind"),
+        pytest.param(answer(409, {"message": "exists"}), ConflictError, id="409"),
     ],
-    ids=["403", "no such kind", "409"],
 )
 def test_what_stays_is_an_error_at_once(reply: Reply, kind: type[KubernetesError], tmp_path: Path) -> None:
     with ScriptedServer(reply) as server:

@@ -152,7 +152,9 @@ def test_rounds_that_bring_nothing_back_off() -> None:
     assert max(found) <= 3
 
 
-@pytest.mark.parametrize("round_", [(1, 0.0), (0, 60.0)], ids=["an event", "a stream that lasted"])
+@pytest.mark.parametrize(
+    "round_", [pytest.param((1, 0.0), id="an event"), pytest.param((0, 60.0), id="a stream that lasted")]
+)
 def test_a_useful_round_is_followed_at_once_and_ends_the_back_off(round_: tuple[int, float]) -> None:
     found = pauses(*[(0, 0.0)] * 5, round_, (0, 0.0))
     assert found[5] == 0

@@ -138,8 +138,15 @@ def test_close_does_not_wait_for_a_watch_that_the_server_never_answers(
         api.close()
 
 
-@pytest.mark.parametrize("times", [1, 4], ids=["once", "four times"])
-@pytest.mark.parametrize("page", [NO_WATCH, {}, {"items": []}], ids=["a page", "nothing", "a list without a version"])
+@pytest.mark.parametrize("times", [pytest.param(1, id="once"), pytest.param(4, id="four times")])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(NO_WATCH, id="a page"),
+        pytest.param({}, id="nothing"),
+        pytest.param({"items": []}, id="a list without a version"),
+    ],
+)
 def test_a_list_that_is_none_is_no_proof_that_something_is_gone(page: Any, times: int, tmp_path: Path) -> None:
     """The watch has expired, and something else answers the list. The object counted as deleted before."""
     over = threading.Event()

@@ -135,7 +135,9 @@ def test_a_dashboard_that_takes_no_job_is_named_by_its_pod() -> None:
     assert pod.jobs == {}
 
 
-@pytest.mark.parametrize("is_replaced", [True, False], ids=["and is replaced", "and nobody replaces it"])
+@pytest.mark.parametrize(
+    "is_replaced", [pytest.param(True, id="and is replaced"), pytest.param(False, id="and nobody replaces it")]
+)
 def test_a_job_whose_head_goes_is_lost_long_before_the_patience_with_a_dashboard_ends(
     monkeypatch: pytest.MonkeyPatch, is_replaced: bool
 ) -> None:

@@ -115,7 +115,7 @@ def test_with_forwarding_off_a_cluster_without_a_job_does_not_stay(world: PipesW
     eventually(lambda: not world.simulator.store.list("rayjobs"))
 
 
-@pytest.mark.parametrize("reach", [in_create, in_job], ids=["create", "job"])
+@pytest.mark.parametrize("reach", [pytest.param(in_create, id="create"), pytest.param(in_job, id="job")])
 def test_a_retry_of_a_killed_step_goes_on_with_its_rayjob(
     world: PipesWorld, home: Path, reach: Callable[[PipesWorld], Step]
 ) -> None:

@@ -18,26 +18,17 @@ from dagster_ray.simulator._api.access import Account, Rule
 @pytest.mark.parametrize(
     ("image", "valid"),
     [
-        ("rayproject/ray:2.60.0-py311", True),
-        ("registry.example:5000/team/ray@sha256:" + "a" * 64, True),
-        ("registry.example/a__b/c.d-e:V1_2", True),
-        ("Team/ray:1", True),
-        ("team/Ray:1", False),
-        ("ray:2.60.0:py311", False),
-        ("ray :1", False),
-        ("https://registry.example/ray", False),
-        ("", False),
-    ],
-    ids=[
-        "a public image",
-        "a registry with a port, and a digest",
-        "all that may stand between",
-        "upper case in the first part, which is taken for a host",
-        "upper case in the name",
-        "two tags",
-        "a blank",
-        "a URL",
-        "nothing",
+        pytest.param("rayproject/ray:2.60.0-py311", True, id="a public image"),
+        pytest.param(
+            "registry.example:5000/team/ray@sha256:" + "a" * 64, True, id="a registry with a port, and a digest"
+        ),
+        pytest.param("registry.example/a__b/c.d-e:V1_2", True, id="all that may stand between"),
+        pytest.param("Team/ray:1", True, id="upper case in the first part, which is taken for a host"),
+        pytest.param("team/Ray:1", False, id="upper case in the name"),
+        pytest.param("ray:2.60.0:py311", False, id="two tags"),
+        pytest.param("ray :1", False, id="a blank"),
+        pytest.param("https://registry.example/ray", False, id="a URL"),
+        pytest.param("", False, id="nothing"),
     ],
 )
 def test_what_can_be_the_name_of_an_image(image: str, valid: bool) -> None:

@@ -110,7 +110,9 @@ def collect(actor: Actor, reader: Reader) -> None:
         actor.sleep(actor.world.rng.choice([60, 300]))
 
 
-@pytest.mark.parametrize("crash", [0.0, 0.01], ids=["no process dies", "processes die at any call"])
+@pytest.mark.parametrize(
+    "crash", [pytest.param(0.0, id="no process dies"), pytest.param(0.01, id="processes die at any call")]
+)
 def test_no_cluster_of_a_step_that_lives_is_deleted_and_nothing_is_left(crash: float) -> None:
     """Steps, the collectors of production and of its copy; each clock is wrong by up to an hour."""
     deleted = 0

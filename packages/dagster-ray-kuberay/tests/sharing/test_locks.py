@@ -116,7 +116,13 @@ def test_what_somebody_else_has_written_is_bounded(given: dict[str, Any], end: d
 
 
 @pytest.mark.parametrize(
-    ("days", "future"), [(0, False), (0.9, False), (1.1, True), (36500, True)], ids=["now", "hours", "a day", "2126"]
+    ("days", "future"),
+    [
+        pytest.param(0, False, id="now"),
+        pytest.param(0.9, False, id="hours"),
+        pytest.param(1.1, True, id="a day"),
+        pytest.param(36500, True, id="2126"),
+    ],
 )
 def test_a_lock_that_is_dated_in_the_future_is_known(days: float, future: bool) -> None:
     at = NOON + timedelta(days=days)

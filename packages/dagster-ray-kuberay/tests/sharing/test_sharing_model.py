@@ -272,7 +272,9 @@ def test_a_maker_whose_set_up_fails_takes_its_cluster_along_unless_somebody_hold
     assert world.violations == []
 
 
-@pytest.mark.parametrize("lose", [0.0, 0.3], ids=["a good network", "three answers of ten get lost"])
+@pytest.mark.parametrize(
+    "lose", [pytest.param(0.0, id="a good network"), pytest.param(0.3, id="three answers of ten get lost")]
+)
 @pytest.mark.parametrize("crowd", [2, 5, 12])
 def test_a_crowd_makes_one_cluster_and_all_hold_it(crowd: int, lose: float) -> None:
     for seed in range(40):

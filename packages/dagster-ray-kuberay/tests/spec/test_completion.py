@@ -138,7 +138,9 @@ def in_run_config(cluster: dict[str, Any], folder: Path) -> dict[str, Any]:
 WAYS = {"Python": in_python, "fields": in_fields, "YAML": in_yaml, "run config": in_run_config}
 
 
-@pytest.mark.parametrize("image", [None, "own:1"], ids=["without an image", "with an image"])
+@pytest.mark.parametrize(
+    "image", [pytest.param(None, id="without an image"), pytest.param("own:1", id="with an image")]
+)
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_what_builders_make_is_completed_on_every_way(
     way: Callable[[dict[str, Any], Path], dict[str, Any]], image: str | None, tmp_path: Path

@@ -174,8 +174,11 @@ def test_nothing_is_made_in_the_place_of_a_selected_cluster_that_does_not_exist(
 
 @pytest.mark.parametrize(
     "selector",
-    [{"team": "a"}, {"ray.io/cluster": "a", "team": "b"}, {"ray.io/cluster": ""}],
-    ids=["another label", "two labels", "no name"],
+    [
+        pytest.param({"team": "a"}, id="another label"),
+        pytest.param({"ray.io/cluster": "a", "team": "b"}, id="two labels"),
+        pytest.param({"ray.io/cluster": ""}, id="no name"),
+    ],
 )
 def test_another_selector_is_refused(selector: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match=r"spec\.clusterSelector"):

@@ -81,7 +81,9 @@ def test_a_port_without_a_name_gets_the_one_that_clients_look_for() -> None:
     assert unnamed[0] == {"containerPort": 10001}, "the user's own list is not changed"
 
 
-@pytest.mark.parametrize("start", [{}, {"ray-client-server-port": "10002"}], ids=["Ray's", "moved"])
+@pytest.mark.parametrize(
+    "start", [pytest.param({}, id="Ray's"), pytest.param({"ray-client-server-port": "10002"}, id="moved")]
+)
 def test_a_head_without_ports_stays_so_since_the_operator_declares_all_of_rays(start: dict[str, str]) -> None:
     assert rendered_ports(head([], **start)) == []
     assert completed_ports((), start, (CLIENT, DASHBOARD)) == []

@@ -137,7 +137,9 @@ def test_the_tutorials_configuration_becomes_complete() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("config", [InteractiveRayJobConfig(), TUTORIAL], ids=["the default", "the tutorial's"])
+@pytest.mark.parametrize(
+    "config", [pytest.param(InteractiveRayJobConfig(), id="the default"), pytest.param(TUTORIAL, id="the tutorial's")]
+)
 def test_every_operator_accepts_the_manifest(config: InteractiveRayJobConfig, version: str) -> None:
     gates = {"RayJobDeletionPolicy": True}
     assert rayjob_rejections(render_rayjob(config.plain(), WISH), version, gates) == ()

@@ -100,12 +100,11 @@ def test_a_deleted_event_ends_the_wait_whatever_the_status_says() -> None:
 @pytest.mark.parametrize(
     ("head", "placed"),
     [
-        (Head("c"), False),
-        (Head("c", "s", "p", None, PORTS), False),
-        (Head("c", "s", "p", "10.0.0.7", {}), False),
-        (Head("c", "s", "p", "10.0.0.7", PORTS), True),
+        pytest.param(Head("c"), False, id="only a name"),
+        pytest.param(Head("c", "s", "p", None, PORTS), False, id="no address"),
+        pytest.param(Head("c", "s", "p", "10.0.0.7", {}), False, id="no ports"),
+        pytest.param(Head("c", "s", "p", "10.0.0.7", PORTS), True, id="all of it"),
     ],
-    ids=["only a name", "no address", "no ports", "all of it"],
 )
 def test_a_head_is_placed_when_it_can_be_dialled(head: Head, placed: bool) -> None:
     assert head.is_placed is placed
@@ -121,12 +120,11 @@ def test_a_rayclusters_own_status_tells_the_same() -> None:
 @pytest.mark.parametrize(
     ("group", "differs"),
     [
-        ({}, False),
-        ({"serviceType": "ClusterIP"}, False),
-        ({"serviceType": "NodePort"}, True),
-        ({"headService": {"metadata": {"name": "s"}}}, True),
+        pytest.param({}, False, id="default"),
+        pytest.param({"serviceType": "ClusterIP"}, False, id="ClusterIP"),
+        pytest.param({"serviceType": "NodePort"}, True, id="NodePort"),
+        pytest.param({"headService": {"metadata": {"name": "s"}}}, True, id="an own Service"),
     ],
-    ids=["default", "ClusterIP", "NodePort", "an own Service"],
 )
 def test_which_service_must_be_read(group: dict[str, Any], differs: bool) -> None:
     assert service_differs_from_pod({"headGroupSpec": group}) is differs

@@ -35,24 +35,18 @@ WANTED = rayjob("mine")
 @pytest.mark.parametrize(
     ("existing", "owner"),
     [
-        (rayjob("mine"), "ours"),
-        (rayjob("mine", {}, "Complete"), "ours"),
-        (rayjob("theirs"), "ours"),
-        (rayjob("theirs", status="Complete"), "used"),
-        (rayjob("theirs", jobId="01000000"), "used"),
-        (rayjob("theirs", {**LABELS, "dagster/run-id": "run-2"}), "foreign"),
-        (rayjob("theirs", {}), "foreign"),
-        ({"metadata": {"name": "x"}}, "foreign"),
-    ],
-    ids=[
-        "this very POST made it",
-        "this very POST made it, whatever became of it",
-        "an earlier process of this step made it, and no driver came",
-        "an earlier process of this step made it, and it has ended",
-        "an earlier process of this step made it, and used it",
-        "another run made it",
-        "somebody else made it",
-        "somebody else made it, without labels",
+        pytest.param(rayjob("mine"), "ours", id="this very POST made it"),
+        pytest.param(rayjob("mine", {}, "Complete"), "ours", id="this very POST made it, whatever became of it"),
+        pytest.param(rayjob("theirs"), "ours", id="an earlier process of this step made it, and no driver came"),
+        pytest.param(
+            rayjob("theirs", status="Complete"), "used", id="an earlier process of this step made it, and it has ended"
+        ),
+        pytest.param(
+            rayjob("theirs", jobId="01000000"), "used", id="an earlier process of this step made it, and used it"
+        ),
+        pytest.param(rayjob("theirs", {**LABELS, "dagster/run-id": "run-2"}), "foreign", id="another run made it"),
+        pytest.param(rayjob("theirs", {}), "foreign", id="somebody else made it"),
+        pytest.param({"metadata": {"name": "x"}}, "foreign", id="somebody else made it, without labels"),
     ],
 )
 def test_whose_an_object_is(existing: dict[str, Any], owner: str) -> None:
@@ -62,14 +56,17 @@ def test_whose_an_object_is(existing: dict[str, Any], owner: str) -> None:
 @pytest.mark.parametrize(
     ("existing", "owner"),
     [
-        (rayjob("theirs", status=""), "ours"),
-        ({"metadata": {**WANTED["metadata"], "annotations": {}, "deletionTimestamp": "2026-01-01T00:00:00Z"}}, "used"),
-        (rayjob("theirs", {}), "foreign"),
-    ],
-    ids=[
-        "an earlier process of this step made it, and any number of drivers may use it",
-        "an earlier process of this step made it, and it is being deleted",
-        "somebody else made it",
+        pytest.param(
+            rayjob("theirs", status=""),
+            "ours",
+            id="an earlier process of this step made it, and any number of drivers may use it",
+        ),
+        pytest.param(
+            {"metadata": {**WANTED["metadata"], "annotations": {}, "deletionTimestamp": "2026-01-01T00:00:00Z"}},
+            "used",
+            id="an earlier process of this step made it, and it is being deleted",
+        ),
+        pytest.param(rayjob("theirs", {}), "foreign", id="somebody else made it"),
     ],
 )
 def test_whose_a_raycluster_is(existing: dict[str, Any], owner: str) -> None:
@@ -83,13 +80,12 @@ def test_a_wish_without_a_run_adopts_nothing() -> None:
 @pytest.mark.parametrize(
     ("access", "in_cluster", "head_host", "direct"),
     [
-        ("auto", True, None, True),
-        ("auto", False, None, False),
-        ("auto", False, "{cluster}.example.com", True),
-        ("direct", False, None, True),
-        ("port_forward", True, "{cluster}.example.com", False),
+        pytest.param("auto", True, None, True, id="in a pod"),
+        pytest.param("auto", False, None, False, id="on a laptop"),
+        pytest.param("auto", False, "{cluster}.example.com", True, id="with a name outside"),
+        pytest.param("direct", False, None, True, id="asked for"),
+        pytest.param("port_forward", True, "{cluster}.example.com", False, id="asked for in a pod"),
     ],
-    ids=["in a pod", "on a laptop", "with a name outside", "asked for", "asked for in a pod"],
 )
 def test_when_drivers_dial_the_head_itself(
     access: Access,
@@ -107,7 +103,9 @@ def test_the_name_of_a_head() -> None:
     assert host_of(head, "ray", "{pod_ip}") == "10.0.0.7"
 
 
-@pytest.mark.parametrize("template", ["{pod_ip}", "[{pod_ip}]"], ids=["plain", "in brackets"])
+@pytest.mark.parametrize(
+    "template", [pytest.param("{pod_ip}", id="plain"), pytest.param("[{pod_ip}]", id="in brackets")]
+)
 def test_an_ipv6_address_of_a_head_has_brackets_before_a_port_and_none_when_it_is_dialed(template: str) -> None:
     host = host_of(Head("c", "c-head-svc", "pod", "fd00:10::5"), "ray", template)
     route = Ends(host, 10001, 8265)
@@ -116,7 +114,10 @@ def test_an_ipv6_address_of_a_head_has_brackets_before_a_port_and_none_when_it_i
     assert route.place == "[fd00:10::5]:10001"
 
 
-@pytest.mark.parametrize("template", ["{clustr}", "{0}", "{"], ids=["misspelt", "a number", "open"])
+@pytest.mark.parametrize(
+    "template",
+    [pytest.param("{clustr}", id="misspelt"), pytest.param("{0}", id="a number"), pytest.param("{", id="open")],
+)
 def test_a_head_host_that_cannot_be_filled_in_is_refused_at_load(template: str) -> None:
     with pytest.raises(InvalidSpecError, match="head_host"):
         checked_head_host(template)
@@ -125,15 +126,14 @@ def test_a_head_host_that_cannot_be_filled_in_is_refused_at_load(template: str) 
 @pytest.mark.parametrize(
     ("options", "cluster", "name"),
     [
-        (None, "c", None),
-        ({}, "c", None),
-        ({"mode": "disabled"}, "c", None),
-        ({"mode": "token"}, "c", "c"),
-        ({"mode": "token", "secretName": "own"}, "c", "own"),
-        ({"mode": "token"}, "a" * 3 + "-" + "b" * 49, "r" + "b" * 49),
-        ({"mode": "token"}, "a" * 53, "a" * 50),
+        pytest.param(None, "c", None, id="no options"),
+        pytest.param({}, "c", None, id="no mode"),
+        pytest.param({"mode": "disabled"}, "c", None, id="disabled"),
+        pytest.param({"mode": "token"}, "c", "c", id="token"),
+        pytest.param({"mode": "token", "secretName": "own"}, "c", "own", id="an own Secret"),
+        pytest.param({"mode": "token"}, "a" * 3 + "-" + "b" * 49, "r" + "b" * 49, id="cut to a dash"),
+        pytest.param({"mode": "token"}, "a" * 53, "a" * 50, id="cut to a letter"),
     ],
-    ids=["no options", "no mode", "disabled", "token", "an own Secret", "cut to a dash", "cut to a letter"],
 )
 def test_which_secret_holds_the_token(options: dict[str, str] | None, cluster: str, name: str | None) -> None:
     assert secret_name({"authOptions": options}, cluster) == name

@@ -103,12 +103,11 @@ JOB = {"metadata": {"name": "j"}, "spec": {"preRunningDeadlineSeconds": 660, **l
 @pytest.mark.parametrize(
     ("unknown", "spec"),
     [
-        ([PRE_RUNNING_DEADLINE], legacy("DeleteSelf", "DeleteSelf")),
-        ([PRE_RUNNING_DEADLINE, STRATEGY], {"shutdownAfterJobFinishes": True}),
-        (["spec.rayClusterSpec.authOptions"], None),
-        (["spec.suspend"], None),
+        pytest.param([PRE_RUNNING_DEADLINE], legacy("DeleteSelf", "DeleteSelf"), id="a default of ours"),
+        pytest.param([PRE_RUNNING_DEADLINE, STRATEGY], {"shutdownAfterJobFinishes": True}, id="and the strategy"),
+        pytest.param(["spec.rayClusterSpec.authOptions"], None, id="a nested field"),
+        pytest.param(["spec.suspend"], None, id="a field that the user set"),
     ],
-    ids=["a default of ours", "and the strategy", "a nested field", "a field that the user set"],
 )
 def test_what_an_older_crd_gets(unknown: list[str], spec: dict[str, Any] | None) -> None:
     found = without_fields(JOB, unknown, {PRE_RUNNING_DEADLINE})

@@ -116,12 +116,13 @@ def test_an_operator_that_does_not_run_is_named() -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        Fault(method="POST", path="/rayclusters", status=503, times=2),
-        Fault(method="POST", path="/rayclusters", lose_answer=True, times=1),
-        Fault(method="GET", path="watch=true", status=503, times=2),
-        Fault(method="DELETE", status=503, times=2),
+        pytest.param(Fault(method="POST", path="/rayclusters", status=503, times=2), id="503 before the POST"),
+        pytest.param(
+            Fault(method="POST", path="/rayclusters", lose_answer=True, times=1), id="the answer of the POST is lost"
+        ),
+        pytest.param(Fault(method="GET", path="watch=true", status=503, times=2), id="the watch is refused"),
+        pytest.param(Fault(method="DELETE", status=503, times=2), id="503 at the cleanup"),
     ],
-    ids=["503 before the POST", "the answer of the POST is lost", "the watch is refused", "503 at the cleanup"],
 )
 def test_an_api_server_that_comes_back_costs_nothing_but_time(simulator: Simulator, fault: Fault) -> None:
     simulator.faults.add(fault)
@@ -141,7 +142,7 @@ def foreign(simulator: Simulator, **labels: str) -> dict[str, Any]:
     return simulator.store.create("rayclusters", {"metadata": metadata, "spec": spec})
 
 
-@pytest.mark.parametrize("fails", [False, True], ids=["after a success", "after a failure"])
+@pytest.mark.parametrize("fails", [pytest.param(False, id="after a success"), pytest.param(True, id="after a failure")])
 def test_a_cluster_that_somebody_else_made_is_used_and_stays_as_it_was(simulator: Simulator, fails: bool) -> None:
     before = foreign(simulator)
     outcome = run(simulator, metadata={"name": "theirs"}, fails=fails)

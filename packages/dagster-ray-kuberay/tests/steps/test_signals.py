@@ -140,7 +140,9 @@ def test_sigterm_before_a_shared_cluster_serves_leaves_none(simulator: Simulator
     eventually(lambda: not simulator.store.list("rayclusters"))
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize(
+    "stop", [pytest.param(signal.SIGTERM, id="SIGTERM"), pytest.param(signal.SIGKILL, id="SIGKILL")]
+)
 def test_a_shared_cluster_outlives_a_step_that_is_stopped_by_the_time_of_its_lock(
     simulator: Simulator, stop: signal.Signals
 ) -> None:

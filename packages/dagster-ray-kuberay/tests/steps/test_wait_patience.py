@@ -69,8 +69,12 @@ class Waiting:
 
 @pytest.mark.parametrize(
     ("version", "may_read"),
-    [("1.4.2", True), ("1.5.0", True), ("1.7.0", True), ("1.7.0", False)],
-    ids=["1.4.2", "1.5.0", "1.7.0", "1.7.0 without the right to read pods and events"],
+    [
+        pytest.param("1.4.2", True, id="1.4.2"),
+        pytest.param("1.5.0", True, id="1.5.0"),
+        pytest.param("1.7.0", True, id="1.7.0"),
+        pytest.param("1.7.0", False, id="1.7.0 without the right to read pods and events"),
+    ],
 )
 def test_an_image_that_does_not_exist_is_given_up_after_two_attempts_and_within_half_a_minute(
     version: str, may_read: bool

@@ -84,10 +84,11 @@ def test_the_second_view_of_events_names_the_same_fields_otherwise() -> None:
 @pytest.mark.parametrize(
     ("selector", "text"),
     [
-        ("spec.suspend=true", "field label not supported: spec.suspend"),
-        ("nonsense", "invalid selector: 'nonsense'; can't understand 'nonsense'"),
+        pytest.param(
+            "spec.suspend=true", "field label not supported: spec.suspend", id="a field that cannot be selected by"
+        ),
+        pytest.param("nonsense", "invalid selector: 'nonsense'; can't understand 'nonsense'", id="no comparison"),
     ],
-    ids=["a field that cannot be selected by", "no comparison"],
 )
 def test_a_field_selector_that_is_refused(selector: str, text: str) -> None:
     with pytest.raises(Refused) as refused:

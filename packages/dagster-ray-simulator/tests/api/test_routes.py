@@ -46,8 +46,14 @@ def test_a_url_names_objects_and_a_right(
 
 @pytest.mark.parametrize(
     "url",
-    ["/", "/api", "/api/v1", "/apis/ray.io/v1", "/apis/absent.io/v1/rayjobs", "/apis/ray.io/v2/rayjobs"],
-    ids=["the root", "the core API", "its resources", "a group's resources", "an absent group", "an absent version"],
+    [
+        pytest.param("/", id="the root"),
+        pytest.param("/api", id="the core API"),
+        pytest.param("/api/v1", id="its resources"),
+        pytest.param("/apis/ray.io/v1", id="a group's resources"),
+        pytest.param("/apis/absent.io/v1/rayjobs", id="an absent group"),
+        pytest.param("/apis/ray.io/v2/rayjobs", id="an absent version"),
+    ],
 )
 def test_other_urls_name_no_objects(url: str) -> None:
     assert route_of("GET", url) is None
@@ -62,11 +68,10 @@ def test_selectors_arrive_unescaped() -> None:
 @pytest.mark.parametrize(
     ("url", "resource"),
     [
-        (f"{N}/rayjobs/one/status", "rayjobs/status"),
-        ("/api/v1/namespaces/n/pods/p/log", "pods/log"),
-        (f"{N}/rayjobs/one", "rayjobs"),
+        pytest.param(f"{N}/rayjobs/one/status", "rayjobs/status", id="a status"),
+        pytest.param("/api/v1/namespaces/n/pods/p/log", "pods/log", id="a log"),
+        pytest.param(f"{N}/rayjobs/one", "rayjobs", id="an object"),
     ],
-    ids=["a status", "a log", "an object"],
 )
 def test_a_part_of_an_object_has_its_own_right(url: str, resource: str) -> None:
     route = route_of("GET", url)

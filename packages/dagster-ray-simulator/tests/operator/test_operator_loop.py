@@ -33,8 +33,11 @@ def test_a_job_id_that_was_set_before_the_cluster_is_ready_is_taken_when_it_is()
 
 @pytest.mark.parametrize(
     ("version", "state", "reason"),
-    [("1.3", "", "InvalidRayJobSpec"), ("1.4", "", "InvalidRayJobSpec"), ("1.5", "ValidationFailed", None)],
-    ids=["1.3 only tells", "1.4 only tells", "1.5 writes it"],
+    [
+        pytest.param("1.3", "", "InvalidRayJobSpec", id="1.3 only tells"),
+        pytest.param("1.4", "", "InvalidRayJobSpec", id="1.4 only tells"),
+        pytest.param("1.5", "ValidationFailed", None, id="1.5 writes it"),
+    ],
 )
 def test_an_invalid_rayjob(version: str, state: str, reason: str | None) -> None:
     world = World(version)
@@ -76,7 +79,9 @@ def test_a_lost_head_of_a_cluster_without_a_job_is_made_again_in_1_5_too() -> No
     assert world.condition("HeadPodReady") == ("True", "HeadPodRunningAndReady", "")
 
 
-@pytest.mark.parametrize(("version", "ended"), [("1.6", False), ("1.7", True)], ids=["1.6 never", "1.7 after 300 s"])
+@pytest.mark.parametrize(
+    ("version", "ended"), [pytest.param("1.6", False, id="1.6 never"), pytest.param("1.7", True, id="1.7 after 300 s")]
+)
 def test_a_dashboard_that_never_answers_again_ends_the_job(version: str, ended: bool) -> None:
     world = World(version)
     world.until_running()

@@ -56,14 +56,13 @@ def test_gpus_of_all_makers_are_counted() -> None:
 @pytest.mark.parametrize(
     ("fields", "count"),
     [
-        ({"replicas": 1}, 1),
-        ({"replicas": 9}, 3),
-        ({"replicas": 0, "minReplicas": 2}, 2),
-        ({"replicas": 2, "numOfHosts": 2}, 4),
-        ({"replicas": 2, "suspend": True}, 0),
-        ({"replicas": 1, "minReplicas": 5, "maxReplicas": 2}, 2),
+        pytest.param({"replicas": 1}, 1, id="as asked"),
+        pytest.param({"replicas": 9}, 3, id="at most the maximum"),
+        pytest.param({"replicas": 0, "minReplicas": 2}, 2, id="at least the minimum"),
+        pytest.param({"replicas": 2, "numOfHosts": 2}, 4, id="per host"),
+        pytest.param({"replicas": 2, "suspend": True}, 0, id="suspended"),
+        pytest.param({"replicas": 1, "minReplicas": 5, "maxReplicas": 2}, 2, id="the maximum wins"),
     ],
-    ids=["as asked", "at most the maximum", "at least the minimum", "per host", "suspended", "the maximum wins"],
 )
 def test_how_many_pods_a_group_shall_have(fields: dict[str, Any], count: int) -> None:
     assert desired_pods(group(**fields)) == count

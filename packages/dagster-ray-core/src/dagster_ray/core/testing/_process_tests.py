@@ -75,7 +75,10 @@ class ProcessTests(BackendUnderTest):
                 "a shared cluster must still work after another driver left it"
             )
 
-    @pytest.mark.parametrize("script", [Script.LOOK, Script.FAIL], ids=["after a success", "after a failure"])
+    @pytest.mark.parametrize(
+        "script",
+        [pytest.param(Script.LOOK, id="after a success"), pytest.param(Script.FAIL, id="after a failure")],
+    )
     def test_a_cluster_that_exists_already_is_used_and_not_deleted(
         self, runs: Runs, request: pytest.FixtureRequest, script: Script
     ) -> None:
