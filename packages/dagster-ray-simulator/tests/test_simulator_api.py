@@ -26,7 +26,7 @@ from dagster_ray.simulator._api.store import Store
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 JOBS = "/apis/ray.io/v1/namespaces/default/rayjobs"
-SECONDS = 20
+SECONDS = 60
 
 
 class Runtime:
