@@ -223,8 +223,11 @@ def test_a_mistake_in_a_declaration_fails_where_the_class_is_defined(declared: d
 
 @pytest.mark.parametrize(
     ("sentence", "part"),
-    [("Set it.", "set it"), ("", ""), ("set it", "set it")],
-    ids=["a sentence", "nothing", "a clause"],
+    [
+        pytest.param("Set it.", "set it", id="a sentence"),
+        pytest.param("", "", id="nothing"),
+        pytest.param("set it", "set it", id="a clause"),
+    ],
 )
 def test_a_sentence_becomes_part_of_another_one(sentence: str, part: str) -> None:
     assert errors.clause(sentence) == part

@@ -400,7 +400,9 @@ def test_secrets_of_the_step_are_not_shown() -> None:
     assert "canary" not in repr(RenderInput(**FACTS, env_vars={"T": "canary"}, environ={"T": "canary"}))
 
 
-@pytest.mark.parametrize("cluster", [{}, {"workerGroupSpecs": []}], ids=["with workers", "the head alone"])
+@pytest.mark.parametrize(
+    "cluster", [pytest.param({}, id="with workers"), pytest.param({"workerGroupSpecs": []}, id="the head alone")]
+)
 def test_a_manifest_under_another_name_is_the_one_that_would_have_been_rendered(cluster: dict[str, Any]) -> None:
     more: dict[str, Any] = {"labels": {"team": "a"}, "annotations": {"dagster/job": "a b"}}
     bare_facts: dict[str, Any] = {**FACTS, "labels": {}}
@@ -417,7 +419,7 @@ def test_a_manifest_under_another_name_is_the_one_that_would_have_been_rendered(
         assert bare == before
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["own", "shared"])
+@pytest.mark.parametrize("shared", [pytest.param(False, id="own"), pytest.param(True, id="shared")])
 def test_a_step_renders_once(monkeypatch: pytest.MonkeyPatch, shared: bool) -> None:
     rendered: list[dict[str, Any]] = []
 
