@@ -108,23 +108,16 @@ def texts_of_page(path: Path) -> Iterator[Text]:
 
 
 def texts_of_source(path: Path) -> Iterator[Text]:
-    """Yield the string constants of a module that read as text; docstrings are for developers, and left out."""
+    """Yield the string constants of a module that read as text, without docstrings, which are for developers."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    docstrings = {id(found) for node in ast.walk(tree) for found in docstring_of(node)}
+    statements = (node for node in ast.walk(tree) if isinstance(node, ast.Expr))
+    docstrings = {id(statement.value) for statement in statements if isinstance(statement.value, ast.Constant)}
     for node in ast.walk(tree):
         if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in docstrings:
             continue
         words = node.value.split()
         if len(words) >= SHORTEST_TEXT:
             yield Text(path, node.lineno, " ".join(words))
-
-
-def docstring_of(node: ast.AST) -> Iterator[ast.expr]:
-    """Yield the docstring of a module, class or function, as the expression that it is."""
-    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
-        first = node.body[0]
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            yield first.value
 
 
 def problems_of(text: Text) -> Iterator[str]:

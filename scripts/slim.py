@@ -117,9 +117,9 @@ def check(case: Case, dist: Path, folder: Path) -> None:
 
 
 def documented_installs(page: Path) -> list[str]:
-    """Return the requirements of every `pip install` line of a page."""
+    """Return the requirements on this family of every `pip install` line of a page, without their versions."""
     lines = re.findall(r"(?m)^\s*pip install (.+)$", page.read_text(encoding="utf-8"))
-    return [requirement.strip("'\"") for line in lines for requirement in re.findall(r"'[^']+'|\S+", line)]
+    return [name for line in lines for name in re.findall(r"'(dagster-ray[\w,\[\]-]*)>=[\d.]+'", line)]
 
 
 def main(dist_folder: str) -> None:
@@ -130,8 +130,7 @@ def main(dist_folder: str) -> None:
             check(case, dist, Path(scratch) / case.member)
         for number, requirement in enumerate(dict.fromkeys(documented_installs(ROOT / "docs/install.md"))):
             python = environment(Path(scratch) / f"documented-{number}")
-            pinned = f"{requirement}=={version()}" if requirement.startswith("dagster-ray") else requirement
-            install(python, dist, pinned)
+            install(python, dist, f"{requirement}=={version()}")
             print(f"pip install {requirement!r}: {len(installed(python))} packages", flush=True)
 
 

@@ -37,6 +37,8 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 README = "README.md"
+DAGSTERS = {"dagster-webserver", "dagster-dg-cli"}
+"""What documents install besides our own packages."""
 # Pages whose subject is how Ray starts. The others share one.
 OWN_RAY = frozenset({README, "docs/extend.md", "docs/local.md"})
 PAGES = sorted(
@@ -195,9 +197,7 @@ def check_shell(block: Block) -> None:
         if words[:1] == ["make"]:
             assert set(words[1:]) <= verbs, f"the Makefile lacks a verb of `{line}`"
         elif words[:2] == ["pip", "install"]:
-            for requirement in map(Requirement, words[2:]):
-                assert requirement.name in PROJECTS, f"`{requirement}` is not a package of ours"
-                assert requirement.extras <= set(extras_of(requirement.name)), f"`{requirement}` has an unknown extra"
+            check_install(words[2:])
         elif words[:2] == ["pip", "uninstall"]:
             assert set(words[2:]) <= {"--yes", *PROJECTS}, f"`{line}` removes what is not ours"
         elif words and words[0] not in NEEDS_CLUSTER and words[:3] != SERVES and "--target" not in words:
@@ -210,6 +210,20 @@ def check_shell(block: Block) -> None:
             ["bash", "-c", script], cwd=ROOT, env=env, timeout=SECONDS, check=False, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def check_install(words: list[str]) -> None:
+    """Check what `pip install` is given: folders of the checkout, and packages that cannot be those of 0.4.8."""
+    for word in words:
+        if word.startswith((".", "--find-links")) or word == "dist":
+            assert word[0] == "-" or word == "dist" or (ROOT / word.split("[")[0] / "pyproject.toml").is_file(), word
+            continue
+        requirement = Requirement(word)
+        if requirement.name in DAGSTERS:
+            continue
+        assert requirement.name in PROJECTS, f"`{requirement}` is not a package of ours"
+        assert str(requirement.specifier) == ">=0.5", f"`{requirement}` would also get 0.4.8"
+        assert requirement.extras <= set(extras_of(requirement.name)), f"`{requirement}` has an unknown extra"
 
 
 def check_quote(block: Block, title: str) -> None:

@@ -105,8 +105,8 @@ def test_an_unknown_backend_says_which_ones_are_installed(install: Install) -> N
 @pytest.mark.parametrize(
     ("name", "requirement"),
     [
-        pytest.param("kuberay", "dagster-ray[kuberay]", id="this project's backend for Kubernetes"),
-        pytest.param("local", "dagster-ray[local]", id="this project's backend for one machine"),
+        pytest.param("kuberay", "dagster-ray[kuberay]>=0.5", id="this project's backend for Kubernetes"),
+        pytest.param("local", "dagster-ray[local]>=0.5", id="this project's backend for one machine"),
     ],
 )
 def test_a_backend_of_this_project_that_is_not_installed_says_what_to_install(

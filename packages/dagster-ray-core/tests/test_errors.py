@@ -37,9 +37,9 @@ EXAMPLES: list[tuple[DagsterRayError, str, str]] = [
         "set N to a whole number.",
     ),
     (
-        errors.BackendNotFoundError("local", (), "dagster-ray[local]"),
+        errors.BackendNotFoundError("local", (), "dagster-ray[local]>=0.5"),
         "No backend 'local' is installed (installed: none).",
-        "pip install 'dagster-ray[local]'.",
+        "pip install 'dagster-ray[local]>=0.5'.",
     ),
     (
         errors.BackendNotFoundError("slurm", ("kuberay", "local"), None),

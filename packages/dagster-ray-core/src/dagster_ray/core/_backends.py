@@ -6,7 +6,7 @@ from dagster_ray.core._protocol import RayResource, missing_members
 from dagster_ray.core.errors import BackendBrokenError, BackendNotFoundError
 
 GROUP = "dagster_ray.backends"
-_INSTALLS = {"kuberay": "dagster-ray[kuberay]", "local": "dagster-ray[local]"}
+_INSTALLS = {"kuberay": "dagster-ray[kuberay]>=0.5", "local": "dagster-ray[local]>=0.5"}
 
 
 def installed_backends() -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator
 from typing_extensions import override
@@ -39,8 +39,6 @@ class Work:
 
 class KubeRayResource(BaseRayResource):
     """A cluster on Kubernetes that a driver reaches by Ray Client. `KubeRayInteractiveJob` and `KubeRayCluster`."""
-
-    install: ClassVar[str] = "dagster-ray[kuberay]"
 
     image: str | None = Field(
         default=None,

@@ -70,11 +70,11 @@ class LifecycleTests(BackendUnderTest):
         )
 
     def test_nothing_is_created_for_a_run_that_has_ended(self, runs: Runs) -> None:
-        """`dagster job execute` initialises resources once more after the run."""
+        """`dagster job execute` initializes resources once more after the run."""
         self.need(Capability.AFTER_RUN)
         after = runs.succeeding().after
         assert "set-up" not in after.errors, (
             f"set-up for a run that has ended raised {after.errors['set-up']}; it must do nothing: `dagster job "
-            "execute` initialises resources once more after the run"
+            "execute` initializes resources once more after the run"
         )
         _must_not_be_connected(after, "in a run that has ended, for which nothing may be created a second time")

@@ -43,7 +43,7 @@ class Run:
     gone: dict[str, bool] = field(default_factory=dict[str, bool])
     """For each cluster that was seen, whether it was gone after the run."""
     after: Notes = field(default_factory=Notes)
-    """What happened when Dagster initialised the resource once more."""
+    """What happened when Dagster initialized the resource once more."""
 
     @property
     def step(self) -> Notes:
@@ -76,7 +76,7 @@ class Runs:
     # The runs
 
     def succeeding(self) -> Run:
-        """A step that succeeds, with the backend's own lifecycle; then the resource is initialised again."""
+        """A step that succeeds, with the backend's own lifecycle; then the resource is initialized again."""
         return self._once("succeeding", lambda: self._in_process(self.plan(Script.LOOK), again=True))
 
     def failing(self) -> Run:
