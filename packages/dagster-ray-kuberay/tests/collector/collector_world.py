@@ -21,7 +21,7 @@ from dagster_ray.kuberay._collector.plan import Plan, plan
 from dagster_ray.kuberay._collector.report import Report
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-from dagster_ray.kuberay._kubernetes.times import time_text
+from dagster_ray.kuberay._kubernetes.fields import time_text
 from dagster_ray.kuberay._sharing.locks import Lock
 from dagster_ray.simulator import Simulator
 

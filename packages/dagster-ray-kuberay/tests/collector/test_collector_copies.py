@@ -19,8 +19,8 @@ from dagster_ray.core import instance_id_of
 from dagster_ray.kuberay._collector.candidate import candidate_of
 from dagster_ray.kuberay._collector.facts import Ask, Facts, Keep, Remove, Rules, RunFacts, StepRef
 from dagster_ray.kuberay._collector.plan import judge
+from dagster_ray.kuberay._kubernetes.fields import time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, Kind
-from dagster_ray.kuberay._kubernetes.times import time_text
 from dagster_ray.simulator import Simulator
 
 ENDED = 7200.0

@@ -12,8 +12,8 @@ from dagster_ray.kuberay._collector.candidate import candidate_of, selected_clus
 from dagster_ray.kuberay._collector.facts import Ask, Facts, Keep, Remove, Rules, RunFacts, StepRef, StepState
 from dagster_ray.kuberay._collector.manual_rules import plan_by_hand
 from dagster_ray.kuberay._collector.plan import judge, plan, run_ids
+from dagster_ray.kuberay._kubernetes.fields import time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
-from dagster_ray.kuberay._kubernetes.times import time_text
 
 RULES = Rules()
 STEP_REF = StepRef(RUN, STEP)

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from scripted_server import Reply, ScriptedServer, answer
 from test_kubernetes import CANARY, deadline, job, kubeconfig
 
+from dagster_ray.kuberay._kubernetes.answers import foreign_answer, words_of
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.errors import KubernetesAnswerError, UnavailableError
-from dagster_ray.kuberay._kubernetes.foreign_answers import foreign_answer, words_of
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay.command import main
 

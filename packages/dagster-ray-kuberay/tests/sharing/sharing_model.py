@@ -19,12 +19,12 @@ from typing_extensions import override
 
 from dagster_ray.core import Deadline, Identity, safe_log
 from dagster_ray.kuberay._kubernetes.answers import error_of
-from dagster_ray.kuberay._kubernetes.api_call import Call
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.connection import KubernetesConnection
 from dagster_ray.kuberay._kubernetes.errors import UnavailableError
+from dagster_ray.kuberay._kubernetes.kinds import Call
+from dagster_ray.kuberay._kubernetes.kubeconfig import Settings
 from dagster_ray.kuberay._kubernetes.server_clock import ServerClock
-from dagster_ray.kuberay._kubernetes.settings import Settings
 from dagster_ray.kuberay._labels import GENERATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL, SharingRules
 from dagster_ray.kuberay._sharing.choice import Selection, selection_of
 from dagster_ray.kuberay._sharing.locks import Lock, live_locks

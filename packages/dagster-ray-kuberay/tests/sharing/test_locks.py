@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._kubernetes.times import time_of
+from dagster_ray.kuberay._kubernetes.fields import time_of
 from dagster_ray.kuberay._sharing.locks import (
     Lock,
     UnreadableLock,

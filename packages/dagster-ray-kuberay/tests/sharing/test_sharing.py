@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dagster_ray.core import Identity, StepOutcome
-from dagster_ray.kuberay._kubernetes.times import time_text
+from dagster_ray.kuberay._kubernetes.fields import time_text
 from dagster_ray.kuberay._labels import SharingRules
 from dagster_ray.kuberay._sharing.choice import (
     NAME_LIMIT,

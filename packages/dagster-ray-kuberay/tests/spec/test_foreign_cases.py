@@ -11,9 +11,8 @@ from dagster_ray.kuberay._collector.candidate import candidate_of, selected_clus
 from dagster_ray.kuberay._head.dashboard import Silent, read_answer
 from dagster_ray.kuberay._kubernetes.answers import error_of, parsed
 from dagster_ray.kuberay._kubernetes.errors import InvalidObjectError
-from dagster_ray.kuberay._kubernetes.fields import port_number
+from dagster_ray.kuberay._kubernetes.fields import port_number, time_of
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
-from dagster_ray.kuberay._kubernetes.times import time_of
 from dagster_ray.kuberay._kubernetes.watch import WatchState
 from dagster_ray.kuberay._operator_rules.runtime_env_yaml import runtime_env_fault
 from dagster_ray.kuberay._pipes.attempts import ATTEMPT_ANNOTATION, CALL_LABEL, Choice, choose_rayjob

@@ -19,8 +19,8 @@ from dagster_ray.kuberay import KubeRayInteractiveJob
 from dagster_ray.kuberay._head.dashboard import greet
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.errors import ConflictError, ForbiddenError, NotFoundError
+from dagster_ray.kuberay._kubernetes.fields import time_of
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
-from dagster_ray.kuberay._kubernetes.times import time_of
 from dagster_ray.kuberay._status.cluster_state import Created, created
 from dagster_ray.kuberay._status.errors import (
     ClusterGoneError,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from operator_world import container, group, raycluster
 
-from dagster_ray.kuberay._kubernetes.quantities import quantity, shown_bytes, shown_count
+from dagster_ray.kuberay._kubernetes.fields import quantity, shown_bytes, shown_count
 from dagster_ray.simulator._kubelet.nodes import NodeOrder
 from dagster_ray.simulator._kubelet.pod_env import MissingConfigError, container_env, start_params
 from dagster_ray.simulator._kubelet.ray_node import ray_environment, start_parameters

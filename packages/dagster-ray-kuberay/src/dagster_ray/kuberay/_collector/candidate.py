@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from dagster_ray.core import Identity
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, text
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, text, time_of
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS, Kind
-from dagster_ray.kuberay._kubernetes.times import time_of
 from dagster_ray.kuberay._labels import (
     ALIVE_ANNOTATION,
     CLEANUP_LABEL,

@@ -123,7 +123,7 @@ class Evidence:
         found: list[dict[str, Any]] = []
         for name in names:
             selector = f"involvedObject.name={name}"
-            found += self._list(EVENTS, self._awaited.namespace, deadline, field_selector=selector) or []
+            found += self._list(EVENTS, self._awaited.namespace, deadline, fields=selector) or []
         return found
 
     def _end_of_log(self, pod: Manifest | None, deadline: Deadline) -> dict[str, str]:
@@ -168,16 +168,14 @@ class Evidence:
         kind: Kind,
         namespace: str | None,
         deadline: Deadline,
-        label_selector: str | None = None,
-        field_selector: str | None = None,
+        labels: str | None = None,
+        fields: str | None = None,
     ) -> list[dict[str, Any]] | None:
         key = kind.resource if namespace is not None else f"{kind.resource} everywhere"
         if key in self._refused:
             return None
         try:
-            return self._api.list(
-                kind, namespace, deadline, label_selector=label_selector, field_selector=field_selector
-            ).items
+            return self._api.list(kind, namespace, deadline, label_selector=labels, field_selector=fields).items
         except DagsterRayError as error:
             return self._unread(kind, error, key)
 

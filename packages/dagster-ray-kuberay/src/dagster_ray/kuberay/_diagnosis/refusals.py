@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TypeAlias
 
 from dagster_ray.kuberay._diagnosis.situations import Code
-from dagster_ray.kuberay._kubernetes.quantities import quantity
+from dagster_ray.kuberay._kubernetes.fields import quantity
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ from typing import Literal
 
 from dagster_ray.kuberay._diagnosis.facts import Event, Facts, condition_of, is_head, sentence_end
 from dagster_ray.kuberay._diagnosis.situations import Code, Finding, finding
-from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping, mappings, name_of, text
-from dagster_ray.kuberay._kubernetes.quantities import quantity, shown
+from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping, mappings, name_of, quantity, shown, text
 
 _HEADER = re.compile(r"\d+/\d+ nodes are available: ?")
 # What follows the reasons: why preemption does not help either, and dynamic resources.

@@ -4,47 +4,27 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import Deadline
-from dagster_ray.kuberay._kubernetes.answers import error_of, is_transient, message_of, parsed
-from dagster_ray.kuberay._kubernetes.api_call import Call
+from dagster_ray.kuberay._kubernetes.answers import Listing, error_of, foreign_answer, is_transient, message_of, parsed
 from dagster_ray.kuberay._kubernetes.connection import CONNECT_SECONDS, KubernetesConnection
 from dagster_ray.kuberay._kubernetes.errors import CredentialsError, ExecPluginError, NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
-from dagster_ray.kuberay._kubernetes.foreign_answers import foreign_answer
-from dagster_ray.kuberay._kubernetes.kinds import ACCESS_REVIEWS, PODS, RULES_REVIEWS, Kind
+from dagster_ray.kuberay._kubernetes.kinds import ACCESS_REVIEWS, PODS, RULES_REVIEWS, Call, Kind
+from dagster_ray.kuberay._kubernetes.watch import WatchUnavailableError
+from dagster_ray.kuberay._kubernetes.watch_stream import Selection, WatchStream, socket_of
 
 if TYPE_CHECKING:
-    from socket import socket
-
     from websocket import WebSocket
-
-    from dagster_ray.kuberay._kubernetes.watch_stream import WatchStream
 
 # A watch ends by itself after this time; a silence that is longer is a dead connection.
 _WATCH_SECONDS = 240
 _SILENCE_SECONDS = 300.0
 # The API server sends the headers of a watch at once, whatever there is to report.
 _WATCH_HEADERS_SECONDS = 10.0
-
-
-def socket_of(response: Any) -> "socket | None":
-    """Return the socket of a response that is being read; None where urllib3 does not show it."""
-    connection = getattr(response, "connection", None) or getattr(response, "_connection", None)
-    return getattr(connection, "sock", None)
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """All objects that a selection matches, or one page of them."""
-
-    items: list[dict[str, Any]]
-    resource_version: str
-    more: str | None = None
-    """Where the next page goes on; None after the last."""
 
 
 class KubernetesApi:
@@ -256,7 +236,7 @@ class KubernetesApi:
         name: str | None = None,
         label_selector: str | None = None,
         resource_version: str | None = None,
-    ) -> "WatchStream":
+    ) -> WatchStream:
         """Watch one object or a selection, from a resourceVersion on or else beginning with a list.
 
         Args:
@@ -266,10 +246,10 @@ class KubernetesApi:
             label_selector: Only these objects.
             resource_version: Where to start, for example that of the answer to a POST.
         """
-        from dagster_ray.kuberay._kubernetes.watch_stream import Selection, WatchStream
-
         field_selector = None if name is None else f"metadata.name={name}"
-        return WatchStream(self, Selection(kind, namespace, label_selector, field_selector), resource_version)
+        listed = partial(self.list, kind, namespace, label_selector=label_selector, field_selector=field_selector)
+        opened = partial(self._open_watch, kind, namespace)
+        return WatchStream(Selection(kind, namespace, label_selector, field_selector, listed, opened), resource_version)
 
     def pod_log(
         self,
@@ -293,14 +273,12 @@ class KubernetesApi:
         body = self._connection.request(Call("get", "GET", PODS, namespace, pod, "log", query), deadline)
         return body.decode(errors="replace").rstrip()
 
-    def open_watch(self, kind: Kind, namespace: str, query: Mapping[str, str]) -> Any:
+    def _open_watch(self, kind: Kind, namespace: str, query: Mapping[str, str]) -> Any:
         """Send one watch request; return the open response of urllib3, or raise as other calls do.
 
-        OSError and urllib3's HTTPError mean that it may be tried again. `WatchStream` calls this.
+        OSError and urllib3's HTTPError mean that it may be tried again.
         """
         import urllib3
-
-        from dagster_ray.kuberay._kubernetes.watch import WatchUnavailableError
 
         full = {**query, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_SECONDS)}
         call = Call("watch", "GET", kind, namespace, query=full)

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from dagster_ray.core import Deadline
-from dagster_ray.kuberay._kubernetes.answers import error_of, is_transient, message_of, retry_seconds
-from dagster_ray.kuberay._kubernetes.api_call import Call
+from dagster_ray.kuberay._kubernetes.answers import error_of, foreign_answer, is_transient, message_of, retry_seconds
 from dagster_ray.kuberay._kubernetes.credentials import Credential, Credentials
 from dagster_ray.kuberay._kubernetes.errors import (
     CredentialsError,
@@ -30,12 +29,11 @@ from dagster_ray.kuberay._kubernetes.errors import (
     ServerTimeUnknownError,
     UnavailableError,
 )
-from dagster_ray.kuberay._kubernetes.foreign_answers import foreign_answer
-from dagster_ray.kuberay._kubernetes.kinds import PODS, Kind
+from dagster_ray.kuberay._kubernetes.kinds import PODS, Call, Kind
+from dagster_ray.kuberay._kubernetes.kubeconfig import Settings
 from dagster_ray.kuberay._kubernetes.kubeconfig_files import is_in_pod, pod_settings, read_settings
 from dagster_ray.kuberay._kubernetes.proxies import proxy_for
 from dagster_ray.kuberay._kubernetes.server_clock import ServerClock
-from dagster_ray.kuberay._kubernetes.settings import Settings
 from dagster_ray.kuberay._kubernetes.transport import ProxyRefusedError, Transport, distrust, proxy_refusal
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._kubernetes.errors import CredentialsError, ExecPluginError, KubeconfigError
 from dagster_ray.kuberay._kubernetes.exec_plugin import ExecRun, Printed, cluster_info
-from dagster_ray.kuberay._kubernetes.settings import ExecPlugin, Settings
+from dagster_ray.kuberay._kubernetes.kubeconfig import ExecPlugin, Settings
 
 _EARLY = timedelta(seconds=30)
 _ATTEMPTS = 3

@@ -17,7 +17,7 @@ from typing import Any
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._kubernetes.errors import ExecPluginError
 from dagster_ray.kuberay._kubernetes.fields import json_of, mapping, text
-from dagster_ray.kuberay._kubernetes.settings import ExecPlugin
+from dagster_ray.kuberay._kubernetes.kubeconfig import ExecPlugin
 
 RUN_SECONDS = 60.0
 _READ_BYTES = 1024 * 1024

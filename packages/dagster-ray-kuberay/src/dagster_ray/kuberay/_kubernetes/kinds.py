@@ -1,7 +1,9 @@
-"""The kinds of Kubernetes objects that dagster-ray touches. Pure."""
+"""The kinds of Kubernetes objects that dagster-ray touches, and a call on one, for requests and errors. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, urlencode
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +56,36 @@ def propagation_of(kind: Kind) -> str:
     would take them for its own. The finalizer of a RayJob leads to the same (run with 1.7.0).
     """
     return "Background" if kind is RAYJOBS else "Foreground"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call."""
+
+    verb: str
+    """As a Role names it."""
+    method: str
+    kind: Kind
+    namespace: str | None
+    name: str | None = None
+    subresource: str | None = None
+    query: Mapping[str, str] | None = None
+    body: Mapping[str, Any] | None = None
+    content_type: str = "application/json"
+    whole_path: str | None = None
+    """The path of its URL, where it is no object's."""
+
+    @property
+    def form(self) -> str:
+        """What the body of a success holds: `object`, `json` or `text`."""
+        if self.subresource == "log":
+            return "text"
+        return "object" if self.whole_path is None else "json"
+
+    @property
+    def path(self) -> str:
+        """The path of its URL, with the query."""
+        if self.whole_path is not None:
+            return self.whole_path
+        tail = f"?{urlencode(self.query)}" if self.query else ""
+        return self.kind.path(self.namespace, self.name, self.subresource) + tail

@@ -1,4 +1,4 @@
-"""What the texts of kubeconfigs amount to: the settings that kubectl would take from the same files. Pure.
+"""How an API server is reached and as whom: the settings that kubectl would take from the same kubeconfigs. Pure.
 
 Checked against kubectl 1.32 by `test_kubeconfig_kubectl.py`.
 """
@@ -7,7 +7,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
@@ -15,7 +15,59 @@ import yaml
 
 from dagster_ray.kuberay._kubernetes.errors import KubeconfigError
 from dagster_ray.kuberay._kubernetes.proxies import is_loopback
-from dagster_ray.kuberay._kubernetes.settings import ExecPlugin, Settings, User
+
+
+@dataclass(frozen=True, slots=True)
+class ExecPlugin:
+    """A program that prints credentials (client.authentication.k8s.io)."""
+
+    command: str
+    args: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    api_version: str = "client.authentication.k8s.io/v1"
+    install_hint: str = ""
+    wants_cluster: bool = False
+    """Whether it is told the cluster (`provideClusterInfo`)."""
+    cluster_config: str = "null"
+    """JSON that the cluster's extension holds for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Credentials, as the kubeconfig has them. Texts win over files except for tokens, where the file wins."""
+
+    token: str = field(default="", repr=False)
+    token_file: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    certificate: str = field(default="", repr=False)
+    """A client certificate in PEM."""
+    certificate_file: str = ""
+    key: str = field(default="", repr=False)
+    key_file: str = ""
+    exec_plugin: ExecPlugin | None = None
+    impersonate: tuple[tuple[str, str], ...] = ()
+    """Headers that name the account to act as."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One API server and one account."""
+
+    source: str
+    """Where it was found, for errors: "the kubeconfig PATH"."""
+    server: str
+    namespace: str = "default"
+    context: str = ""
+    user_name: str = ""
+    user: User = field(default_factory=User)
+    ca: str = field(default="", repr=False)
+    """Certificates of authorities in PEM; none and no file: those of the system."""
+    ca_file: str = ""
+    insecure: bool = False
+    tls_server_name: str = ""
+    proxy_url: str = field(default="", repr=False)
+
 
 _EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _EXEC_EXTENSION = "client.authentication.k8s.io/exec"

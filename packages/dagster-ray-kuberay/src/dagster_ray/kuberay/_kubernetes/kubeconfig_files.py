@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 
 from dagster_ray.kuberay._kubernetes.errors import KubeconfigError
-from dagster_ray.kuberay._kubernetes.kubeconfig import KubeconfigText, settings_of
-from dagster_ray.kuberay._kubernetes.settings import Settings, User
+from dagster_ray.kuberay._kubernetes.kubeconfig import KubeconfigText, Settings, User, settings_of
 
 _ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _DEFAULT_FILE = "~/.kube/config"

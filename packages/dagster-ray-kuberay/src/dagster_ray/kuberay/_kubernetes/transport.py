@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._kubernetes.credentials import Credential
 from dagster_ray.kuberay._kubernetes.errors import KubeconfigError
+from dagster_ray.kuberay._kubernetes.kubeconfig import Settings
 from dagster_ray.kuberay._kubernetes.proxies import Proxy
-from dagster_ray.kuberay._kubernetes.settings import Settings
 
 if TYPE_CHECKING:
     from urllib3 import PoolManager

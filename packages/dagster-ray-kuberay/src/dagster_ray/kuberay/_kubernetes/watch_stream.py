@@ -9,13 +9,14 @@ import random
 import socket
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
-from dagster_ray.kuberay._kubernetes.answers import is_transient
+from dagster_ray.kuberay._kubernetes.answers import Listing, is_transient
 from dagster_ray.kuberay._kubernetes.errors import (
     GoneError,
     KindNotInstalledError,
@@ -25,9 +26,6 @@ from dagster_ray.kuberay._kubernetes.errors import (
 )
 from dagster_ray.kuberay._kubernetes.kinds import Kind
 from dagster_ray.kuberay._kubernetes.watch import Pace, WatchEvent, WatchState, WatchUnavailableError
-
-if TYPE_CHECKING:
-    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
 _LIST_SECONDS = 10.0
 _JOIN_SECONDS = 2.0
@@ -42,11 +40,21 @@ class Selection:
     namespace: str
     label_selector: str | None
     field_selector: str | None
+    list: Callable[[Deadline], Listing]
+    """Returns all that is selected."""
+    open: Callable[[Mapping[str, str]], Any]
+    """Sends one watch request with a query; returns the open response of urllib3."""
 
     def query(self) -> dict[str, str]:
         """Return the selectors as parameters of a watch request."""
         selectors = {"labelSelector": self.label_selector, "fieldSelector": self.field_selector}
         return {key: value for key, value in selectors.items() if value is not None}
+
+
+def socket_of(response: Any) -> "socket.socket | None":
+    """Return the socket of a response that is being read; None where urllib3 does not show it."""
+    connection = getattr(response, "connection", None) or getattr(response, "_connection", None)
+    return getattr(connection, "sock", None)
 
 
 class WatchStream:
@@ -56,9 +64,9 @@ class WatchStream:
     attempts, until `close`; the caller sees no events meanwhile and decides by its own deadline how long to wait.
     """
 
-    def __init__(self, api: "KubernetesApi", selection: Selection, resource_version: str | None) -> None:
+    def __init__(self, selection: Selection, resource_version: str | None) -> None:
         """Start to watch, from a resourceVersion or by a list."""
-        self._api, self._selection = api, selection
+        self._selection = selection
         self._state = WatchState(resource_version)
         self._queue: queue.SimpleQueue[WatchEvent | Exception] = queue.SimpleQueue()
         self._closed = threading.Event()
@@ -111,8 +119,6 @@ class WatchStream:
         """Wake a thread that reads; return whether it can end now. Closing a socket does not, shutting it down does."""
         if self._is_asking:
             return False
-        from dagster_ray.kuberay._kubernetes.calls import socket_of
-
         sock = socket_of(self._response)
         if sock is not None:
             with contextlib.suppress(OSError):
@@ -155,19 +161,13 @@ class WatchStream:
         self._is_asking = True
         try:
             if self._state.version is None:
-                found = self._api.list(
-                    chosen.kind,
-                    chosen.namespace,
-                    Deadline(_LIST_SECONDS),
-                    label_selector=chosen.label_selector,
-                    field_selector=chosen.field_selector,
-                )
+                found = chosen.list(Deadline(_LIST_SECONDS))
                 # A page says nothing of the objects, least of all that they are gone.
                 if not found.resource_version:
                     raise WatchUnavailableError("200, and no list")
                 self._put(self._state.listed(found.items, found.resource_version))
             query = {**chosen.query(), "resourceVersion": self._state.version or ""}
-            response = self._api.open_watch(chosen.kind, chosen.namespace, query)
+            response = chosen.open(query)
             self._response = response
         finally:
             self._is_asking = False

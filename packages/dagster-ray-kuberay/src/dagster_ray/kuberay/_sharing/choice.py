@@ -15,8 +15,7 @@ from dagster_ray.core import Identity, StepOutcome
 from dagster_ray.kuberay._diagnosis.containers import ray_container_of
 from dagster_ray.kuberay._diagnosis.diagnosis import explain_head
 from dagster_ray.kuberay._diagnosis.patience import is_proven
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping
-from dagster_ray.kuberay._kubernetes.times import time_of
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, time_of
 from dagster_ray.kuberay._labels import (
     GENERATION_LABEL,
     RUN_LABEL,

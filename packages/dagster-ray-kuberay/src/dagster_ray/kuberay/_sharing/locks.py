@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at, json_of, mapping
-from dagster_ray.kuberay._kubernetes.times import time_of, time_text
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, json_of, mapping, time_of, time_text
 from dagster_ray.kuberay._labels import LOCK_PREFIX
 
 TTL_LIMIT_SECONDS = 30 * 86400.0

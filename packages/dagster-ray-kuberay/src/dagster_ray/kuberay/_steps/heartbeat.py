@@ -14,7 +14,7 @@ from typing_extensions import Protocol
 from dagster_ray.core import Deadline, safe_log
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._kubernetes.errors import KubernetesError, ServerTimeUnknownError
-from dagster_ray.kuberay._kubernetes.times import time_text
+from dagster_ray.kuberay._kubernetes.fields import time_text
 from dagster_ray.kuberay._labels import ALIVE_ANNOTATION
 from dagster_ray.kuberay._status.cluster_state import Created
 from dagster_ray.kuberay._steps.pulse import Answer, Pulse, answer_of, answer_of_error

@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 from dagster_ray.kuberay._diagnosis.facts import is_true
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mappings, name_of, text
-from dagster_ray.kuberay._kubernetes.times import time_of
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mappings, name_of, text, time_of
 from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
 from dagster_ray.kuberay._operator_rules.crd_release import OLDEST, crd_release
 from dagster_ray.kuberay._rights import Feature, Right

@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 from dagster_ray.kuberay._collector.candidate import Candidate, candidate_of
 from dagster_ray.kuberay._collector.plan import Plan
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text, time_of, time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, Kind
-from dagster_ray.kuberay._kubernetes.times import time_of, time_text
 from dagster_ray.kuberay._sharing.locks import AnyLock, Lock
 from dagster_ray.kuberay._status.cluster_state import HEAD_READY, condition_of
 from dagster_ray.kuberay.command._tables import duration, table

@@ -5,8 +5,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
-from dagster_ray.kuberay._kubernetes.quantities import quantity
+from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings, quantity
 from dagster_ray.simulator._operator.names import name_of, namespace_of
 from dagster_ray.simulator._operator.quantities import pod_resources
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from dagster_ray.kuberay._kubernetes.times import time_text
+from dagster_ray.kuberay._kubernetes.fields import time_text
 
 OPERATOR_NAMESPACE = "kuberay-system"
 OPERATOR_POD = "kuberay-operator"

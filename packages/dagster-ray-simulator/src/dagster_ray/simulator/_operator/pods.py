@@ -9,8 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
-from dagster_ray.kuberay._kubernetes.quantities import quantity
+from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings, quantity
 from dagster_ray.simulator._operator.names import (
     CLUSTER_LABEL,
     GROUP_LABEL,

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
-from dagster_ray.kuberay._kubernetes.quantities import quantity, shown_bytes, shown_count
+from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings, quantity, shown_bytes, shown_count
 
 _KNOWN_GPUS = ("gpu",)
 
