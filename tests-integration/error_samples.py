@@ -166,6 +166,21 @@ PIPES_SAMPLES: dict[str, DagsterRayError] = {
         pipes_errors.PipesMessagesMissingError(JOB, True, "all that it wrote was read"),
         pipes_errors.PackageNotFoundError("runtime_env.working_dir", "jobs", "it is no folder and no zip file"),
         pipes_errors.PackageTooLargeError("project", 104857600, (("data/prices.parquet", 734003200),)),
+        pipes_errors.StepNotMovableError(
+            "The step prices",
+            "the IO manager of its output `result` keeps values in memory, and another step needs this one",
+            "give it an IO manager that both processes reach, such as FilesystemIOManager(base_dir=...) on a shared "
+            "volume, or one of a bucket or a database",
+        ),
+        pipes_errors.DriverStartError(
+            JOB,
+            "the cluster's Python has no module dagster",
+            "let the cluster run the image of the code location, or set driver_code='upload' to send the working "
+            "folder; the whole traceback is in the step's compute logs",
+        ),
+        pipes_errors.DriverSetupError(JOB, "it could not be set up: ConnectionError: no database here"),
+        pipes_errors.DriverEventsMissingError(JOB, "SUCCEEDED", "", ("loading prices",)),
+        pipes_errors.DriverElsewhereError(TARGET, "address"),
     )
 }
 

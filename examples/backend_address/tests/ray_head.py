@@ -1,6 +1,7 @@
 """A Ray head in processes of its own, for tests."""
 
 import contextlib
+import os
 import random
 import shutil
 import socket
@@ -15,7 +16,7 @@ import psutil
 
 from dagster_ray.core import Deadline
 
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class RayHead:
 
     client_port: int
     gcs_port: int
+    dashboard_port: int
 
     @property
     def client_address(self) -> str:
@@ -34,6 +36,11 @@ class RayHead:
     def gcs_address(self) -> str:
         """What a driver on this machine connects to."""
         return f"127.0.0.1:{self.gcs_port}"
+
+    @property
+    def job_server(self) -> str:
+        """Where jobs are submitted."""
+        return f"http://127.0.0.1:{self.dashboard_port}"
 
 
 def listens(port: int) -> bool:
@@ -76,13 +83,16 @@ def started_head() -> Generator[RayHead]:
     ports = free_ports(4)
     output = Path(directory) / "output"
     with output.open("wb") as sink:
-        process = psutil.Popen(_start_command(directory, ports), stdout=sink, stderr=subprocess.STDOUT)
+        # A job's `python` is then the one of the tests, as it is that of the image in a container.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        environment = {**os.environ, "PATH": path}
+        process = psutil.Popen(_start_command(directory, ports), stdout=sink, stderr=subprocess.STDOUT, env=environment)
     try:
         deadline = Deadline(_START_SECONDS)
         while not all(listens(port) for port in ports[:3]):
             assert process.poll() is None, output.read_text()
             assert deadline.sleep(0.2), output.read_text()
-        yield RayHead(client_port=ports[1], gcs_port=ports[0])
+        yield RayHead(client_port=ports[1], gcs_port=ports[0], dashboard_port=ports[2])
     finally:
         _end(process)
         shutil.rmtree(directory, ignore_errors=True)

@@ -95,3 +95,14 @@ class RayDataExecutionOptions(StrictConfig):
     )
     preserve_order: bool = Field(default=False, description="Keep the order of blocks.")
     verbose_progress: bool = Field(default=True, description="Show a progress bar for each operator.")
+
+
+def declared_lifecycle(value: object, wanted: type[Lifecycle]) -> object:
+    """Give a plain `Lifecycle` the defaults that a backend's own subclass of it declares.
+
+    Dagster fills a nested config from the defaults of its class and ignores a `default_factory`, so a backend with
+    other defaults annotates the field with a subclass.
+    """
+    if isinstance(value, Lifecycle) and not isinstance(value, wanted):
+        return wanted(**{name: getattr(value, name) for name in value.model_fields_set})
+    return value

@@ -10,14 +10,15 @@ import dagster as dg
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from typing_extensions import override
 
-from dagster_ray.core import _connection, _driver, _driver_output, _ray_options
-from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, VariablesConfig, refuse_unknown_fields
+from dagster_ray.core import _config, _connection, _driver, _driver_output, _ray_options
+from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, VariablesConfig
 from dagster_ray.core._dagster_context import DagsterContext, log_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import Phase, StepOutcome, deletes
 from dagster_ray.core._progress import Progress
 from dagster_ray.core._run_phases import run_phases
 from dagster_ray.core._startup_event import report_startup
+from dagster_ray.core.cluster_step.inside import connected_inside, inside
 from dagster_ray.core.errors import DriverInUseError, InvalidFieldError
 from dagster_ray.core.variables import env_vars_fault, is_env_var, referring, resolved
 
@@ -73,20 +74,12 @@ class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
     @model_validator(mode="before")
     @classmethod
     def _has_only_known_fields(cls, data: object) -> object:
-        return refuse_unknown_fields(cls, data)
+        return _config.refuse_unknown_fields(cls, data)
 
     @field_validator("lifecycle", mode="before")
     @classmethod
     def _lifecycle_keeps_this_backends_defaults(cls, value: object) -> object:
-        """Give a plain `Lifecycle` the defaults that a backend's own subclass of it declares.
-
-        Dagster fills a nested config from the defaults of its class and ignores a `default_factory`, so a
-        backend with other defaults annotates the field with a subclass.
-        """
-        wanted = cast("type[Lifecycle]", cls.model_fields["lifecycle"].annotation)
-        if isinstance(value, Lifecycle) and not isinstance(value, wanted):
-            return wanted(**{name: getattr(value, name) for name in value.model_fields_set})
-        return value
+        return _config.declared_lifecycle(value, cast("type[Lifecycle]", cls.model_fields["lifecycle"].annotation))
 
     @field_validator("runtime_env")
     @classmethod
@@ -139,6 +132,15 @@ class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
         The driver then stays connected when the lifecycle keeps the cluster.
         """
         return False
+
+    @property
+    def driver_in_cluster(self) -> bool:
+        """Whether a step's body runs as a Ray job in the cluster. Then only create and wait run here."""
+        return False
+
+    def launcher(self, context: dg.InitResourceContext) -> object:
+        """Return what Dagster launches a step with, where `driver_in_cluster` is true."""
+        raise NotImplementedError
 
     def can_use_driver_at(self, address: str) -> bool:  # noqa: ARG002 - for those who override it
         """Return whether a driver that this process has on the cluster at `address` can be this step's.
@@ -255,7 +257,7 @@ class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
         """
         if self._progress.created:
             return
-        if self._plan.connect:
+        if self._plan.connect and not self.driver_in_cluster:
             _connection.require_ray(self.display_name, self.install)
             present = _driver.present_driver()
             if present is not None and not self.can_use_driver_at(present.address):
@@ -339,12 +341,15 @@ class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
 
         A subclass' `setup_for_execution` runs before the first phase, its `teardown_after_execution` after cleanup.
         """
-        with super().yield_for_execution(context), run_phases(self, context) as resource:
-            yield resource
+        with super().yield_for_execution(context):
+            if self.driver_in_cluster and (here := inside()) is not None:
+                with connected_inside(self, here, self._progress, context) as cluster:
+                    yield cluster
+                return
+            with run_phases(self, context) as resource:
+                yield cast("BaseRayResource", resource).launcher(context) if self.driver_in_cluster else resource
 
-    # Inside
-
-    # Type checkers see no type in a nested config of Dagster's, so it is stated here once.
+    # Inside. Type checkers see no type in a nested config of Dagster's, so it is stated here once.
     @property
     def _plan(self) -> Lifecycle:
         return self.lifecycle  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

@@ -128,7 +128,8 @@ def _is_last(use: _InUse) -> bool:
 
 def _set_up(resource: RayResource, context: dg.InitResourceContext) -> None:
     on = resource.lifecycle
-    for n, phase in enumerate(phases_of_setup(create=on.create, wait=on.wait, connect=on.connect)):
+    connects = on.connect and not getattr(resource, "driver_in_cluster", False)
+    for n, phase in enumerate(phases_of_setup(create=on.create, wait=on.wait, connect=connects)):
         # Dagster's run page hides DEBUG, so the start shows itself in one line; what moves is told by the backend.
         log_of(context).log(logging.DEBUG if n else logging.INFO, "%s: %s", resource.display_name, phase.value)
         getattr(resource, phase.value)(context)

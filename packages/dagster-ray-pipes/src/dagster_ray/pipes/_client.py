@@ -17,7 +17,7 @@ from dagster_ray.pipes._follower import Patience
 from dagster_ray.pipes._invocation import CompletedRayJob
 from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._job_client import RayJobClient
-from dagster_ray.pipes._job_run import JobRun, Place, RequireMessages, RunSettings, check_context
+from dagster_ray.pipes._job_run import JobRun, RequireMessages, RunSettings, check_context
 from dagster_ray.pipes._reader import MessageChannel
 from dagster_ray.pipes._reattach import (
     Attempt,
@@ -30,6 +30,7 @@ from dagster_ray.pipes._reattach import (
 )
 from dagster_ray.pipes._step_context import StepContext
 from dagster_ray.pipes._submission import RayJob, checked_job
+from dagster_ray.pipes._submitted_job import Place
 from dagster_ray.pipes._verdicts import rejected_jobs
 from dagster_ray.pipes.errors import InvalidSubmissionError, JobExistsError, JobNotFoundError
 

@@ -105,6 +105,16 @@ class JobFollower:
         """When the job was first seen running or ended, as a monotonic time."""
         return self._seen.running_at
 
+    @property
+    def submission_id(self) -> str:
+        """The job that is followed."""
+        return self._submission_id
+
+    @property
+    def is_read(self) -> bool:
+        """Whether nothing more will come: the files are read to their end, or can no longer be read."""
+        return self._drained.is_set()
+
     def start(self, submission_id: str) -> None:
         """Begin to follow a job that was submitted."""
         self._submission_id = submission_id

@@ -1,6 +1,5 @@
 """One run of a Pipes client: a job from its submission to its last message."""
 
-import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,24 +12,20 @@ from dagster_pipes import encode_param
 
 from dagster_ray.core import (
     DagsterRayError,
-    Deadline,
-    WaitLines,
     interrupts_deferred,
     is_interrupt,
     log_of,
     lost_interrupts_raised,
 )
-from dagster_ray.pipes._agent import AgentRoute
 from dagster_ray.pipes._follower import Patience
 from dagster_ray.pipes._invocation import CompletedRayJob
 from dagster_ray.pipes._job_answers import JobDetails
-from dagster_ray.pipes._job_client import RayJobClient
-from dagster_ray.pipes._links import dashboard_link
 from dagster_ray.pipes._reader import MessageChannel, PipesRayJobMessageReader, message_file
 from dagster_ray.pipes._reattach import SUBMITTING, Attempt, CallIdentity, delivered_logs
 from dagster_ray.pipes._runtime_env import unknown_keys
-from dagster_ray.pipes._step_context import StepContext, run_of
+from dagster_ray.pipes._step_context import StepContext
 from dagster_ray.pipes._submission import NONCE
+from dagster_ray.pipes._submitted_job import FILE_KEY, Place, StatusLines, job_metadata, named_job, stop_job
 from dagster_ray.pipes._verdicts import JOB_KEY, OBJECT_KEY, PREFIX, Verdict, report_event, report_verdict
 from dagster_ray.pipes.errors import (
     JobExistsError,
@@ -44,7 +39,6 @@ from dagster_ray.pipes.errors import (
 
 CONTEXT_LIMIT_BYTES = 96 * 1024
 """Linux refuses an environment variable of 128 KiB with its name; the shell of the entrypoint needs room as well."""
-FILE_KEY = "dagster-ray/messages"
 RequireMessages = Literal["never", "if_opened", "always"]
 _LOOK_SECONDS = 0.5
 
@@ -64,35 +58,6 @@ class RunSettings:
         """Return whether the job outlives a step that `error` ends: one that is interrupted, without forwarding."""
         interrupted = is_interrupt(error) or isinstance(error, (SystemExit, GeneratorExit))
         return interrupted and not self.forward_termination
-
-
-def _identity_route(url: str) -> str | None:
-    return url
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a job runs.
-
-    Args:
-        client: The job server.
-        route: Where an agent is reached from here.
-        trusts_agents: Whether what is reached there is the cluster's for certain, so that it may see Ray's token.
-        check: Called twice a second while the job runs; raises if the job's cluster is gone.
-        metadata: More metadata of the results.
-        has_link: Whether the client's address means anything to people: a port-forward's does not.
-        uid: The uid of the Kubernetes object that was made for the job; None: there is none.
-        judged: Called with what the step concludes about the job.
-    """
-
-    client: RayJobClient
-    route: AgentRoute = _identity_route
-    trusts_agents: bool = False
-    check: Callable[[], None] = lambda: None
-    metadata: Mapping[str, dg.MetadataValue[Any]] = field(default_factory=dict[str, dg.MetadataValue[Any]])
-    has_link: bool = True
-    uid: str | None = None
-    judged: Callable[[Verdict], None] = lambda _: None
 
 
 def check_variables(variables: Mapping[str, str]) -> None:
@@ -131,7 +96,6 @@ class JobRun:
         self._log = log_of(context)
         self._nonce: str | None = None
         """What the metadata of the job contain that this run may stop; None: nothing that is ours was sent."""
-        self._lines = WaitLines()
         self._started = time.monotonic()
 
     def run(
@@ -208,11 +172,7 @@ class JobRun:
             names = ", ".join(unknown)
             self._log.warning("Ray has no runtime_env key %s; only a plug-in of the cluster can use it.", names)
         runtime_env["env_vars"] = {**runtime_env.get("env_vars", {}), **variables}
-        run = run_of(self._context)
-        known = {} if run is None else {key: text for key, text in run.dagster_execution_info.items() if text}
-        named = {"job_name": self._identity.step_key}  # what Ray shows of the driver; unset, the submission id
-        own = {**self._identity.metadata, FILE_KEY: reader.file}  # a later attempt relies on these
-        metadata = {**named, **known, "dagster/step-key": self._identity.step_key, **job.get("metadata", {}), **own}
+        metadata = job_metadata(self._context, self._identity, job.get("metadata", {}), reader.file)
         fields = {**job, "submission_id": submission_id, "runtime_env": runtime_env, "metadata": metadata}
         submission = self._client.prepare(fields)
         self._nonce = submission.nonce
@@ -226,12 +186,13 @@ class JobRun:
 
     def _follow(self, reader: PipesRayJobMessageReader) -> JobDetails:
         follower = reader.follower
+        status = StatusLines(follower.submission_id, self._log, self._started)
         with lost_interrupts_raised() as raise_lost:
             while not follower.wait(_LOOK_SECONDS):
                 raise_lost()
-                self._tell(follower.details)
+                status.tell(follower.details)
                 self._place.check()
-        self._tell(follower.details)
+        status.tell(follower.details)
         follower.wait_drained()
         if follower.error is not None:
             raise follower.error
@@ -240,19 +201,6 @@ class JobRun:
         if follower.details.status == "STOPPED":
             self._place.check()  # an operator stops the job of a RayJob that somebody deletes
         return follower.details
-
-    def _tell(self, details: JobDetails | None) -> None:
-        """Log one line for each change of the job's status, and one from time to time while the job cannot start."""
-        if details is None:
-            return
-        seconds = time.monotonic() - self._started
-        line = self._lines.due(details.status, seconds)
-        if line is None or (line == "still" and details.status != "PENDING"):
-            return
-        still = "still " if line == "still" else ""
-        words = f" ({details.message.strip().splitlines()[0]})" if details.message.strip() else ""
-        status = f"{still}{details.status}"
-        self._log.info("The Ray job %s is %s after %.1f s%s", details.submission_id, status, seconds, words)
 
     # Ends
 
@@ -312,13 +260,7 @@ class JobRun:
         self._place.judged(verdict)
 
     def _named(self, submission_id: str, *, in_event: bool) -> dict[str, dg.MetadataValue[Any]]:
-        """Return the metadata that name a job."""
-        url = f"{self._client.address}/#/jobs/{submission_id}" if self._place.has_link else None
-        return {
-            **self._place.metadata,
-            f"{PREFIX}submission_id": dg.MetadataValue.text(submission_id),
-            **dashboard_link(url, in_event=in_event),
-        }
+        return named_job(self._place, submission_id, in_event=in_event)
 
     def _metadata(self, details: JobDetails, reader: PipesRayJobMessageReader) -> dict[str, dg.MetadataValue[Any]]:
         follower = reader.follower
@@ -332,42 +274,3 @@ class JobRun:
             took = details.end_time - details.start_time
             metadata[f"{PREFIX}run_seconds"] = dg.MetadataValue.float(round(took, 3))
         return metadata
-
-
-def stop_job(client: RayJobClient, submission_id: str, nonce: str, seconds: float, log: logging.Logger) -> bool:
-    """Stop a job, if its metadata contain `nonce`, and wait for its end.
-
-    A submission whose answer was lost may still arrive, so a job that is not there is looked for a few seconds.
-
-    Returns:
-        Whether it was asked to stop.
-
-    Raises:
-        DagsterRayError: The job server does not answer.
-    """
-    deadline, asked = Deadline(seconds), False
-    missing = Deadline(min(5.0, seconds))
-    while True:
-        try:
-            details = client.details(submission_id, timeout=max(1.0, deadline.remaining_seconds()))
-            if details.metadata.get(NONCE) != nonce:
-                log.info("The Ray job %s was submitted by somebody else, so it is not stopped.", submission_id)
-                return asked
-            if details.is_over:
-                log.info("The Ray job %s has ended as %s.", submission_id, details.status)
-                return asked
-            if not asked:
-                client.stop(submission_id, timeout=max(1.0, deadline.remaining_seconds()))
-                asked = True
-                continue
-        except JobNotFoundError:
-            if missing.is_over():
-                return asked
-        if not deadline.sleep(_LOOK_SECONDS):
-            log.warning(
-                "The Ray job %s did not end within %g s after it was asked to stop. Ray stops a job that waits for "
-                "resources only when it is scheduled.",
-                submission_id,
-                seconds,
-            )
-            return asked

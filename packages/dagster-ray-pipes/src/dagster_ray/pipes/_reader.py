@@ -46,16 +46,22 @@ def message_file(client: RayJobClient, channel: MessageChannel, name: str) -> st
     """
     if channel == "log":
         return None
+    folder = head_log_folder(client)
+    if folder is None:
+        if channel == "file":
+            raise InvalidSubmissionError("message_channel", "is `file`, but the dashboard does not tell Ray's folder")
+        return None
+    return f"{folder}/dagster-pipes-{name}.jsonl"
+
+
+def head_log_folder(client: RayJobClient) -> str | None:
+    """Return the log folder of the head's session, which each node has under this path; None if it is not told."""
     deadline = Deadline(_HEAD_SECONDS)
     heads = _heads(client)
     while heads == [] and deadline.sleep(_PAUSE_SECONDS):  # a head that has just started is not in its own list yet
         heads = _heads(client)
     folders = [head.session_dir for head in heads or [] if head.session_dir]
-    if not folders:
-        if channel == "file":
-            raise InvalidSubmissionError("message_channel", "is `file`, but the dashboard does not tell Ray's folder")
-        return None
-    return f"{folders[0]}/logs/dagster-pipes-{name}.jsonl"
+    return f"{folders[0]}/logs" if folders else None
 
 
 def _heads(client: RayJobClient) -> list[Node] | None:

@@ -229,7 +229,7 @@ def delivered_logs(
     named = False
     try:
         for run_id in reversed(identity.runs):
-            for entry in _entries(context.instance, run_id):
+            for entry in entries_of_run(context.instance, run_id):
                 if entry.step_key != identity.step_key or entry.dagster_event is not None:
                     continue
                 if entry.user_message.startswith(f"{SUBMITTING} {submission_id} "):
@@ -247,10 +247,19 @@ def _level_name(level: object) -> str:
     return _LEVELS.get(number, str(number))
 
 
-def _entries(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.EventLogEntry]:
+def entries_of_run(
+    instance: dg.DagsterInstance, run_id: str, kinds: set[dg.DagsterEventType] | None = None
+) -> Iterator[dg.EventLogEntry]:
+    """Yield what the event log has of a run, oldest first.
+
+    Args:
+        instance: Dagster's instance.
+        run_id: The run.
+        kinds: The types of events. None: all entries, messages of the log included.
+    """
     cursor: str | None = None
     while True:
-        page = instance.get_records_for_run(run_id, cursor=cursor, limit=_PAGE)
+        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=kinds, limit=_PAGE)
         yield from (record.event_log_entry for record in page.records)
         if not page.has_more:
             return

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import dagster as dg
 from dagster._core.events import EngineEventData
 
-from dagster_ray.pipes._reattach import CallIdentity
+from dagster_ray.pipes._reattach import CallIdentity, entries_of_run
 from dagster_ray.pipes._step_context import StepContext, run_of
 
 Verdict = Literal["good", "bad"]
@@ -19,7 +19,6 @@ PREFIX = "dagster_ray/"
 VERDICT_KEY, JOB_KEY, OBJECT_KEY = f"{PREFIX}verdict", f"{PREFIX}job_nonce", f"{PREFIX}rayjob_uid"
 _FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_UP_FOR_RETRY}
 _READ = {dg.DagsterEventType.ENGINE_EVENT, *_FAILURES}
-_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +63,13 @@ def rejected_jobs(context: StepContext, identity: CallIdentity) -> frozenset[str
 
 def _past_of(instance: dg.DagsterInstance, run_id: str, step_key: str) -> list[Past]:
     found: list[Past] = []
-    cursor: str | None = None
-    while True:
-        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=_READ, limit=_PAGE)
-        for record in page.records:
-            entry = record.event_log_entry
-            event = entry.dagster_event
-            if event is None or entry.step_key != step_key:
-                continue
-            past = _past(run_id, event)
-            found += [] if past is None else [past]
-        if not page.has_more:
-            return found
-        cursor = page.cursor
+    for entry in entries_of_run(instance, run_id, _READ):
+        event = entry.dagster_event
+        if event is None or entry.step_key != step_key:
+            continue
+        past = _past(run_id, event)
+        found += [] if past is None else [past]
+    return found
 
 
 def _past(run_id: str, event: dg.DagsterEvent) -> Past | None:

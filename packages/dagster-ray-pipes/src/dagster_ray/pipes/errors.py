@@ -14,13 +14,29 @@ DagsterRayError
   PipesMessagesMissingError   the job succeeded, but its Pipes session was not received to its end
   PackageNotFoundError        a local package of the runtime_env does not exist
   PackageTooLargeError        a local package of the runtime_env is over Ray's limit
+  StepNotMovableError         a step with driver="cluster" cannot run in another process (also a ValueError)
+  DriverStartError            the cluster cannot run the step's code
+  DriverSetupError            the step's resources could not be set up in the cluster
+  DriverEventsMissingError    the step's job has ended, and did not tell how the step ended
+  DriverElsewhereError        what only a body in the cluster has was read in the step's process
 """
 
 from dagster_ray.core.errors import DagsterRayError, clause
+from dagster_ray.pipes._driver_errors import (
+    DriverElsewhereError,
+    DriverEventsMissingError,
+    DriverSetupError,
+    DriverStartError,
+    StepNotMovableError,
+)
 
 _MESSAGE_LINES, _LINE_CHARACTERS = 30, 500
 
 __all__ = [
+    "DriverElsewhereError",
+    "DriverEventsMissingError",
+    "DriverSetupError",
+    "DriverStartError",
     "InvalidSubmissionError",
     "JobExistsError",
     "JobLostError",
@@ -33,6 +49,7 @@ __all__ = [
     "PipesContextTooLargeError",
     "PipesMessagesMissingError",
     "RayJobFailedError",
+    "StepNotMovableError",
     "SubmissionRefusedError",
 ]
 

@@ -1,0 +1,149 @@
+"""The cluster as a step's body sees it that runs inside: a driver of the job's own cluster, and no phases."""
+
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import dagster as dg
+
+from dagster_ray.core import _connection, _driver, _driver_output
+from dagster_ray.core._dagster_context import DagsterContext, log_of
+from dagster_ray.core._deadline import Deadline
+from dagster_ray.core._phases import StepOutcome
+from dagster_ray.core._progress import Progress
+
+if TYPE_CHECKING:
+    from ray._private.worker import BaseContext
+
+    from dagster_ray.core._config import Lifecycle
+    from dagster_ray.core._resource import BaseRayResource
+
+_CONNECT_SECONDS = 120.0
+_DRAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a worker knows of the cluster that it runs in."""
+
+    display_name: str
+    address: str
+    """The cluster's GCS."""
+
+
+_inside: list[Inside] = []
+
+
+def enter(display_name: str) -> None:
+    """Say that this process is a worker in a cluster, whose resources connect to that cluster."""
+    _inside[:] = [Inside(display_name, os.environ.get("RAY_ADDRESS") or "auto")]
+
+
+def inside() -> Inside | None:
+    """Return the cluster that this process runs in as a worker; None in all other processes."""
+    return _inside[0] if _inside else None
+
+
+class ClusterInside:
+    """A `RayResource` in the body of a step that runs in the cluster.
+
+    Whatever else is asked of it, the configured resource answers.
+    """
+
+    def __init__(self, resource: "BaseRayResource", here: Inside, progress: Progress) -> None:
+        self._resource, self._here, self._progress = resource, here, progress
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._resource, name)
+
+    @property
+    def lifecycle(self) -> "Lifecycle":
+        """Of the phases only connect is left here."""
+        return cast("Lifecycle", self._resource.lifecycle)  # pyright: ignore[reportUnknownMemberType]
+
+    @property
+    def context(self) -> "BaseContext":
+        """What `ray.init` returned."""
+        return self._resource.context
+
+    @property
+    def address(self) -> str:
+        """The `host:port` of the cluster's GCS, as it is reached inside."""
+        live = self._progress.live
+        known: Mapping[str, Any] = {} if live is None else getattr(live.context, "address_info", {})
+        return str(known.get("gcs_address") or self._here.address)
+
+    @property
+    def dashboard_url(self) -> str | None:
+        """The dashboard's URL inside the cluster."""
+        return self._resource.dashboard_url
+
+    @property
+    def job_id(self) -> str:
+        """Ray's id of this driver."""
+        return self._resource.job_id
+
+    @property
+    def display_name(self) -> str:
+        """The cluster's name for logs."""
+        return self._here.display_name
+
+    def create(self, context: DagsterContext) -> None:
+        """Do nothing: the cluster is there."""
+
+    def wait(self, context: DagsterContext) -> None:
+        """Do nothing: the cluster is there."""
+
+    def connect(self, context: DagsterContext) -> None:
+        """Connect this process with `ray.init`; does nothing if it is connected already.
+
+        The resource's `runtime_env` is that of the whole job, so `ray.init` does not get it again.
+        """
+        if self._progress.live is not None:
+            return
+        if self._progress.connection is not None:  # the body has ended that driver
+            _driver.process_driver.leave(self._progress.connection)
+        options = {name: value for name, value in self._resource.init_options().items() if name != "runtime_env"}
+        self._progress.created = self._progress.ready = True
+        self._progress.connection = _connection.connect(
+            self._here.display_name, self._here.address, options, Deadline(_CONNECT_SECONDS)
+        )
+        limits = cast("Any", self._resource.data_execution_options)  # pyright: ignore[reportUnknownMemberType]
+        if limits is not None:
+            _connection.limit_ray_data(limits)
+        self._resource.on_connect(context)
+
+    def cleanup(self, context: DagsterContext, outcome: StepOutcome) -> None:
+        """Disconnect; the step's process cleans up the cluster."""
+        del outcome
+        connection, self._progress.connection = self._progress.connection, None
+        if connection is None:
+            return
+        try:
+            if connection.driver is not None and _driver.is_connected(connection):
+                self._drain(context)
+        finally:
+            _driver.process_driver.leave(connection)
+
+    def _drain(self, context: DagsterContext) -> None:
+        prints = self._resource.init_options().get("log_to_driver") is not False
+        if prints and not _driver_output.drain_task_output(_DRAIN_SECONDS):
+            log_of(context).warning(
+                "Output of remote tasks may be missing: not all of it arrived within %g s.", _DRAIN_SECONDS
+            )
+
+
+@contextmanager
+def connected_inside(
+    resource: "BaseRayResource", here: Inside, progress: Progress, context: dg.InitResourceContext
+) -> Generator[ClusterInside]:
+    """Connect a worker to its cluster around its step, if the lifecycle says that a resource connects."""
+    cluster = ClusterInside(resource, here, progress)
+    if cluster.lifecycle.connect:
+        cluster.connect(context)
+    try:
+        yield cluster
+    finally:
+        cluster.cleanup(context, StepOutcome.UNKNOWN)

@@ -1,0 +1,147 @@
+"""What a step does with each job that it has submitted: it names it, tells its status, and can stop it."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from dagster_ray.core import Deadline, WaitLines
+from dagster_ray.pipes._agent import AgentRoute
+from dagster_ray.pipes._job_answers import JobDetails
+from dagster_ray.pipes._job_client import RayJobClient
+from dagster_ray.pipes._links import dashboard_link
+from dagster_ray.pipes._reattach import CallIdentity
+from dagster_ray.pipes._step_context import StepContext, run_of
+from dagster_ray.pipes._submission import NONCE
+from dagster_ray.pipes._verdicts import PREFIX, Verdict
+from dagster_ray.pipes.errors import JobNotFoundError
+
+FILE_KEY = "dagster-ray/messages"
+"""Metadata of a job: the file that its step reads."""
+_LOOK_SECONDS = 0.5
+
+
+def _identity_route(url: str) -> str | None:
+    return url
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a job runs.
+
+    Args:
+        client: The job server.
+        route: Where an agent is reached from here.
+        trusts_agents: Whether what is reached there is the cluster's for certain, so that it may see Ray's token.
+        check: Called twice a second while the job runs; raises if the job's cluster is gone.
+        metadata: More metadata of the results.
+        has_link: Whether the client's address means anything to people: a port-forward's does not.
+        uid: The uid of the Kubernetes object that was made for the job; None: there is none.
+        judged: Called with what the step concludes about the job.
+    """
+
+    client: RayJobClient
+    route: AgentRoute = _identity_route
+    trusts_agents: bool = False
+    check: Callable[[], None] = lambda: None
+    metadata: Mapping[str, dg.MetadataValue[Any]] = field(default_factory=dict[str, dg.MetadataValue[Any]])
+    has_link: bool = True
+    uid: str | None = None
+    judged: Callable[[Verdict], None] = lambda _: None
+
+
+def job_metadata(context: StepContext, identity: CallIdentity, given: Mapping[str, str], file: str) -> dict[str, str]:
+    """Return the metadata of a job: whose it is, what the user says, and what a later attempt relies on.
+
+    Args:
+        context: The context of the step.
+        identity: Who submits.
+        given: The user's own metadata.
+        file: Where the job writes what the step reads.
+    """
+    run = run_of(context)
+    known = {} if run is None else {key: text for key, text in run.dagster_execution_info.items() if text}
+    named = {"job_name": identity.step_key}  # what Ray shows of the driver; unset, the submission id
+    own = {**identity.metadata, FILE_KEY: file}
+    return {**named, **known, "dagster/step-key": identity.step_key, **given, **own}
+
+
+def named_job(place: Place, submission_id: str, *, in_event: bool = True) -> dict[str, dg.MetadataValue[Any]]:
+    """Return the metadata that name a job and link to it.
+
+    Args:
+        place: Where it runs.
+        submission_id: The job.
+        in_event: Whether they are shown in an event of the step. Otherwise they are kept with an asset.
+    """
+    url = f"{place.client.address}/#/jobs/{submission_id}" if place.has_link else None
+    return {
+        **place.metadata,
+        f"{PREFIX}submission_id": dg.MetadataValue.text(submission_id),
+        **dashboard_link(url, in_event=in_event),
+    }
+
+
+class StatusLines:
+    """Logs one line for each change of a job's status, and one from time to time while the job cannot start."""
+
+    def __init__(self, submission_id: str, log: logging.Logger, since: float | None = None) -> None:
+        """Take the job, where lines go, and since when it is waited for, as a monotonic time; None: now."""
+        self._submission_id, self._log, self._lines = submission_id, log, WaitLines()
+        self._since = time.monotonic() if since is None else since
+
+    def tell(self, details: JobDetails | None) -> None:
+        """Take what the job server said last, and log it if that is due."""
+        if details is None:
+            return
+        seconds = time.monotonic() - self._since
+        line = self._lines.due(details.status, seconds)
+        if line is None or (line == "still" and details.status != "PENDING"):
+            return
+        still = "still " if line == "still" else ""
+        words = f" ({details.message.strip().splitlines()[0]})" if details.message.strip() else ""
+        self._log.info(
+            "The Ray job %s is %s after %.1f s%s", self._submission_id, f"{still}{details.status}", seconds, words
+        )
+
+
+def stop_job(client: RayJobClient, submission_id: str, nonce: str, seconds: float, log: logging.Logger) -> bool:
+    """Stop a job, if its metadata contain `nonce`, and wait for its end.
+
+    A submission whose answer was lost may still arrive, so a job that is not there is looked for a few seconds.
+
+    Returns:
+        Whether it was asked to stop.
+
+    Raises:
+        DagsterRayError: The job server does not answer.
+    """
+    deadline, asked = Deadline(seconds), False
+    missing = Deadline(min(5.0, seconds))
+    while True:
+        try:
+            details = client.details(submission_id, timeout=max(1.0, deadline.remaining_seconds()))
+            if details.metadata.get(NONCE) != nonce:
+                log.info("The Ray job %s was submitted by somebody else, so it is not stopped.", submission_id)
+                return asked
+            if details.is_over:
+                log.info("The Ray job %s has ended as %s.", submission_id, details.status)
+                return asked
+            if not asked:
+                client.stop(submission_id, timeout=max(1.0, deadline.remaining_seconds()))
+                asked = True
+                continue
+        except JobNotFoundError:
+            if missing.is_over():
+                return asked
+        if not deadline.sleep(_LOOK_SECONDS):
+            log.warning(
+                "The Ray job %s did not end within %g s after it was asked to stop. Ray stops a job that waits for "
+                "resources only when it is scheduled.",
+                submission_id,
+                seconds,
+            )
+            return asked

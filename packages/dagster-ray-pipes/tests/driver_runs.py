@@ -1,0 +1,76 @@
+"""Runs of `driver_jobs`, and what they tell as plain data that is the same wherever a body ran."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.data_version import INPUT_EVENT_POINTER_TAG_PREFIX
+from dagster._serdes import serialize_value
+
+IN_PROCESS = {"execution": {"config": {"in_process": {}}}}
+OURS = re.compile(r"^(Ray for tests: |The Ray job |With driver=|Writing file|Loading file)")
+OF_THE_HOST = ("ENGINE_EVENT", "RESOURCE_INIT", "STEP_WORKER", "LOGS_CAPTURED", "PIPELINE_", "HOOK_")
+HERE = str(Path(__file__).parent)
+
+
+def reconstructable(name: str, url: str, driver: str, folder: Path, base: str | None = None) -> Any:
+    arguments: Any = (name, url, driver, str(folder), base)
+    return dg.build_reconstructable_job("driver_jobs", "job_of", arguments, {}, HERE)
+
+
+def execute(instance: dg.DagsterInstance, job: Any, config: Any = IN_PROCESS, **options: Any) -> dg.JobExecutionResult:
+    return dg.execute_job(job, instance, run_config=config, raise_on_error=False, **options)
+
+
+def told(instance: dg.DagsterInstance, run_id: str) -> list[Any]:
+    """Return the events of steps: types, order, log lines, and all that they carry."""
+    found: list[Any] = []
+    for entry in instance.all_logs(run_id):
+        event = entry.dagster_event
+        if event is None:
+            if not OURS.match(entry.user_message):
+                found.append(("LOG", entry.step_key, entry.user_message))
+        elif not event.event_type_value.startswith(OF_THE_HOST):
+            data = json.loads(serialize_value(event.event_specific_data)) if event.event_specific_data else None
+            found.append((event.event_type_value, event.step_key, _plain(instance, run_id, data)))
+    return found
+
+
+def _plain(instance: dg.DagsterInstance, run_id: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(instance, run_id, each) for each in value]
+    if isinstance(value, str):
+        return value.replace(run_id, "RUN")
+    if not isinstance(value, dict):
+        return value
+    found: dict[str, Any] = {}
+    for key, each in value.items():
+        if key in {"duration_ms", "timestamp", "stack"} or (key == "cause" and isinstance(each, dict)):
+            continue
+        if key.startswith(INPUT_EVENT_POINTER_TAG_PREFIX) or key == "storage_id":
+            each = _meaning(instance, each)  # noqa: PLW2901
+        found[key] = _plain(instance, run_id, each)
+    return found
+
+
+def _meaning(instance: dg.DagsterInstance, storage_id: Any) -> Any:
+    """Return which event an id means: ids themselves depend on how many events there are."""
+    if storage_id in {None, "NULL"}:
+        return storage_id
+    for kind in (dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION):
+        wanted = dg.EventRecordsFilter(event_type=kind, storage_ids=[int(storage_id)])
+        for record in instance.get_event_records(wanted):
+            event = record.event_log_entry.dagster_event
+            assert event is not None
+            return [event.event_type_value, str(event.asset_key), event.partition]
+    return f"nothing has the id {storage_id}"
+
+
+def messages(run: Any) -> str:
+    """Return all that the errors of a run say."""
+    found = [getattr(event.event_specific_data, "error", None) for event in run.all_events]
+    return "\n".join(error.to_string() for error in found if error is not None)

@@ -1,0 +1,128 @@
+"""A job server whose jobs are workers of steps, forked from a process that has Dagster loaded: milliseconds each."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import zipfile
+from collections.abc import Mapping
+from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray_like_server import NODE, RayLike
+from scripted_job_server import Server
+from typing_extensions import override
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["warm_worker"])
+
+
+def start_fork_server() -> None:
+    """Start the process that workers are forked from; it finds modules by the environment only (Python 3.11)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        forkserver.ensure_running()
+
+
+def work(folder: str, paths: list[str], cwd: str, log: str, variables: Mapping[str, str]) -> None:
+    """Be a worker, as Ray's job supervisor starts one."""
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout = os.fdopen(1, "w", buffering=1)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+    os.environ.update(variables)
+    os.chdir(cwd)
+    sys.path[1:1] = paths
+    from dagster_ray.core.step_worker import main
+
+    status = main(folder)
+    sys.stdout.flush()
+    os._exit(status)
+
+
+class _Process:
+    """Looks like a Popen."""
+
+    def __init__(self, process: BaseProcess) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self) -> None:
+        self._process.join()
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
+class ForkedWorkers(RayLike):
+    """`RayLike` for workers of steps."""
+
+    def __init__(self, folder: Path, server: Server) -> None:
+        super().__init__(folder, server)
+        self.folder = folder
+        self.bodies: list[Mapping[str, Any]] = []
+        self.stored: dict[str, Path] = {}
+
+    @override
+    def _package(self, method: str, parts: Any, _body: bytes) -> tuple[int, object]:
+        if method == "PUT":
+            name = parts.path.rpartition("/")[2]
+            file = self.folder / name
+            file.write_bytes(_body)
+            target = self.folder / f"{name}.unpacked"
+            with zipfile.ZipFile(file) as package:
+                package.extractall(target)
+            self.stored[name] = target
+        return super()._package(method, parts, _body)
+
+    @override
+    def submit(self, body: Mapping[str, Any]) -> tuple[int, object]:
+        name = str(body["submission_id"])
+        if name in self.jobs:
+            return 500, f"Traceback\nRuntimeError: Job with submission_id {name} already exists"
+        self.jobs[name] = {**body, "status": "PENDING"}  # as Ray does, before anything else
+        self.bodies.append(body)
+        env: Mapping[str, Any] = body.get("runtime_env", {})
+        paths = [str(self.stored[uri.removeprefix("gcs://")]) for uri in env.get("py_modules", ())]
+        cwd = env.get("working_dir")
+        place = Path.cwd() if cwd is None else self.stored[cwd.removeprefix("gcs://")]
+        log = self.logs / f"job-driver-{name}.log"
+        log.touch()
+        arguments = (body["entrypoint"].split()[-1], paths, str(place), str(log), env.get("env_vars", {}))
+        process = _context.Process(target=work, args=arguments)
+        process.start()
+        self.processes[name] = _Process(process)  # pyright: ignore[reportArgumentType]
+        self.jobs[name] = {**body, "status": "RUNNING", "driver_node_id": NODE, "driver_agent_http_address": self.agent}
+        return 200, {"submission_id": name}
+
+    @override
+    def look(self, name: str) -> dict[str, Any]:
+        return super().look(name) if name in self.processes else self.jobs[name]
+
+    @override
+    def stop(self, name: str) -> bool:
+        """Stop as Ray does: SIGTERM, and SIGKILL after three seconds."""
+        if self.look(name)["status"] != "RUNNING":
+            return False
+        self.jobs[name]["asked"] = True
+        process = self.processes[name]
+        process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + 3.0
+        while process.poll() is None and time.monotonic() < until:
+            time.sleep(0.02)  # noqa: TID251
+        if process.poll() is None:
+            self.end(name)
+        return True

@@ -1,0 +1,264 @@
+"""`driver="cluster"`: what a run tells is what it tells when its bodies run in the step's own process.
+
+The job server here runs each worker as a process of this machine. With a real Ray head: `examples/backend_address`.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.partitions.utils import get_tags_from_multi_partition_key
+from driver_runs import IN_PROCESS, execute, messages, reconstructable, told
+from forked_workers import ForkedWorkers, start_fork_server
+from scripted_job_server import Server
+from watched_ray import watched
+
+from dagster_ray.core import RayResource
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*:Warning")
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def workers(server: Server, tmp_path: Path) -> Generator[ForkedWorkers]:
+    start_fork_server()
+    found = ForkedWorkers(tmp_path / "ray", server)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Generator[dg.DagsterInstance]:
+    (tmp_path / "home").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as found:
+        yield found
+
+
+def runs(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, name: str, **options: Any
+) -> tuple[dg.JobExecutionResult, dg.JobExecutionResult]:
+    """Run a job with its bodies in the step's process, and in the cluster; each in a folder of its own."""
+    found: list[dg.JobExecutionResult] = []
+    for driver in ("step", "cluster"):
+        folder = tmp_path / driver
+        folder.mkdir(exist_ok=True)
+        job = reconstructable(name, workers.url, driver, folder)
+        found.append(execute(instance, job, **options))
+    return found[0], found[1]
+
+
+def in_cluster(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, folder: Path, name: str, config: Any = IN_PROCESS
+) -> dg.JobExecutionResult:
+    return execute(instance, reconstructable(name, workers.url, "cluster", folder), config)
+
+
+def same(instance: dg.DagsterInstance, tmp_path: Path, here: Any, there: Any) -> None:
+    one, other = (
+        [str(each).replace(str(tmp_path / driver), "FOLDER") for each in told(instance, run.run_id)]
+        for driver, run in (("step", here), ("cluster", there))
+    )
+    assert len(one) > 4
+    assert "\n".join(other) == "\n".join(one)
+
+
+def ends(instance: dg.DagsterInstance, run: Any) -> list[str]:
+    return [
+        kind for kind, *_ in told(instance, run.run_id) if kind in {"STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY"}
+    ]
+
+
+def test_assets_checks_and_their_versions(instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path) -> None:
+    here, there = runs(instance, workers, tmp_path, "assets")
+    assert (here.success, there.success) == (True, True)
+    assert len(workers.bodies) == 4
+    same(instance, tmp_path, here, there)
+    selected = {"asset_selection": [dg.AssetKey("down")]}
+    here, there = runs(instance, workers, tmp_path, "assets", **selected)
+    same(instance, tmp_path, here, there)
+
+
+def test_dynamic_outputs_and_several_outputs(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+) -> None:
+    here, there = runs(instance, workers, tmp_path, "dynamic")
+    assert (here.success, there.success) == (True, True)
+    same(instance, tmp_path, here, there)
+
+
+def test_retries_failures_and_hooks(instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path) -> None:
+    here, there = runs(instance, workers, tmp_path, "retries")
+    assert (here.success, there.success) == (False, False)
+    same(instance, tmp_path, here, there)
+    hooks = [sorted((tmp_path / driver / "hooks").read_text().splitlines()) for driver in ("step", "cluster")]
+    assert hooks[0] == ["failure gives_up enough", "success asks_for_a_retry", "success fails_once"]
+    assert hooks[1][0].endswith("Failure: enough")
+    assert hooks[1][1:] == hooks[0][1:]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        pytest.param("days", "2026-01-02", id="a time window, with an upstream asset"),
+        pytest.param("groups", "g2", id="one of several dynamic keys"),
+        pytest.param("cells", dg.MultiPartitionKey({"day": "2026-01-02", "group": "g1"}), id="multi, dynamic inside"),
+    ],
+)
+def test_partitions(instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, name: str, key: str) -> None:
+    instance.add_dynamic_partitions("groups", ["g1", "g2"])
+    tags = {"dagster/partition": str(key)}
+    if isinstance(key, dg.MultiPartitionKey):
+        tags |= get_tags_from_multi_partition_key(key)
+    here, there = runs(instance, workers, tmp_path, name, tags=tags)
+    assert (here.success, there.success) == (True, True)
+    same(instance, tmp_path, here, there)
+
+
+def test_a_nested_resource_needs_the_cluster_beside_it(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+) -> None:
+    run = in_cluster(instance, workers, tmp_path, "nested_jobs")
+    found = {
+        event.step_key: event.event_type_value
+        for event in run.all_events
+        if event.is_step_failure or event.is_step_success
+    }
+    assert found == {"nested_too": "STEP_SUCCESS", "nested_only": "STEP_FAILURE"}
+    assert "driver-elsewhere" in messages(run)
+    assert len(workers.bodies) == 1
+
+
+def test_other_resources_are_set_up_and_torn_down_on_both_sides(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+) -> None:
+    assert in_cluster(instance, workers, tmp_path, "loud_job").success
+    noted = (tmp_path / "loud").read_text().splitlines()
+    assert noted == ["up host", "up cluster", "down cluster", "down host"]
+
+
+@pytest.mark.parametrize("config", [pytest.param(IN_PROCESS, id="in process"), pytest.param({}, id="multiprocess")])
+def test_a_resource_that_fails_in_the_cluster_fails_the_step_by_its_policy(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, config: Any
+) -> None:
+    run = in_cluster(instance, workers, tmp_path, "broken_resource", config)
+    assert ends(instance, run) == ["STEP_UP_FOR_RETRY", "STEP_FAILURE"]
+    assert "ConnectionError: no database here" in messages(run)
+    assert "driver-setup" in messages(run)
+    assert "CheckError" not in messages(run)
+
+
+def test_a_worker_that_dies_is_tried_again_by_the_policy(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+) -> None:
+    run = in_cluster(instance, workers, tmp_path, "dies")
+    assert ends(instance, run) == ["STEP_UP_FOR_RETRY", "STEP_SUCCESS"]
+    assert [body["submission_id"][-2:] for body in workers.bodies] == ["-0", "-1"]
+    assert "ray-job-failed" in messages(run)
+
+
+def test_what_would_be_lost_in_silence_is_refused(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+) -> None:
+    run = in_cluster(instance, workers, tmp_path, "changer")
+    assert "`instance.add_dynamic_partitions` does not work" in messages(run)
+    assert instance.get_dynamic_partitions("groups") == []
+    default = reconstructable("dynamic", workers.url, "cluster", tmp_path, base="")
+    run = execute(instance, default)
+    assert "step-not-movable" in messages(run)
+    assert "no `base_dir` is given" in messages(run)
+    assert len(workers.bodies) == 1
+
+
+def test_a_job_that_no_other_process_can_load_is_refused(workers: ForkedWorkers) -> None:
+    @dg.asset
+    def here(ray_cluster: RayResource) -> None: ...
+
+    run = dg.materialize([here], resources={"ray_cluster": watched(workers.url, "cluster")}, raise_on_error=False)
+    assert "step-not-movable" in messages(run)
+    assert workers.bodies == []
+
+
+def test_lines_arrive_whole_and_in_order_and_no_secret_is_seen(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    config = {**IN_PROCESS, "resources": {"loud": {"config": {"path": "canary-4711"}}}}
+    run = in_cluster(instance, workers, tmp_path, "talker", config)
+    lines = [text for kind, _, text in told(instance, run.run_id) if kind == "LOG"]
+    assert lines == [f"line {n}" for n in range(300)]
+    sent = json.dumps(workers.bodies)
+    assert "step_worker" in sent
+    for secret in ("canary-4711", str(tmp_path / "home"), "DAGSTER_HOME", "sqlite"):
+        assert secret not in sent
+
+
+def until(condition: Any, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)  # noqa: TID251
+
+
+def test_a_killed_process_of_the_step_is_followed_by_one_that_goes_on(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+) -> None:
+    """SIGKILL amid the lines: one submission, each line once, one success."""
+
+    def kill() -> None:
+        def lines() -> list[Any]:
+            found = [instance.all_logs(run.run_id) for run in instance.get_runs()]
+            return [entry for each in found for entry in each]
+
+        until(lambda: any(entry.user_message == "line 9" for entry in lines()))
+        started = [entry.dagster_event for entry in lines() if entry.dagster_event is not None]
+        pid = next(e.pid for e in started if e.event_type_value == "STEP_WORKER_STARTED")
+        os.kill(int(pid or 0), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    run = in_cluster(instance, workers, tmp_path, "counter", {})
+    killer.join()
+    found = told(instance, run.run_id)
+    assert run.success
+    assert (len(workers.bodies), (tmp_path / "attempts").read_text()) == (1, "x")
+    assert [text for kind, _, text in found if kind == "LOG"] == [f"line {n}" for n in range(40)]
+    kinds = [kind for kind, *_ in found]
+    assert kinds.count("STEP_SUCCESS") == 1
+    assert [kind for kind in kinds if "START" in kind] == ["STEP_START", "STEP_RESTARTED"]
+    assert kinds.count("STEP_OUTPUT") == 1
+
+
+def test_a_termination_ends_the_worker_and_the_step_is_not_tried_again(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+) -> None:
+    source = (
+        "import sys, dagster as dg; sys.path.insert(0, sys.argv[1])\n"
+        "from driver_runs import execute, reconstructable\nfrom pathlib import Path\n"
+        "from dagster._utils.interrupts import capture_interrupts\n"
+        "with dg.DagsterInstance.local_temp(sys.argv[2]) as instance, capture_interrupts():\n"
+        "    execute(instance, reconstructable('sleeper', sys.argv[3], 'cluster', Path(sys.argv[4])))\n"
+    )
+    arguments = [str(HERE), str(tmp_path / "home"), workers.url, str(tmp_path)]
+    host = subprocess.Popen([sys.executable, "-W", "ignore", "-c", source, *arguments])
+    try:
+        until((tmp_path / "asleep").exists)
+        host.send_signal(signal.SIGTERM)
+        host.wait(60)
+    finally:
+        host.kill()
+    run = instance.get_runs()[0]
+    assert ends(instance, run) == ["STEP_FAILURE"]
+    assert (len(workers.bodies), (tmp_path / "attempts").read_text()) == (1, "x")
+    assert [text for kind, _, text in told(instance, run.run_id) if kind == "LOG"] == ["asleep"]
+    assert {workers.look(name)["status"] for name in workers.jobs} == {"STOPPED"}
