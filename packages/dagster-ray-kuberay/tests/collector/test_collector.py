@@ -18,8 +18,7 @@ from dagster_ray.core import Deadline
 from dagster_ray.kuberay._collector.collector import CHANGED, SELECTED
 from dagster_ray.kuberay._collector.cursor import Cursor
 from dagster_ray.kuberay.errors import ForbiddenError, UnavailableError
-from dagster_ray.simulator import Simulator
-from dagster_ray.simulator._api.access import Account, Rule
+from dagster_ray.simulator import Account, Rule, Simulator
 
 pytestmark = pytest.mark.many_processes  # make test runs them
 

@@ -18,8 +18,7 @@ from dagster_ray.kuberay import _rights as rights
 from dagster_ray.kuberay._collector.facts import Facts, Rules
 from dagster_ray.kuberay._collector.plan import plan
 from dagster_ray.kuberay.command._cluster_rows import candidates_of, rows_of
-from dagster_ray.simulator import Simulator
-from dagster_ray.simulator._api.access import Account, Rule
+from dagster_ray.simulator import Account, Rule, Simulator
 
 NO_HOME: dict[str, str | None] = {"DAGSTER_HOME": None}
 

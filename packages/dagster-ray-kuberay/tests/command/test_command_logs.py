@@ -15,8 +15,7 @@ from command_world import Printed, dagster_ray
 from fault_world import FAST, eventually, simulated
 
 from dagster_ray.kuberay import _rights as rights
-from dagster_ray.simulator import KubeletOptions, Simulator
-from dagster_ray.simulator._api.access import Account, Rule
+from dagster_ray.simulator import Account, KubeletOptions, Rule, Simulator
 
 CRASHING = {"name": "ray-head", "image": "rayproject/ray:crashing"}
 SIDECAR = {"name": "beside", "image": "rayproject/ray"}

@@ -18,8 +18,7 @@ from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._rights import Right
 from dagster_ray.kuberay._status.cluster_state import created
-from dagster_ray.simulator import Simulator
-from dagster_ray.simulator._api.access import Account, Rule
+from dagster_ray.simulator import Account, Rule, Simulator
 from dagster_ray.simulator._api.routes import route_of
 
 _METADATA = {"name": "train", "namespace": "default"}

@@ -14,9 +14,7 @@ from fault_world import FAST, simulated
 
 from dagster_ray.kuberay import PipesKubeRayJobClient
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.simulator import KubeletOptions, Simulator
-from dagster_ray.simulator._kubelet.fake_node import FakeRayNode
-from dagster_ray.simulator._kubelet.nodes import NodeOrder
+from dagster_ray.simulator import FakeRayNode, KubeletOptions, NodeOrder, Simulator
 
 
 @dataclass

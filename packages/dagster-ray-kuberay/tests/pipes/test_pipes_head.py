@@ -10,9 +10,7 @@ from fault_world import FAST, eventually, simulated
 from pipes_world import PipesWorld, Ran, pipes_world, run_job
 from typing_extensions import override
 
-from dagster_ray.simulator import KubeletOptions
-from dagster_ray.simulator._kubelet.fake_node import FakeRayNode
-from dagster_ray.simulator._kubelet.nodes import NodeOrder
+from dagster_ray.simulator import FakeRayNode, KubeletOptions, NodeOrder
 
 # Dagster's own Pipes code warns about itself with the context of an asset.
 pytestmark = [

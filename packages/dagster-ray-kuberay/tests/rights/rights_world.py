@@ -38,8 +38,7 @@ from dagster_ray.kuberay._rights import Feature, Right, rules_of
 from dagster_ray.kuberay._status.cluster_state import created
 from dagster_ray.kuberay._steps.interactive_steps import register
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.simulator import Fault, Simulator
-from dagster_ray.simulator._api.access import Account, Rule
+from dagster_ray.simulator import Account, Fault, Rule, Simulator
 
 ROLE_TOKEN = "role"
 NEW, OLD = "1.7.0", "1.4.2"

@@ -11,8 +11,7 @@ from fault_world import Outcome, left, resource, run_step, simulated
 from dagster_ray.kuberay._rights import Right, missing_rights
 from dagster_ray.kuberay._spec.image import ImageVersions, is_image_name, versions_of
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.simulator import Simulator
-from dagster_ray.simulator._api.access import Account, Rule
+from dagster_ray.simulator import Account, Rule, Simulator
 
 
 @pytest.mark.parametrize(

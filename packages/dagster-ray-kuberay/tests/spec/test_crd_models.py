@@ -11,7 +11,7 @@ from dagster_ray.kuberay._operator_rules.specs import rayjob_rejections
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_rayjob
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig, InteractiveRayJobSpec, RayClusterSpec
-from dagster_ray.simulator._api.schema import admit
+from dagster_ray.simulator import admit
 
 VERSION = "1.7.0"
 CLUSTER = "spec.rayClusterSpec"

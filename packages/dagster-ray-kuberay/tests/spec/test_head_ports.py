@@ -14,7 +14,7 @@ from dagster_ray.kuberay._spec.head_ports import CLIENT, DASHBOARD, completed_po
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, render_rayjob
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig, RayClusterConfig
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.simulator._api.schema import admit
+from dagster_ray.simulator import admit
 
 FACTS = RenderInput(name="a", namespace="n", image="i")
 

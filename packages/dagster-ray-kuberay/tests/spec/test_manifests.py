@@ -21,7 +21,7 @@ from dagster_ray.kuberay.configs import (
     RayClusterSpec,
 )
 from dagster_ray.kuberay.errors import MissingVariableError
-from dagster_ray.simulator._api.schema import admit
+from dagster_ray.simulator import admit
 
 LABELS = {"app.kubernetes.io/managed-by": "dagster-ray", "dagster/run-id": "run"}
 FACTS: dict[str, Any] = {

@@ -33,9 +33,8 @@ from dagster_ray.kuberay._steps.cluster_steps import check
 from dagster_ray.kuberay._steps.interactive_steps import record_outcome, register
 from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.simulator import Fault, KubeletOptions, Simulator
-from dagster_ray.simulator._kubelet.fake_node import FakeRayNode
-from dagster_ray.simulator._kubelet.nodes import CLIENT_PORT, NodeOrder
+from dagster_ray.simulator import FakeRayNode, Fault, KubeletOptions, NodeOrder, Simulator
+from dagster_ray.simulator._kubelet.nodes import CLIENT_PORT
 
 pytestmark = pytest.mark.many_processes  # make test runs them
 

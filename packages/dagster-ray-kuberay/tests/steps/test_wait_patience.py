@@ -10,7 +10,7 @@ from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._status.cluster_state import created
 from dagster_ray.kuberay._steps.wait_state import WaitState
-from dagster_ray.simulator._kubelet.pod_life import PodTimes
+from dagster_ray.simulator import PodTimes
 
 PAGE = "error parsing HTTP 503 response body: invalid character '<' looking for beginning of value"
 CUT = "failed to extract layer sha256:ab: archive/tar: invalid tar header: unknown"

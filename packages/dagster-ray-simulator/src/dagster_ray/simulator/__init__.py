@@ -8,19 +8,29 @@
 
 from dagster_ray.simulator._api.access import Access, Account, Rule
 from dagster_ray.simulator._api.faults import Fault, Faults
+from dagster_ray.simulator._api.schema import Admission, admit
+from dagster_ray.simulator._kubelet.fake_node import FakeRayNode
 from dagster_ray.simulator._kubelet.kubelet import KubeletOptions
+from dagster_ray.simulator._kubelet.nodes import Node, NodeOrder
 from dagster_ray.simulator._kubelet.pod_life import PodTimes
 from dagster_ray.simulator._operator.loop import OperatorOptions
+from dagster_ray.simulator._operator.running import Limits
 from dagster_ray.simulator._simulator import Simulator
 
 __all__ = [
     "Access",
     "Account",
+    "Admission",
+    "FakeRayNode",
     "Fault",
     "Faults",
     "KubeletOptions",
+    "Limits",
+    "Node",
+    "NodeOrder",
     "OperatorOptions",
     "PodTimes",
     "Rule",
     "Simulator",
+    "admit",
 ]
