@@ -89,7 +89,7 @@ def test_the_table_is_small_and_has_no_descriptions() -> None:
 def test_importing_the_look_ups_does_not_read_the_table() -> None:
     script = (
         "import dagster_ray.kuberay._operator_rules.crd_fields as fields\n"
-        "import dagster_ray.kuberay._operator_rules.specs as rules\n"
+        "import dagster_ray.kuberay._operator_rules.verdicts as rules\n"
         "rules.rayjob_rejections({}, '1.7.0')\n"
         "assert fields._tables.cache_info().currsize == 0\n"
     )

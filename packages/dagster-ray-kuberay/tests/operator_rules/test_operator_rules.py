@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._operator_rules.specs import (
+from dagster_ray.kuberay._operator_rules.verdicts import (
     event_message,
     raycluster_rejection,
     raycluster_rejections,

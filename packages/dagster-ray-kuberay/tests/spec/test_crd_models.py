@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from dagster_ray.kuberay._operator_rules.crd_fields import Field, field_at, field_paths
-from dagster_ray.kuberay._operator_rules.specs import rayjob_rejections
+from dagster_ray.kuberay._operator_rules.verdicts import rayjob_rejections
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_rayjob
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig, InteractiveRayJobSpec, RayClusterSpec

@@ -10,7 +10,7 @@ import pytest
 from fault_world import fields, run_step, simulated
 
 from dagster_ray.kuberay import KubeRayCluster
-from dagster_ray.kuberay._operator_rules.specs import raycluster_rejections, rayjob_rejections
+from dagster_ray.kuberay._operator_rules.verdicts import raycluster_rejections, rayjob_rejections
 from dagster_ray.kuberay._spec.cluster_defaults import completed_cluster
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, named, render_raycluster, render_rayjob

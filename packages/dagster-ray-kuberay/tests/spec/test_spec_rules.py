@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._operator_rules.specs import rayjob_rejections
+from dagster_ray.kuberay._operator_rules.verdicts import rayjob_rejections
 from dagster_ray.kuberay._spec.errors import InvalidSpecError, SpecFileError
-from dagster_ray.kuberay._spec.rules import check_raycluster, check_rayjob
+from dagster_ray.kuberay._spec.rules import check_object
 from dagster_ray.kuberay.errors import MissingVariableError
 
 SELF = {"policy": "DeleteSelf"}
@@ -173,7 +173,7 @@ def head(**fields: Any) -> dict[str, Any]:
 )
 def test_a_spec_is_refused_with_the_field_that_is_wrong(spec: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidSpecError) as caught:
-        check_rayjob({}, spec)
+        check_object("RayJob", {}, spec)
     assert caught.value.field == field
 
 
@@ -200,7 +200,7 @@ def test_a_spec_is_refused_with_the_field_that_is_wrong(spec: dict[str, Any], fi
 )
 def test_metadata_is_refused_with_the_field_that_is_wrong(metadata: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidSpecError) as caught:
-        check_rayjob(metadata, {})
+        check_object("RayJob", metadata, {})
     assert caught.value.field == field
 
 
@@ -222,13 +222,15 @@ def test_metadata_is_refused_with_the_field_that_is_wrong(metadata: dict[str, An
 )
 def test_what_may_be_said_is_not_refused(spec: dict[str, Any]) -> None:
     labels = {"my_team": "x", "example.com/Team.A-b_c": "y", f"{'a' * 253}/{'b' * 63}": "z", "env": "prod"}
-    check_rayjob({"name": "a" * 47, "labels": labels, "annotations": {"Example.com/x": "any text, in any form"}}, spec)
+    check_object(
+        "RayJob", {"name": "a" * 47, "labels": labels, "annotations": {"Example.com/x": "any text, in any form"}}, spec
+    )
 
 
 def test_a_raycluster_may_have_a_longer_name_than_a_rayjob() -> None:
-    check_raycluster({"name": "a" * 53}, {"upgradeStrategy": {"type": "Recreate"}})
+    check_object("RayCluster", {"name": "a" * 53}, {"upgradeStrategy": {"type": "Recreate"}})
     with pytest.raises(InvalidSpecError, match="may have 53"):
-        check_raycluster({"name": "a" * 54}, {})
+        check_object("RayCluster", {"name": "a" * 54}, {})
 
 
 @pytest.mark.parametrize(
@@ -252,7 +254,24 @@ def test_the_operator_refuses_the_same(spec: dict[str, Any]) -> None:
     job = {"metadata": {"name": "a"}, "spec": {"submissionMode": "InteractiveMode", "rayClusterSpec": cluster, **spec}}
     assert rayjob_rejections(job, "1.7.0")
     with pytest.raises(InvalidSpecError):
-        check_rayjob({}, spec)
+        check_object("RayJob", {}, spec)
+
+
+def test_the_operators_words_come_with_the_field_and_what_to_do() -> None:
+    env = [{"name": "RAY_REDIS_ADDRESS", "value": "redis:6379"}]
+    spec = {"rayClusterSpec": {"headGroupSpec": {"template": {"spec": {"containers": [{"name": "h", "env": env}]}}}}}
+    with pytest.raises(InvalidSpecError) as caught:
+        check_object("RayJob", {}, spec)
+    assert caught.value.field == "spec.rayClusterSpec.headGroupSpec.template.spec.containers[0].env"
+    assert "is refused by the operator: RAY_REDIS_ADDRESS is set" in str(caught.value)
+    assert "To fix: remove RAY_REDIS_ADDRESS; give gcsFaultToleranceOptions.redisAddress" in str(caught.value)
+
+
+def test_what_is_absent_is_not_known_of_what_a_user_wrote_and_a_default_of_what_is_finished() -> None:
+    spec: dict[str, Any] = {"suspend": True, "rayClusterSpec": {}}
+    check_object("RayJob", {}, spec)
+    with pytest.raises(InvalidSpecError, match=r"spec.suspend"):
+        check_object("RayJob", {"name": "a"}, spec, is_whole=True)
 
 
 @pytest.mark.parametrize(

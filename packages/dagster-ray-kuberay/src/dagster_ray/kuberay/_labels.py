@@ -3,8 +3,7 @@
 They are a contract: other tools may read them, and a later version finds what an earlier one has made.
 """
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dagster_ray.core import CleanupPolicy
@@ -45,23 +44,6 @@ OPERATOR_SELECTOR = "app.kubernetes.io/name=kuberay-operator"
 
 LOCK_PREFIX = "dagster/lock-"
 """What the names of lock annotations begin with; each step adds one of its own."""
-
-_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
-_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
-KEY_ADVICE = "use up to 63 letters, digits, `-`, `_` and `.`, optionally after a DNS name and `/`"
-
-
-def wrong_key(keys: Iterable[str], *, is_annotation: bool = False) -> str | None:
-    """Return the first key that Kubernetes refuses as that of a label or annotation; None if it takes all.
-
-    Of an annotation's key it compares the letters in lower case (k8s.io/apimachinery, ValidateAnnotations).
-    """
-    for key in keys:
-        domain, slash, name = key.rpartition("/")
-        domain = domain.lower() if is_annotation else domain
-        if not _NAME.fullmatch(name) or (slash and (len(domain) > 253 or not _DOMAIN.fullmatch(domain))):
-            return key
-    return None
 
 
 def cleanup_labels(policy: CleanupPolicy) -> dict[str, str]:

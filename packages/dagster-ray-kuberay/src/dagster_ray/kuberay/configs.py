@@ -218,13 +218,13 @@ def _file_error(file: str, error: ValidationError) -> SpecFileError:
     return SpecFileError(file, ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))
 
 
-def _file_metadata(file: str, metadata: Json, kind: str) -> Json:
+def _file_metadata(file: str, metadata: Json) -> Json:
     """Return what all steps may have in common; a name is not part of it."""
     from dagster_ray.kuberay._spec.rules import check_metadata
 
     kept = {key: value for key, value in metadata.items() if key not in {"name", "generateName"}}
     try:
-        check_metadata(kept, kind, limit=0)
+        check_metadata(kept)
     except InvalidSpecError as error:
         raise SpecFileError(file, error.field, error.problem) from error
     return kept
@@ -247,7 +247,7 @@ def _plain(
     except ValidationError as error:
         raise _file_error(file, error) from error
     plain: Json = merged(
-        {"metadata": _file_metadata(file, without_server_fields(found.metadata), kind), "spec": under.plain()}, written
+        {"metadata": _file_metadata(file, without_server_fields(found.metadata)), "spec": under.plain()}, written
     )
     if found.is_manifest and found.cluster and SELECTOR not in plain["spec"]:
         plain["spec"] = _with_whole_cluster(plain["spec"], kind)

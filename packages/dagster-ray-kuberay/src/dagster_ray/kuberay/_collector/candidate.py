@@ -19,9 +19,9 @@ from dagster_ray.kuberay._labels import (
     SHARING_LABEL,
     STEP_LABEL,
 )
+from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 from dagster_ray.kuberay._pipes.attempts import CALL_LABEL
 from dagster_ray.kuberay._sharing.locks import AnyLock, locks_of
-from dagster_ray.kuberay._spec.selection import CLUSTER_KEY
 
 ORIGIN_LABEL = "ray.io/originated-from-crd"
 """KubeRay's label on a RayCluster: the kind of object that it was made for."""
@@ -147,7 +147,7 @@ def selected_cluster(rayjob: Manifest) -> str | None:
     """Return the name of the RayCluster that a RayJob runs on without having made it, while the RayJob is not over."""
     if text(rayjob, "status", "jobDeploymentStatus") in {*_OVER, _REFUSED}:
         return None
-    name = at(rayjob, "spec", "clusterSelector", CLUSTER_KEY)
+    name = at(rayjob, "spec", "clusterSelector", CLUSTER_LABEL)
     return name if isinstance(name, str) and name else None
 
 

@@ -18,6 +18,9 @@ from typing import Any, Literal
 CrdKind = Literal["RayJob", "RayCluster"]
 KINDS: tuple[CrdKind, ...] = ("RayJob", "RayCluster")
 Release = tuple[int, int, int]
+OLDEST: Release = (1, 3, 0)
+NEWEST: Release = (1, 7, 0)
+"""The oldest and the newest KubeRay whose rules are known. Nothing in its CRDs tells the oldest from those before."""
 
 _VERSIONS = ("1.3", "1.4", "1.5", "1.6", "1.7")
 _NEWEST_PATCH = 99

@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings
-from dagster_ray.kuberay._operator_rules.crd_fields import FIELDS_SINCE, KINDS, CrdKind, Release
+from dagster_ray.kuberay._operator_rules.crd_fields import FIELDS_SINCE, KINDS, OLDEST, CrdKind, Release
 
 SCHEMA_PATH = "/openapi/v3/apis/ray.io/v1"
-OLDEST = (1, 3, 0)
-"""The oldest release that is supported; nothing tells it from older ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,20 @@
-"""What Kubernetes allows in names, labels and their values, in the words of API server and operators. Pure."""
+"""What names, labels and their values may look like, in the words of Kubernetes' API server and of KubeRay. Pure."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-_SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+CLUSTER_LABEL = "ray.io/cluster"
+"""KubeRay's label of a RayCluster's pods and Services, and the one key that it reads of a `clusterSelector`: its value
+is the RayCluster's name (rayjob_controller.go)."""
+NAME_LIMITS: Mapping[str, int] = {"RayJob": 47, "RayCluster": 53}
+"""Most characters of a name: the operator makes the names of pods and Services from it."""
+KEY_ADVICE = "use up to 63 letters, digits, `-`, `_` and `.`, optionally after a DNS name and `/`"
+NAME_ADVICE = "use lower-case letters, digits and `-`, with a letter first and no `-` at the end"
+
+SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _SUBDOMAIN_TEXT = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
-    f"and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '{_SUBDOMAIN}')"
+    f"and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '{SUBDOMAIN}')"
 )
 _NAME_PART = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _NAME_PART_TEXT = (
@@ -35,7 +43,7 @@ def subdomain_faults(name: str) -> Iterator[str]:
     """Why a name is not a DNS-1123 subdomain."""
     if len(name) > 253:
         yield "must be no more than 253 characters"
-    if re.fullmatch(_SUBDOMAIN, name) is None:
+    if re.fullmatch(SUBDOMAIN, name) is None:
         yield _SUBDOMAIN_TEXT
 
 
@@ -55,6 +63,14 @@ def qualified_name_faults(key: str) -> Iterator[str]:
         yield "name part must be no more than 63 characters"
     if re.fullmatch(_NAME_PART, name) is None:
         yield _NAME_PART_TEXT
+
+
+def wrong_key(keys: Iterable[str], *, is_annotation: bool = False) -> str | None:
+    """Return the first key that Kubernetes refuses as that of a label or annotation; None if it takes all.
+
+    Of an annotation's key it compares the letters in lower case (k8s.io/apimachinery, ValidateAnnotations).
+    """
+    return next((key for key in keys if any(qualified_name_faults(key.lower() if is_annotation else key))), None)
 
 
 def label_value_faults(value: str) -> Iterator[str]:

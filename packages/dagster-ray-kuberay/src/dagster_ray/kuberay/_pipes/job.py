@@ -13,12 +13,12 @@ from typing import Any, cast
 import yaml
 
 from dagster_ray.kuberay._kubernetes.fields import mapping
+from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 from dagster_ray.kuberay._operator_rules.runtime_env_yaml import UNREADABLE
 from dagster_ray.kuberay._operator_rules.yaml_merges import BoundedLoader
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.file import LIMIT_VALUES
 from dagster_ray.kuberay._spec.plain_json import Json, plain_json
-from dagster_ray.kuberay._spec.selection import CLUSTER_KEY
 
 _MANIFEST_KEYS = ("apiVersion", "kind", "metadata", "spec", "status", "api_version")
 # The fields of a RayJob's spec that say what is submitted, by the parameter of Ray's job API.
@@ -96,10 +96,10 @@ def _selected(selector: object) -> str:
     if isinstance(selector, str) and selector:
         return selector
     given = mapping(cast("object", selector))
-    name = given.get(CLUSTER_KEY)
+    name = given.get(CLUSTER_LABEL)
     if not isinstance(name, str) or not name or len(given) > 1:
         reason = f"is {selector!r}, and KubeRay selects a cluster by its name only"
-        raise InvalidSpecError("clusterSelector", reason, f"give {{'{CLUSTER_KEY}': '<name of the RayCluster>'}}")
+        raise InvalidSpecError("clusterSelector", reason, f"give {{'{CLUSTER_LABEL}': '<name of the RayCluster>'}}")
     return name
 
 

@@ -9,7 +9,8 @@ from pydantic import Field, model_validator
 
 from dagster_ray.core import StrictConfig
 from dagster_ray.core.variables import is_env_var
-from dagster_ray.kuberay._labels import KEY_ADVICE, MANAGED_BY_LABEL, SharingRules, wrong_key
+from dagster_ray.kuberay._labels import MANAGED_BY_LABEL, SharingRules
+from dagster_ray.kuberay._operator_rules.names import KEY_ADVICE, wrong_key
 from dagster_ray.kuberay._sharing.locks import TTL_LIMIT_SECONDS
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 

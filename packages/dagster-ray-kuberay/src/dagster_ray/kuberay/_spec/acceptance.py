@@ -4,30 +4,22 @@ Loads with the first configuration that is made: the operator's rules take long 
 """
 
 import json
-from collections.abc import Mapping
 from functools import lru_cache
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping
 from dagster_ray.kuberay._labels import LOCK_PREFIX
 from dagster_ray.kuberay._operator_rules.crd_fields import CrdKind, Release, release, versions
 from dagster_ray.kuberay._operator_rules.field_releases import missing_fields
-from dagster_ray.kuberay._operator_rules.specs import raycluster_rejections, rayjob_rejections
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, render_rayjob
 from dagster_ray.kuberay._spec.plain_json import Json, references
 from dagster_ray.kuberay._spec.portable import STRATEGY, portable_spec
-from dagster_ray.kuberay._spec.rules import check_raycluster, check_rayjob
+from dagster_ray.kuberay._spec.rules import check_object
 from dagster_ray.kuberay._spec.selection import selected_cluster
 from dagster_ray.kuberay._spec.typed_values import typed
 from dagster_ray.kuberay._spec.unknown_keys import unknown_keys
 from dagster_ray.kuberay._spec.unknown_values import unknown_values
 
-# Which gates are on is seen only by asking the operator; what one of them allows is not refused here.
-_GATES: tuple[str, ...] = (
-    "GCSFaultToleranceEmbeddedStorage", "RayClusterHistoryServer", "RayClusterMTLS", "RayClusterNetworkPolicy",
-    "RayJobDeletionPolicy",
-)  # fmt: skip
-_ALL_GATES: Mapping[str, bool] = dict.fromkeys(_GATES, True)
 # Stands for the facts of a step while a code location loads.
 _ANY_STEP = RenderInput(name="a", namespace="default", image="a", ray_version="2.60.0")
 
@@ -97,15 +89,11 @@ def refusals(kind: CrdKind, written: Manifest, rendered: Manifest | None) -> dic
 
 
 def _refusal(kind: CrdKind, written: Manifest, rendered: Manifest | None, version: str) -> InvalidSpecError | None:
-    check, rejections = (
-        (check_rayjob, rayjob_rejections) if kind == "RayJob" else (check_raycluster, raycluster_rejections)
-    )
+    objects = [(written, False)] if rendered is None else [(written, False), (rendered, True)]
     try:
-        check(mapping(written.get("metadata")), mapping(written.get("spec")), release(version))
+        for obj, is_whole in objects:
+            metadata, spec = mapping(obj.get("metadata")), mapping(obj.get("spec"))
+            check_object(kind, metadata, spec, release(version), is_whole=is_whole)
     except InvalidSpecError as error:
         return error
-    texts = () if rendered is None else rejections(rendered, version, _ALL_GATES)
-    if not texts:
-        return None
-    reason = f"is refused by the operator: {texts[0].rstrip('.')}"
-    return InvalidSpecError("spec", reason, "change the field that it names", f"KubeRay {version}")
+    return None

@@ -12,9 +12,6 @@ from dagster_ray.kuberay._spec.rendering import RenderInput
 
 DEFAULT_GROUP = "workers"
 DEFAULT_MAX_REPLICAS = 10
-# The operator derives these parameters from the container; a group's own `resources` replace them
-# (KubeRay controllers/ray/utils/validation.go refuses both together).
-RESOURCE_PARAMETERS = ("num-cpus", "num-gpus", "memory", "resources")
 
 
 def _number(value: object, default: int) -> int:

@@ -9,14 +9,14 @@ from typing import Any
 
 from dagster_ray.core.variables import variable_of
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings
-from dagster_ray.kuberay._operator_rules.crd_fields import CrdKind
+from dagster_ray.kuberay._operator_rules.crd_fields import OLDEST, CrdKind
+from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 from dagster_ray.kuberay._spec.cluster_defaults import completed_cluster
 from dagster_ray.kuberay._spec.head_ports import check_dashboard_name
 from dagster_ray.kuberay._spec.plain_json import Json, references, with_values
 from dagster_ray.kuberay._spec.pod_templates import label_values
 from dagster_ray.kuberay._spec.rendering import RenderInput
-from dagster_ray.kuberay._spec.rules import OLDEST, check_raycluster, check_rayjob
-from dagster_ray.kuberay._spec.selection import CLUSTER_KEY
+from dagster_ray.kuberay._spec.rules import check_object
 from dagster_ray.kuberay._spec.typed_values import typed
 
 __all__ = [
@@ -142,7 +142,7 @@ def render_rayjob(plain: Json, wish: RenderInput) -> Json:
     if wish.pre_running_deadline_seconds is None:
         deadline = {}
     rendered = {**_ending(spec), **deadline, **spec, "submissionMode": "InteractiveMode", "rayClusterSpec": cluster}
-    check_rayjob(metadata, rendered, OLDEST)
+    check_object("RayJob", metadata, rendered, OLDEST)
     check_dashboard_name(cluster, "spec.rayClusterSpec")
     return {"apiVersion": API_VERSION, "kind": "RayJob", "metadata": metadata, "spec": rendered}
 
@@ -167,8 +167,8 @@ def render_selecting_rayjob(plain: Json, cluster: str, wish: RenderInput) -> Jso
     kept = {key: found["spec"][key] for key in _OF_THE_RAYJOB if key in found["spec"]}
     if wish.pre_running_deadline_seconds is not None:
         kept.setdefault("preRunningDeadlineSeconds", wish.pre_running_deadline_seconds)
-    spec = {**kept, "submissionMode": "InteractiveMode", "clusterSelector": {CLUSTER_KEY: cluster}}
-    check_rayjob(metadata, spec, OLDEST)
+    spec = {**kept, "submissionMode": "InteractiveMode", "clusterSelector": {CLUSTER_LABEL: cluster}}
+    check_object("RayJob", metadata, spec, OLDEST)
     return {"apiVersion": API_VERSION, "kind": "RayJob", "metadata": metadata, "spec": spec}
 
 
@@ -186,5 +186,5 @@ def render_raycluster(plain: Json, wish: RenderInput) -> Json:
     found = _looked_up(plain, "RayCluster", wish.environ)
     metadata = _metadata(found["metadata"], wish)
     cluster = completed_cluster(found["spec"], wish, {}, queued=QUEUE_LABEL in metadata["labels"])
-    check_raycluster(metadata, cluster, OLDEST)
+    check_object("RayCluster", metadata, cluster, OLDEST)
     return {"apiVersion": API_VERSION, "kind": "RayCluster", "metadata": metadata, "spec": cluster}

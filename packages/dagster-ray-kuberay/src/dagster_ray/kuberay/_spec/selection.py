@@ -1,10 +1,9 @@
 """A RayCluster that exists, chosen by the `clusterSelector` of a RayJob. Pure."""
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping
+from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 
-CLUSTER_KEY = "ray.io/cluster"
-"""The one key that KubeRay reads of a clusterSelector; its value is a RayCluster's name (rayjob_controller.go)."""
 SELECTOR = "clusterSelector"
 
 
@@ -18,8 +17,8 @@ def selected_cluster(spec: Manifest) -> str | None:
     if selector is None or selector == {}:
         return None
     given = mapping(selector)
-    name = given.get(CLUSTER_KEY)
+    name = given.get(CLUSTER_LABEL)
     if not isinstance(name, str) or not name or len(given) > 1:
         reason = f"is {selector!r}, and KubeRay selects a cluster by its name only"
-        raise InvalidSpecError(f"spec.{SELECTOR}", reason, f"give {{'{CLUSTER_KEY}': '<name of the RayCluster>'}}")
+        raise InvalidSpecError(f"spec.{SELECTOR}", reason, f"give {{'{CLUSTER_LABEL}': '<name of the RayCluster>'}}")
     return name

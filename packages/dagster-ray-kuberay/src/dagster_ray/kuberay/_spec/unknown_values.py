@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings
+from dagster_ray.kuberay._operator_rules.deletion_rules import POLICIES, STATUSES
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.spelling import misspelled
 
 MANAGERS = ("ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue")
-POLICIES = ("DeleteCluster", "DeleteWorkers", "DeleteSelf", "DeleteNone")
-STATUSES = {"jobStatus": ("SUCCEEDED", "FAILED"), "jobDeploymentStatus": ("Failed",)}
 
 
 class UnknownValue(NamedTuple):

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 from dagster_ray.core import CleanupPolicy, DagsterContext, Deadline, Identity, identity_of, image_candidates
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._labels import cleanup_labels
+from dagster_ray.kuberay._operator_rules.names import NAME_LIMITS
 from dagster_ray.kuberay._spec.image import ChosenImage, choose_image
 from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, named, render_raycluster, render_rayjob
 from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._spec.portable import PRE_RUNNING_DEADLINE
-from dagster_ray.kuberay._spec.rules import RAYCLUSTER_NAME_LIMIT, RAYJOB_NAME_LIMIT
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish
 from dagster_ray.kuberay._steps.step_pod import owner_reference
 
@@ -64,7 +64,7 @@ def rayjob_wish(
     """
     common, identity = _of_one_step(plain, settings, context, api, deadline=deadline, log=log)
     common = dataclasses.replace(common, pre_running_deadline_seconds=operator_deadline(settings.timeout_seconds))
-    names = _names(plain, identity, RAYJOB_NAME_LIMIT)
+    names = _names(plain, identity, NAME_LIMITS["RayJob"])
 
     rayjob = render_rayjob(plain, dataclasses.replace(common, name=names[0]))
     creation_id = common.annotations[CREATION_ANNOTATION]
@@ -86,7 +86,7 @@ def raycluster_wish(
         InvalidSpecError, MissingVariableError: The spec cannot be rendered.
     """
     common, identity = _of_one_step(plain, settings, context, api, deadline=deadline, log=log)
-    names = _names(plain, identity, RAYCLUSTER_NAME_LIMIT)
+    names = _names(plain, identity, NAME_LIMITS["RayCluster"])
 
     raycluster = render_raycluster(plain, dataclasses.replace(common, name=names[0]))
     creation_id = common.annotations[CREATION_ANNOTATION]

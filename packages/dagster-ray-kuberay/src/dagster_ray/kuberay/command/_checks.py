@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeAlias
 from dagster_ray.kuberay._diagnosis.facts import is_true
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mappings, name_of, text, time_of
 from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
-from dagster_ray.kuberay._operator_rules.crd_release import OLDEST, crd_release
+from dagster_ray.kuberay._operator_rules.crd_fields import OLDEST
+from dagster_ray.kuberay._operator_rules.crd_release import crd_release
 from dagster_ray.kuberay._rights import Feature, Right
 
 State: TypeAlias = Literal["ok", "warning", "failed", "skipped"]

@@ -9,12 +9,12 @@ from dagster_ray.kuberay._collector.candidate import Candidate, candidate_of
 from dagster_ray.kuberay._collector.plan import Plan
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text, time_of, time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, Kind
+from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 from dagster_ray.kuberay._sharing.locks import AnyLock, Lock
 from dagster_ray.kuberay._status.cluster_state import HEAD_READY, condition_of
 from dagster_ray.kuberay.command._tables import duration, table
 
 Use = Literal["own", "shared", "run", "adopted"]
-CLUSTER_LABEL = "ray.io/cluster"
 _HOUR = 3600
 _OVER = {"Succeeded", "Failed"}
 _SHOWN_ID = 8

@@ -16,7 +16,8 @@ from dagster_ray.kuberay._collector.settings import Given
 from dagster_ray.kuberay._kubernetes.errors import ForbiddenError
 from dagster_ray.kuberay._kubernetes.fields import text
 from dagster_ray.kuberay._kubernetes.kinds import PODS, RAYCLUSTERS, RAYJOBS
-from dagster_ray.kuberay.command._cluster_rows import CLUSTER_LABEL, candidates_of, rows_of, table_of
+from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
+from dagster_ray.kuberay.command._cluster_rows import candidates_of, rows_of, table_of
 from dagster_ray.kuberay.command._run_storage import dagster_instance
 from dagster_ray.kuberay.command._terminal import CALL_SECONDS, FINE, Place, cluster_options, note, progress
 

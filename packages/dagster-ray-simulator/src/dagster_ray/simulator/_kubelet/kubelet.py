@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
+from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 from dagster_ray.simulator._api.store import Refused
 from dagster_ray.simulator._kubelet.fake_node import FakeJobs, FakeRayNode, IdleNode
 from dagster_ray.simulator._kubelet.nodes import GCS_PORT, Node, NodeFactory, NodeOrder
@@ -14,7 +15,6 @@ from dagster_ray.simulator._kubelet.pod_env import container_env, insufficient, 
 from dagster_ray.simulator._kubelet.pod_life import NODE_NAME, PodKey, PodLife, PodTimes
 from dagster_ray.simulator._kubelet.ray_node import RayNode
 from dagster_ray.simulator._operator.names import (
-    CLUSTER_LABEL,
     NODE_TYPE_LABEL,
     EventFacts,
     is_terminating,

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 from dagster_ray.kuberay._kubernetes.fields import at, mapping
+from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 from dagster_ray.simulator._operator.facts import JobAnswer
-from dagster_ray.simulator._operator.names import CLUSTER_LABEL, NODE_TYPE_LABEL, labels_of, name_of
+from dagster_ray.simulator._operator.names import NODE_TYPE_LABEL, labels_of, name_of
 from dagster_ray.simulator._operator.objects import TOKEN_KEY
 from dagster_ray.simulator._operator.writes import ObjectStore
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
 from dagster_ray.kuberay._kubernetes.fields import at, mappings
-from dagster_ray.kuberay._operator_rules.specs import event_message, raycluster_rejection
+from dagster_ray.kuberay._operator_rules.verdicts import event_message, raycluster_rejection
 from dagster_ray.simulator._operator.actions import Action, Failure, Replace, StopJob, Submit
 from dagster_ray.simulator._operator.conditions import cluster_status, inconsistent
 from dagster_ray.simulator._operator.dashboard import Dashboard, DashboardCall, asked, token_of

@@ -12,7 +12,6 @@ from dagster_ray.kuberay._kubernetes.fields import at, mapping
 
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 SUFFIX_LENGTH = 5
-CLUSTER_LABEL = "ray.io/cluster"
 NODE_TYPE_LABEL = "ray.io/node-type"
 GROUP_LABEL = "ray.io/group"
 JOB_CONTROLLER = "rayjob-controller"

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
+from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 from dagster_ray.simulator._operator.names import (
-    CLUSTER_LABEL,
     NODE_TYPE_LABEL,
     checked_name,
     head_service_name,

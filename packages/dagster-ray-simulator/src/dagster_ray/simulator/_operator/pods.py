@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings, quantity
+from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 from dagster_ray.simulator._operator.names import (
-    CLUSTER_LABEL,
     GROUP_LABEL,
     NODE_TYPE_LABEL,
     head_service_name,

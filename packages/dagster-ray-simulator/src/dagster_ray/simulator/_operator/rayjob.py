@@ -10,7 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from dagster_ray.kuberay._kubernetes.fields import at, mapping
-from dagster_ray.kuberay._operator_rules.specs import Rejection, event_message, rayjob_rejection
+from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
+from dagster_ray.kuberay._operator_rules.verdicts import Rejection, event_message, rayjob_rejection
 from dagster_ray.simulator._operator.actions import Action, Create, Delete, Replace, StopJob, Tell
 from dagster_ray.simulator._operator.conditions import ZERO_STATUS, inconsistent
 from dagster_ray.simulator._operator.endings import cluster_deletion, ending_plan
@@ -166,7 +167,7 @@ def _new(facts: JobFacts, run: Reconcile) -> Done:
         actions.append(Replace("rayjobs", held))
     changes: dict[str, Any] = {"jobDeploymentStatus": "Initializing", "startTime": timestamp(run.now)}
     if not facts.status.get("rayClusterName"):
-        selected = at(facts.spec, "clusterSelector", "ray.io/cluster")
+        selected = at(facts.spec, "clusterSelector", CLUSTER_LABEL)
         own = f"{name_of(facts.rayjob)}{run.version.cluster_name_infix}{run.suffix()}"
         changes["rayClusterName"] = selected or own
     if facts.mode != "InteractiveMode" and not facts.status.get("jobId"):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from dagster_ray.kuberay._operator_rules.crd_fields import Release, release
-from dagster_ray.kuberay._operator_rules.specs import default_gates
+from dagster_ray.kuberay._operator_rules.verdicts import default_gates
 
 _OLDEST: Release = (1, 3, 0)
 _NEWEST = (1, 7)

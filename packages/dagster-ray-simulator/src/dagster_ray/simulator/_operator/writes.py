@@ -8,11 +8,11 @@ from typing import Any
 from typing_extensions import Protocol
 
 from dagster_ray.kuberay._kubernetes.fields import at, mapping
+from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 from dagster_ray.simulator._api.store import Refused
 from dagster_ray.simulator._operator.actions import Action, Create, Delete, Failure, Replace, Tell
 from dagster_ray.simulator._operator.facts import ClusterFacts, JobFacts
 from dagster_ray.simulator._operator.names import (
-    CLUSTER_LABEL,
     EventFacts,
     counted_up,
     head_service_name,
