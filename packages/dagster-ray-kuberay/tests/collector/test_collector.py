@@ -17,6 +17,8 @@ from collector_world import CLUSTER_SPEC, STEP, World, labels, lock, raycluster,
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._collector.collector import CHANGED, SELECTED
 from dagster_ray.kuberay._collector.cursor import Cursor
+from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay.errors import ForbiddenError, UnavailableError
 from dagster_ray.simulator import Account, Rule, Simulator
 
@@ -338,3 +340,41 @@ def test_a_step_without_events_is_no_reason_to_keep_what_a_failed_run_has_left(w
     world.wait_for_silence()
     world.collect()
     assert world.left() == []
+
+
+class CountingInstance:
+    """A Dagster instance that notes which runs it is asked for."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._instance = instance
+        self.asked: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._instance, name)
+
+    def get_run_records(self, wanted: dg.RunsFilter) -> Any:
+        self.asked += wanted.run_ids or []
+        return self._instance.get_run_records(wanted)
+
+
+def test_a_run_whose_clusters_are_on_several_pages_is_asked_for_once(world: World) -> None:
+    run_id, instance = world.run(fails=True), CountingInstance(world.instance)
+    labels_of_run = world.instance_labels(run_id, policy="always")
+    world.create(*(raycluster(f"c{number}", labels_of_run) for number in range(3)))
+    world.wait_for_silence()
+    world.collect(page=1, instance=instance)
+    assert world.left() == []
+    assert instance.asked == [run_id]
+
+
+def test_a_list_of_metadata_alone_has_no_specs(world: World) -> None:
+    world.create(raycluster("one", shared(), {"note": "text"}))
+    api = KubernetesApi.load(str(world.simulator.kubeconfig))
+    try:
+        whole, short = (
+            api.list_page(RAYCLUSTERS, "default", Deadline(60), metadata_only=only).items for only in (False, True)
+        )
+    finally:
+        api.close()
+    assert [item["metadata"] for item in short] == [item["metadata"] for item in whole]
+    assert (set(short[0]), set(whole[0]) - set(short[0])) == ({"apiVersion", "kind", "metadata"}, {"spec"})

@@ -169,6 +169,7 @@ class Collector:
             label_selector=self._work.label_selector,
             page=self._work.page,
             more=place or None,
+            metadata_only=target.kind == RAYCLUSTERS,  # of a RayJob, spec and status decide as well
         )
         now = self._api.server_time()
         self._listed = True
@@ -189,13 +190,9 @@ class Collector:
             return False
         second = Plan((), ())
         if by_run:
-            facts = self._facts(lambda: self._reader.runs(run_ids(by_run), self._deadline), self._nothing)
-            second = self._sparing(
-                target, self._work.plan(by_run, replace(facts, succeeded=self._nothing.succeeded), now)
-            )
+            second = self._sparing(target, self._work.plan(by_run, self._facts_of_runs(run_ids(by_run)), now))
             if not self._carry_out(target, second):
                 return False
-            self._runs |= {one.what.run_id or "": facts.runs.get(one.what.run_id or "") for one in second.undecided}
         self._note_kept(first)
         self._note_kept(second)
         self._wait_for_steps(target, second.undecided)
@@ -267,6 +264,13 @@ class Collector:
             return plan.sparing(used, SELECTED)
         everything = {(one.what.namespace, one.what.name) for one in plan.deletes}
         return plan.sparing(everything, "it could not be asked whether a RayJob runs on it")
+
+    def _facts_of_runs(self, wanted: frozenset[str]) -> Facts:
+        """Ask for runs once: those of a page may have objects on each of the pages to come."""
+        new = wanted - self._runs.keys()
+        if new:
+            self._runs |= self._facts(lambda: self._reader.runs(new, self._deadline), self._nothing).runs
+        return replace(self._nothing, runs={run_id: self._runs[run_id] for run_id in wanted if run_id in self._runs})
 
     def _facts(self, ask: Callable[[], Facts], otherwise: Facts) -> Facts:
         """Ask run storage; what it does not tell keeps objects. One that is silent is not asked again in this tick."""

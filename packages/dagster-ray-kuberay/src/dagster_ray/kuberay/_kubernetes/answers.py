@@ -121,7 +121,13 @@ _TAG = re.compile(r"<[^>]*(?:>|$)")
 
 
 def foreign_answer(
-    status: int, body: bytes, *, content_type: str = "", location: str | None = None, form: str = "object"
+    status: int,
+    body: bytes,
+    *,
+    content_type: str = "",
+    location: str | None = None,
+    form: str = "object",
+    read: object = None,
 ) -> str | None:
     """Return what has answered in the place of the API server, in words; None if it may be the server itself.
 
@@ -131,6 +137,7 @@ def foreign_answer(
         content_type: The header Content-Type.
         location: The header Location.
         form: What a success holds: `object` (of Kubernetes, with `kind` or `metadata`), `json` or `text`.
+        read: What the body of a success holds as JSON, where that is known already.
     """
     if 300 <= status < 400:
         # The rest of the address may hold secrets of a login.
@@ -141,7 +148,7 @@ def foreign_answer(
     is_page = content_type.lower().startswith("text/html")
     if not (succeeded and form == "text"):  # a log may begin with anything
         is_page = is_page or body[:_WORDS_LIMIT].lstrip().startswith(b"<")
-    if is_page or (succeeded and not _has(form, body)):
+    if is_page or (succeeded and not _has(form, body, read)):
         return f"{status} {words_of(body) or '(an empty answer)'}"
     return None
 
@@ -168,10 +175,10 @@ def words_of(body: bytes) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_WORDS_LIMIT]
 
 
-def _has(form: str, body: bytes) -> bool:
+def _has(form: str, body: bytes, read: object) -> bool:
     if form == "text":
         return True
-    found = json_of(body)
+    found = json_of(body) if read is None else read
     if form == "json":
         return isinstance(found, dict)
     return bool({"kind", "metadata"} & mapping(found).keys())

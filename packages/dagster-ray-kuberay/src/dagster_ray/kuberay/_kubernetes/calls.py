@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import Deadline
-from dagster_ray.kuberay._kubernetes.answers import Listing, error_of, foreign_answer, is_transient, message_of, parsed
+from dagster_ray.kuberay._kubernetes.answers import Listing, error_of, foreign_answer, is_transient, message_of
 from dagster_ray.kuberay._kubernetes.connection import CONNECT_SECONDS, KubernetesConnection
 from dagster_ray.kuberay._kubernetes.errors import CredentialsError, ExecPluginError, NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
@@ -20,6 +20,7 @@ from dagster_ray.kuberay._kubernetes.watch_stream import Selection, WatchStream,
 if TYPE_CHECKING:
     from websocket import WebSocket
 
+_METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 # A watch ends by itself after this time; a silence that is longer is a dead connection.
 _WATCH_SECONDS = 240
 _SILENCE_SECONDS = 300.0
@@ -96,13 +97,13 @@ class KubernetesApi:
         name = at(body, "metadata", "name")
         query = {"fieldValidation": "Strict" if strict else "Warn", **({"dryRun": "All"} if dry_run else {})}
         call = Call("create", "POST", kind, namespace, query=query, body=body)
-        return dict(parsed(self._connection.request(call, deadline, str(name))))
+        return dict(self._connection.request(call, deadline, str(name)))
 
     def review_rules(self, namespace: str, deadline: Deadline) -> Mapping[str, Any]:
         """Return what the server knows of the account's rules in a namespace: `status` of a SelfSubjectRulesReview."""
         body = {"kind": RULES_REVIEWS.kind, "apiVersion": "authorization.k8s.io/v1", "spec": {"namespace": namespace}}
         call = Call("create", "POST", RULES_REVIEWS, None, body=body)
-        return mapping(parsed(self._connection.request(call, deadline)).get("status"))
+        return mapping(self._connection.request(call, deadline).get("status"))
 
     def may(self, verb: str, group: str, resource: str, namespace: str, deadline: Deadline) -> bool:
         """Return whether the account has a right, by a SelfSubjectAccessReview; `resource` as in `pods/log`.
@@ -114,7 +115,7 @@ class KubernetesApi:
         spec = {"resourceAttributes": {key: value for key, value in wanted.items() if value}}
         body = {"kind": ACCESS_REVIEWS.kind, "apiVersion": "authorization.k8s.io/v1", "spec": spec}
         call = Call("create", "POST", ACCESS_REVIEWS, None, body=body)
-        return at(parsed(self._connection.request(call, deadline)), "status", "allowed") is True
+        return at(self._connection.request(call, deadline), "status", "allowed") is True
 
     def read(self, path: str, deadline: Deadline) -> Mapping[str, Any]:
         """Return what the server says of itself at a path, such as `/version`.
@@ -123,11 +124,11 @@ class KubernetesApi:
             KindNotInstalledError: It has no such path.
         """
         call = Call("get", "GET", Kind("", "", path.strip("/"), ""), None, whole_path=path)
-        return parsed(self._connection.request(call, deadline))
+        return self._connection.request(call, deadline)
 
     def get(self, kind: Kind, namespace: str, name: str, deadline: Deadline) -> dict[str, Any]:
         """Return an object."""
-        return dict(parsed(self._connection.request(Call("get", "GET", kind, namespace, name), deadline)))
+        return dict(self._connection.request(Call("get", "GET", kind, namespace, name), deadline))
 
     def list(
         self,
@@ -167,6 +168,7 @@ class KubernetesApi:
         field_selector: str | None = None,
         page: int = 500,
         more: str | None = None,
+        metadata_only: bool = False,
     ) -> Listing:
         """Return one page of a list.
 
@@ -178,6 +180,8 @@ class KubernetesApi:
             field_selector: Only these objects.
             page: Most objects of a page.
             more: What the page before said; None for the first.
+            metadata_only: Whether the items may come without spec and status. A server that does not know how sends
+                them whole.
 
         Raises:
             GoneError: The server has forgotten the state that the first page showed; begin again.
@@ -189,7 +193,9 @@ class KubernetesApi:
             "continue": more,
         }
         query = {key: value for key, value in given.items() if value is not None}
-        answer = parsed(self._connection.request(Call("list", "GET", kind, namespace, query=query), deadline))
+        accept = _METADATA_ONLY if metadata_only else "application/json"
+        call = Call("list", "GET", kind, namespace, query=query, accept=accept)
+        answer = self._connection.request(call, deadline)
         items = [dict(item) for item in mappings(answer.get("items"))]
         version, go_on = at(answer, "metadata", "resourceVersion"), at(answer, "metadata", "continue")
         return Listing(items, str(version or ""), str(go_on) if go_on else None)
@@ -199,7 +205,7 @@ class KubernetesApi:
     ) -> dict[str, Any]:
         """Send a merge patch; return the object. Sending one twice does the same as once."""
         call = Call("patch", "PATCH", kind, namespace, name, body=body, content_type="application/merge-patch+json")
-        return dict(parsed(self._connection.request(call, deadline)))
+        return dict(self._connection.request(call, deadline))
 
     def delete(
         self,
@@ -270,7 +276,7 @@ class KubernetesApi:
             query["previous"] = "true"
         if tail_lines is not None:
             query["tailLines"] = str(tail_lines)
-        body = self._connection.request(Call("get", "GET", PODS, namespace, pod, "log", query), deadline)
+        body = self._connection.request_text(Call("get", "GET", PODS, namespace, pod, "log", query), deadline)
         return body.decode(errors="replace").rstrip()
 
     def _open_watch(self, kind: Kind, namespace: str, query: Mapping[str, str]) -> Any:

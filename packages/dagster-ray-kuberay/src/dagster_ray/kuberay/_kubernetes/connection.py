@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from dagster_ray.core import Deadline
@@ -29,6 +29,7 @@ from dagster_ray.kuberay._kubernetes.errors import (
     ServerTimeUnknownError,
     UnavailableError,
 )
+from dagster_ray.kuberay._kubernetes.fields import Manifest, json_of, mapping
 from dagster_ray.kuberay._kubernetes.kinds import PODS, Call, Kind
 from dagster_ray.kuberay._kubernetes.kubeconfig import Settings
 from dagster_ray.kuberay._kubernetes.kubeconfig_files import is_in_pod, pod_settings, read_settings
@@ -105,8 +106,8 @@ class KubernetesConnection:
         # By the name of the context: a later `kubectl config use-context` is not meant for this step.
         return cls(settings, lambda: read_settings(kubeconfig_file, settings.context), in_cluster=False)
 
-    def request(self, call: Call, deadline: Deadline, name: str | None = None) -> bytes:
-        """Send a call until it is answered for good; return the body of a success.
+    def request(self, call: Call, deadline: Deadline, name: str | None = None) -> Manifest:
+        """Send a call until it is answered for good; return the JSON object of a success.
 
         Args:
             call: The call.
@@ -119,11 +120,18 @@ class KubernetesConnection:
             CredentialsError, ExecPluginError: There are no credentials.
             KubernetesError: The server refused.
         """
+        return mapping(self._answered(call, deadline, name).read)
+
+    def request_text(self, call: Call, deadline: Deadline) -> bytes:
+        """Return the body of a success as it is; raises as `request` does."""
+        return self._answered(call, deadline).body
+
+    def _answered(self, call: Call, deadline: Deadline, name: str | None = None) -> "_Success":
         name, attempt, pages = call.name or name, 0, 0
         while True:
             attempt += 1
             found = self._attempt(call, name, deadline, is_first=attempt == 1)
-            if isinstance(found, bytes):
+            if isinstance(found, _Success):
                 return found
             self.unanswered_writes += call.method != "GET"
             pages += found.is_foreign
@@ -191,8 +199,8 @@ class KubernetesConnection:
         if found is not None:
             found[1].close()
 
-    def _attempt(self, call: Call, name: str | None, deadline: Deadline, *, is_first: bool) -> "bytes | _Unanswered":
-        """Send a call once; return the body of a success, or what came instead of an answer for good."""
+    def _attempt(self, call: Call, name: str | None, deadline: Deadline, *, is_first: bool) -> "_Success | _Unanswered":
+        """Send a call once; return its success, or what came instead of an answer for good."""
         import urllib3
 
         seconds = max(0.1, min(_READ_SECONDS, deadline.remaining_seconds()))
@@ -205,9 +213,19 @@ class KubernetesConnection:
             if not self._credentials.have_worked:
                 raise
             return _Unanswered(0, error.problem, error=error)
-        status, page, passes = response.status, _page_of(response, call.form), is_transient(response.status)
-        if page is None and 200 <= status < 300:
-            return response.data
+        status, passes = response.status, is_transient(response.status)
+        succeeded = 200 <= status < 300
+        read = json_of(response.data) if succeeded and call.form != "text" else None  # once: it may have megabytes
+        page = foreign_answer(
+            status,
+            response.data,
+            content_type=response.headers.get("Content-Type") or "",
+            location=response.headers.get("Location"),
+            form=call.form,
+            read=read,
+        )
+        if page is None and succeeded:
+            return _Success(response.data, read)
         if page is None and not passes:
             raise error_of(call.verb, call.kind, call.namespace, name, status=status, body=response.data)
         words = page or f"{status} {message_of(response.data)}"
@@ -220,7 +238,7 @@ class KubernetesConnection:
         headers = urllib3.response.HTTPHeaderDict()  # pyright: ignore[reportPrivateImportUsage]
         for name, value in self._headers(credential):
             headers.add(name, value.encode().decode("latin-1"))  # http.client's encoding: the bytes stay UTF-8
-        headers["Accept"] = "*/*" if call.subresource == "log" else "application/json"
+        headers["Accept"] = "*/*" if call.form == "text" else call.accept
         body = None
         if call.body is not None:
             headers["Content-Type"] = call.content_type
@@ -335,6 +353,13 @@ class KubernetesConnection:
         return error_of("create", _PORT_FORWARD, namespace, pod, status=refused.status, body=refused.body)
 
 
+class _Success(NamedTuple):
+    """A body, and what it holds as JSON if it is no text."""
+
+    body: bytes
+    read: object
+
+
 @dataclass(frozen=True, slots=True)
 class _Unanswered:
     """What came instead of an answer for good; the call may be sent again."""
@@ -356,17 +381,6 @@ class _Refused:
     body: bytes = b""
     location: str | None = None
     by_proxy: bool = False
-
-
-def _page_of(response: Any, form: str) -> str | None:
-    """Return what has answered in the place of the API server; None if it may be the server itself."""
-    return foreign_answer(
-        response.status,
-        response.data,
-        content_type=response.headers.get("Content-Type") or "",
-        location=response.headers.get("Location"),
-        form=form,
-    )
 
 
 def _refusal_of(error: Any) -> _Refused:

@@ -72,6 +72,8 @@ class Call:
     query: Mapping[str, str] | None = None
     body: Mapping[str, Any] | None = None
     content_type: str = "application/json"
+    accept: str = "application/json"
+    """In which form the answer is wanted, as the header Accept names it; a log comes as it is."""
     whole_path: str | None = None
     """The path of its URL, where it is no object's."""
 
