@@ -22,6 +22,7 @@ from dagster_ray.kuberay._kubernetes.answers import error_of
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.connection import KubernetesConnection
 from dagster_ray.kuberay._kubernetes.errors import UnavailableError
+from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping
 from dagster_ray.kuberay._kubernetes.kinds import Call
 from dagster_ray.kuberay._kubernetes.kubeconfig import Settings
 from dagster_ray.kuberay._kubernetes.server_clock import ServerClock
@@ -94,7 +95,7 @@ class VirtualConnection(KubernetesConnection):
         self._clock = ServerClock(actor.monotonic)
 
     @override
-    def request(self, call: Call, deadline: Deadline, name: str | None = None) -> bytes:
+    def request(self, call: Call, deadline: Deadline, name: str | None = None) -> Manifest:
         self._actor.turn()
         while self._actor.world.is_away:
             self._actor.sleep(AGAIN_SECONDS)
@@ -108,7 +109,7 @@ class VirtualConnection(KubernetesConnection):
         status, body = self._actor.world.answer(call, self._actor.name)
         if status >= 300:
             raise error_of(call.verb, call.kind, call.namespace, call.name or name, status=status, body=body)
-        return body
+        return mapping(json.loads(body))
 
     @override
     def close(self) -> None: ...

@@ -8,6 +8,7 @@ Of the official library this uses the client's connection pool alone, so that ev
 # pyright: reportMissingTypeStubs=false
 
 import contextlib
+import functools
 import os
 import re
 import socket
@@ -53,7 +54,8 @@ class Transport:
         self._host, self._is_tls = parts.hostname or "", parts.scheme == "https"
         self._port = parts.port or (443 if self._is_tls else 80)
         self._settings, self._proxy, self._credential = settings, proxy, credential
-        self._tls = _tls_context(settings, credential)
+        # Without TLS nothing is loaded: the authorities of the machine take tens of milliseconds of the processor.
+        self._tls = _tls_context(settings, credential) if self._is_tls else None
         self.pool = self._new_pool()
 
     def open_socket(self, timeout_seconds: float) -> socket.socket:
@@ -72,7 +74,7 @@ class Transport:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if proxy is not None:
                 self._tunnel(opened, proxy, deadline)
-            if not self._is_tls:
+            if self._tls is None:
                 return opened
             opened.settimeout(max(0.1, deadline.remaining_seconds()))
             return self._tls.wrap_socket(opened, server_hostname=self._settings.tls_server_name or self._host)
@@ -105,8 +107,8 @@ class Transport:
             pool.pool_classes_by_scheme = {**pool.pool_classes_by_scheme, "https": _unwarned_pool()}
         return pool
 
-    def _tls_of_pool(self) -> ssl.SSLContext:
-        if not version("urllib3").startswith("1."):
+    def _tls_of_pool(self) -> ssl.SSLContext | None:
+        if self._tls is None or not _urllib3_version().startswith("1."):
             return self._tls
         # urllib3 1.26 compares names itself, and tells OpenSSL none where the server has an address only.
         context = _tls_context(self._settings, self._credential)
@@ -130,6 +132,11 @@ class Transport:
         status = int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
         if status != 200:
             raise ProxyRefusedError(status)
+
+
+@functools.cache
+def _urllib3_version() -> str:
+    return version("urllib3")
 
 
 def proxy_refusal(error: BaseException) -> int | None:

@@ -4,6 +4,7 @@ A lock says that a step uses the cluster, and until when that holds without anot
 the API server's, so that the clocks of steps and collectors do not matter.
 """
 
+import functools
 import json
 import math
 from collections.abc import Iterable
@@ -124,7 +125,13 @@ def locks_of(cluster: Manifest) -> tuple[AnyLock, ...]:
 
 def read_lock(lock_id: str, text: object) -> AnyLock:
     """Return the lock that an annotation's value describes."""
-    value = mapping(json_of(text) if isinstance(text, str) and len(text) <= _TEXT_LIMIT else None)
+    return _lock_of(lock_id, text) if isinstance(text, str) else UnreadableLock(lock_id)
+
+
+# A step that takes its cluster reads the locks of all others three times.
+@functools.lru_cache(maxsize=1024)
+def _lock_of(lock_id: str, text: str) -> AnyLock:
+    value = mapping(json_of(text) if len(text) <= _TEXT_LIMIT else None)
     applied_at, ttl_seconds = time_of(value.get("applied_at")), _seconds(value.get("ttl_seconds"))
     renewed_at = time_of(value.get("renewed_at"))
     if applied_at is None or renewed_at is None or ttl_seconds is None:
