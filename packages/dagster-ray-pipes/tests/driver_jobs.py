@@ -77,8 +77,7 @@ def group(context: dg.AssetExecutionContext, ray_cluster: RayResource) -> dg.Mat
 
 @dg.asset(partitions_def=DAYS_OF_GROUPS, code_version="1")
 def cell(context: dg.AssetExecutionContext, ray_cluster: RayResource) -> dg.MaterializeResult[Any]:
-    key: Any = context.multi_partition_key
-    return dg.MaterializeResult(metadata={"keys": dict(key.keys_by_dimension)})
+    return dg.MaterializeResult(metadata={"key": str(context.partition_key)})
 
 
 ASSETS = [up, down, both, result_of, daily_up, daily, group, cell, dg.AssetSpec("source")]

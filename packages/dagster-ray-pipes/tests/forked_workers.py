@@ -39,7 +39,7 @@ def work(folder: str, paths: list[str], cwd: str, log: str, variables: Mapping[s
     sys.stderr = os.fdopen(2, "w", buffering=1)
     os.environ.update(variables)
     os.chdir(cwd)
-    sys.path[1:1] = paths
+    sys.path[:0] = [cwd, *paths]  # as `python -m` and Ray do
     from dagster_ray.core.step_worker import main
 
     status = main(folder)

@@ -19,6 +19,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.definitions.partitions.utils import get_tags_from_multi_partition_key
+from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
 from driver_runs import IN_PROCESS, execute, messages, reconstructable, told
 from forked_workers import ForkedWorkers, start_fork_server
 from scripted_job_server import Server
@@ -262,3 +263,28 @@ def test_a_termination_ends_the_worker_and_the_step_is_not_tried_again(
     assert (len(workers.bodies), (tmp_path / "attempts").read_text()) == (1, "x")
     assert [text for kind, _, text in told(instance, run.run_id) if kind == "LOG"] == ["asleep"]
     assert {workers.look(name)["status"] for name in workers.jobs} == {"STOPPED"}
+
+
+def test_the_working_folder_is_uploaded_with_the_code_and_its_pointer(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker runs what was sent: a file of the code location that changes afterwards is not what it loads."""
+    project = tmp_path / "project"
+    (project / "inner").mkdir(parents=True)
+    (project / "value.py").write_text("VALUE = 'sent'\n")
+    source = (HERE / "uploaded_job.py").read_text()
+    file = project / "inner" / "definitions.py"
+    file.write_text(source.replace("URL", workers.url).replace("FOLDER", str(tmp_path)))
+    monkeypatch.chdir(project)
+    repository = ReconstructableRepository.for_file(str(file), "the_job", str(project))
+    run = execute(instance, ReconstructableJob(repository, "uploaded"))
+    assert run.success, messages(run)
+    (seen,) = [text for kind, _, text in told(instance, run.run_id) if kind == "LOG"]
+    place = Path(seen.partition(" from ")[2])
+    assert seen.startswith("sent from ")
+    assert project not in place.parents
+    (body,) = workers.bodies
+    assert body["runtime_env"]["working_dir"].startswith("gcs://")
+    modules = {entry.name for uri in body["runtime_env"]["py_modules"] for entry in workers.stored[uri[6:]].iterdir()}
+    assert {"dagster_ray", f"step-{body['submission_id']}"} <= modules
+    assert any(name.startswith("dagster_ray_core-") for name in modules)

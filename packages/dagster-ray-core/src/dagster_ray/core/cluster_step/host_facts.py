@@ -28,7 +28,7 @@ class HostFacts:
     records: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict[str, "Mapping[str, Any] | None"])
     dynamic_partitions: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     python_log_level: str | None = None
-    managed_loggers: Sequence[str] = ()
+    managed_loggers: Sequence[str] = field(default_factory=list[str])
 
     @property
     def instance_settings(self) -> dict[str, Any]:

@@ -43,6 +43,14 @@ def inside_folder(job: ReconstructableJob, folder: Path) -> ReconstructableJob:
     return _with_pointer(job, lambda path: str(folder / path))
 
 
+def folder_of(job: ReconstructableJob) -> str | None:
+    """Return the folder that Dagster finds a job's modules in; None if the pointer names none."""
+    pointer: Any = job.repository.pointer
+    pointer = getattr(pointer, "reconstructor_pointer", pointer)
+    folder = getattr(pointer, "working_directory", None)
+    return str(folder) if folder else None
+
+
 def _with_pointer(job: ReconstructableJob, move: _Move) -> ReconstructableJob:
     return job._replace(repository=job.repository._replace(pointer=_moved(job.repository.pointer, move)))
 

@@ -90,7 +90,7 @@ def carry_out(reference: StepReference) -> int:
     ephemeral = cast("Any", dg.DagsterInstance.ephemeral)  # pyright: ignore[reportUnknownMemberType]
     with ephemeral(settings=reference.facts.instance_settings) as instance:
         try:
-            ref, plan = _loaded(reference)
+            ref, plan = load_step(reference)
         except BaseException as error:  # noqa: BLE001 - whatever user code raises while it is loaded
             events.write("problem", {**_problem(error, "its code cannot be loaded there"), "permanent": True})
             events.end()
@@ -120,7 +120,7 @@ class StepProblem(Exception):  # noqa: N818 - a sentence for people, not an erro
     """Why the step cannot run here, in words."""
 
 
-def _loaded(reference: StepReference) -> "tuple[StepRunRef, ExecutionPlan]":
+def load_step(reference: StepReference) -> "tuple[StepRunRef, ExecutionPlan]":
     """Load the job's code and plan the step, after a look at versions; no code of the step itself runs."""
     own, wanted = own_versions(), reference.versions
     if _minor(own.dagster) != _minor(wanted.dagster):

@@ -65,12 +65,13 @@ def job_of_code(job: ReconstructableJob, options: DriverOptions, step: str) -> R
 
 
 def runtime_env_of(
-    given: Mapping[str, Any], reference: StepReference, options: DriverOptions, scratch: Path
+    given: Mapping[str, Any], code: str | None, reference: StepReference, options: DriverOptions, scratch: Path
 ) -> dict[str, Any]:
     """Return the runtime environment, with local folders that are to be uploaded.
 
     Args:
         given: The resource's own.
+        code: The folder of the image that has the step's modules, which remote tasks import, too.
         reference: The step; it goes into a package, since run configuration may hold secrets.
         options: How the worker is submitted.
         scratch: An empty folder for what is uploaded.
@@ -80,6 +81,8 @@ def runtime_env_of(
     (folder / FILE_NAME).write_bytes(reference.packed())
     modules: list[Any] = [*cast("Sequence[Any]", given.get("py_modules") or ()), folder]
     found = {**given, "py_modules": modules}
+    if options.code == "image" and code is not None:
+        found["env_vars"] = {"PYTHONPATH": code, **given.get("env_vars", {})}
     if options.code == "upload":
         found.setdefault("working_dir", str(Path.cwd()))
         modules += _own_source(scratch / "source")

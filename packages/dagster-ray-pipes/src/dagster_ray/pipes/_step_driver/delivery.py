@@ -186,7 +186,7 @@ class Delivery:
         if isinstance(data, AssetCheckEvaluation):
             target = self._target_of(data.asset_key)
             if target is not None:
-                return event._replace(event_specific_data=copy(data, target_materialization_data=target))
+                return event._replace(event_specific_data=_with_target(data, target))
         return event
 
     def _pointers(self, tags: "Mapping[str, str]") -> dict[str, str]:
@@ -224,6 +224,14 @@ def _target(record: dg.EventLogRecord) -> AssetCheckEvaluationTargetMaterializat
     return AssetCheckEvaluationTargetMaterializationData(
         storage_id=record.storage_id, run_id=record.event_log_entry.run_id, timestamp=record.timestamp
     )
+
+
+def _with_target(data: Any, target: AssetCheckEvaluationTargetMaterializationData) -> AssetCheckEvaluation:
+    """Return an evaluation with another target; it is a named tuple before Dagster 1.13."""
+    changed: Any = getattr(data, "_replace", None)
+    if changed is not None:
+        return changed(target_materialization_data=target)
+    return copy(data, target_materialization_data=target)
 
 
 def _by_partition(context: "StepExecutionContext") -> bool:

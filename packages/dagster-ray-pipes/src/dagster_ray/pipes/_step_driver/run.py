@@ -15,6 +15,7 @@ from dagster._utils.interrupts import check_captured_interrupt
 
 from dagster_ray.core import DagsterRayError, Deadline, interrupts_deferred, log_of, lost_interrupts_raised
 from dagster_ray.core.cluster_step.lines import Line
+from dagster_ray.core.cluster_step.pointers import folder_of
 from dagster_ray.core.cluster_step.reference import step_reference
 from dagster_ray.pipes._client import find_attempt
 from dagster_ray.pipes._driver_errors import DriverEventsMissingError
@@ -132,7 +133,8 @@ class StepRun:
         name = self._wanted.display_name
         reference = step_reference(self._step, job, attempt.submission_id, file, name, has_folder=has_folder)
         with tempfile.TemporaryDirectory(prefix="dagster-ray-") as scratch:
-            env = runtime_env_of(self._wanted.runtime_env, reference, self._wanted.options, Path(scratch))
+            given, options = self._wanted.runtime_env, self._wanted.options
+            env = runtime_env_of(given, folder_of(job), reference, options, Path(scratch))
             body = {
                 "entrypoint": f"python -m dagster_ray.core.step_worker {folder_name(reference)}",
                 "submission_id": attempt.submission_id,
