@@ -59,7 +59,10 @@ def test_an_api_server_that_comes_back_costs_nothing_but_time(simulator: Simulat
     assert all(fault.times == 0 for fault in faults)
 
 
-def test_an_outage_that_lasts_is_named_when_the_deadline_has_passed(simulator: Simulator) -> None:
+def test_an_outage_that_lasts_is_named_when_the_deadline_has_passed(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dagster_ray.core._resource._CLEANUP_SECONDS", 2.0)
     simulator.faults.add(Fault(status=503))
     outcome = run_step(resource(simulator, timeout=2))
     assert not outcome.success
