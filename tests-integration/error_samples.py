@@ -20,8 +20,8 @@ CORE_SAMPLES: dict[str, DagsterRayError] = {
         core_errors.UnknownFieldError("LocalRay", "num_cpu", "num_cpus", ("num_cpus", "num_gpus")),
         core_errors.InvalidFieldError(
             "runtime_env.env_vars.WORKERS",
-            "is an int, and the value of an environment variable is text",
-            "write text, in quotes where YAML would read a number",
+            "is an int, but the value of an environment variable is text",
+            "write text, in quotes where YAML would read something else",
         ),
         core_errors.MissingVariableError("TEAM", "metadata.labels.team"),
         core_errors.InvalidVariableError("MAX_WORKERS", "spec.workerGroupSpecs[0].maxReplicas", "a whole number"),
@@ -94,11 +94,18 @@ KUBERAY_SAMPLES: dict[str, DagsterRayError] = {
             "leave shutdownAfterJobFinishes out, or the ttl",
             "KubeRay >= 1.4",
         ),
-        errors.SpecFileError("job.yaml", "kind", "'Pod' is neither RayJob nor RayCluster"),
-        errors.KubeconfigError("the kubeconfig /home/me/.kube/config", "there is no such file"),
+        errors.SpecFileError(
+            "job.yaml", "kind", "'Pod' is neither RayJob nor RayCluster", "name a file with one of these kinds"
+        ),
+        errors.KubeconfigError(
+            "the kubeconfig /home/me/.kube/config",
+            "there is no such file",
+            "set `kubeconfig_file` on the resource, or KUBECONFIG in the environment, to an existing file",
+        ),
         errors.CredentialsError(
             "user ci of the kubeconfig /etc/dagster/kubeconfig",
             "the token file /etc/dagster/token cannot be read (FileNotFoundError)",
+            "write a token into that file, and let the step's user read it",
         ),
         errors.ExecPluginError("aws", "failed with exit code 255", "The SSO session has expired. Run: aws sso login"),
         errors.ServerTimeUnknownError("https://api.example:6443"),
@@ -126,7 +133,6 @@ KUBERAY_SAMPLES: dict[str, DagsterRayError] = {
             409,
             "the UID in the precondition (5d41402a) does not match the UID in record (7b8b965a)",
         ),
-        errors.GoneError("list", "rayjobs.ray.io", "ray", None, 410, "The provided continue parameter is too old"),
         errors.InvalidObjectError(
             "create",
             "rayjobs.ray.io",
@@ -152,9 +158,6 @@ PIPES_SAMPLES: dict[str, DagsterRayError] = {
             SERVER, "POST /api/jobs/", 401, "Unauthorized: Missing authentication token"
         ),
         pipes_errors.JobServerAnswerError(SERVER, "GET /api/version", 200, "<html> Please log in"),
-        pipes_errors.InvalidSubmissionError(
-            "entrypoint_num_cpu", "is no field of a Ray job; did you mean `entrypoint_num_cpus`?"
-        ),
         pipes_errors.SubmissionRefusedError(SERVER, JOB, "ValueError: Invalid label selector"),
         pipes_errors.JobExistsError(SERVER, "nightly"),
         pipes_errors.JobNotFoundError(SERVER, "nightly"),
@@ -164,7 +167,6 @@ PIPES_SAMPLES: dict[str, DagsterRayError] = {
         pipes_errors.JobLostError(JOB, SERVER, "the node 1b2c3d of its driver is dead"),
         pipes_errors.PipesContextTooLargeError("DAGSTER_PIPES_CONTEXT", 140000, 98304),
         pipes_errors.PipesMessagesMissingError(JOB, True, "all that it wrote was read"),
-        pipes_errors.PackageNotFoundError("runtime_env.working_dir", "jobs", "it is no folder and no zip file"),
         pipes_errors.PackageTooLargeError("project", 104857600, (("data/prices.parquet", 734003200),)),
         pipes_errors.StepNotMovableError(
             "The step prices",

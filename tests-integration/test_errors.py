@@ -13,6 +13,8 @@ from error_samples import SAMPLES
 from ray.exceptions import RayTaskError
 
 from dagster_ray.core import DagsterRayError
+from dagster_ray.kuberay import errors as kuberay
+from dagster_ray.pipes import errors as pipes
 
 PAGES = Path(__file__).parents[1] / "docs/errors"
 
@@ -82,3 +84,82 @@ def test_an_error_of_a_ray_task_keeps_its_fields_and_texts(code: str) -> None:
     assert (raised.code, raised.problem, raised.remedy) == (code, error.problem, error.remedy)
     for name, value in vars(error).items():
         assert getattr(raised, name) == value
+
+
+CALL = ("get", "rayjobs.ray.io", "ray", "a")
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        pytest.param(
+            kuberay.RayJobEndedError("RayJob a", "Failed", "PreRunningDeadlineExceeded", ""),
+            "raise `timeout`",
+            id="a start that was too slow",
+        ),
+        pytest.param(
+            kuberay.RayJobEndedError("RayJob a", "Failed", "DeadlineExceeded", ""),
+            "raise `activeDeadlineSeconds`",
+            id="a RayJob that ran out of time",
+        ),
+        pytest.param(kuberay.RayJobEndedError("RayJob a", "Failed", "", ""), "look at", id="an end without a reason"),
+        pytest.param(kuberay.TokenRequiredError("RayJob a", "401"), "set `auth_options", id="a token that is missing"),
+        pytest.param(
+            kuberay.TokenRequiredError("RayJob a", "the Secret s has no token", "write it into this Secret"),
+            "write it into this Secret.",
+            id="a Secret without a token",
+        ),
+        pytest.param(kuberay.ExecPluginError("aws", "was not found"), "install it", id="a plug-in that is missing"),
+        pytest.param(
+            kuberay.ExecPluginError("aws", "has not ended after 60 s"),
+            "run it with the arguments of the kubeconfig and without a terminal",
+            id="a plug-in that waits",
+        ),
+        pytest.param(kuberay.NotFoundError(*CALL, 404, "x"), "check the name", id="an object that is missing"),
+        pytest.param(
+            kuberay.NotFoundError(*CALL, 404, 'namespaces "ray" not found'),
+            "correct the namespace, or run `kubectl create namespace ray`.",
+            id="a namespace that is missing",
+        ),
+        pytest.param(
+            kuberay.InvalidObjectError(*CALL, 400, "x", unknown_fields=("spec.foo",)),
+            "correct spec.foo.",
+            id="a field that the server does not know",
+        ),
+        pytest.param(
+            kuberay.InvalidObjectError(*CALL, 400, "x"), "act on the server's message.", id="an object without causes"
+        ),
+        pytest.param(
+            pipes.JobServerUnavailableError("http://a", "GET /", 1800.0, "x", "server_timeout"),
+            "find out why the server stopped answering; raise `server_timeout`",
+            id="a server that went away",
+        ),
+        pytest.param(
+            pipes.JobServerUnavailableError("http://a", "GET /", 30.0, "x", advice="Look at its pod."),
+            "look at its pod.",
+            id="a server of which more is known",
+        ),
+        pytest.param(
+            pipes.RayJobFailedError("a", "STOPPED", "", None, ()),
+            "find out who stopped it",
+            id="a job that was stopped",
+        ),
+        pytest.param(
+            pipes.JobLostError("a", "http://a", "x", "find out who deleted it"),
+            "find out who deleted it.",
+            id="a job whose RayJob was deleted",
+        ),
+        pytest.param(
+            pipes.PipesMessagesMissingError("a", False, "x"),
+            "use `with open_dagster_pipes():` around the job's work, or relax `require_messages`",
+            id="a job without a Pipes session",
+        ),
+        pytest.param(
+            pipes.PipesMessagesMissingError("a", True, "x", "find out why"),
+            "find out why.",
+            id="a job whose last output could not be read",
+        ),
+    ],
+)
+def test_a_remedy_fits_the_cause(error: DagsterRayError, remedy: str) -> None:
+    assert error.remedy.startswith(remedy)

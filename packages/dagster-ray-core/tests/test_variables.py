@@ -81,15 +81,21 @@ def test_every_reference_is_found_with_its_path() -> None:
     assert list(variables.variables(value)) == [("a[0].b", Variable("X")), ("labels.team", Variable("Y"))]
 
 
+_NOT_TEXT = "but the value of an environment variable is text"
+_AS_TEXT = "write text, in quotes where YAML would read something else"
+
+
 @pytest.mark.parametrize(
     ("env_vars", "fault"),
     [
         pytest.param({"A": "1", "B": dg.EnvVar("X"), "C": {"env": "Y"}}, None, id="text and references"),
-        pytest.param({"A": 1}, ("e.A", "is an int, and the value of an environment variable is text"), id="a number"),
-        pytest.param({"A": True}, ("e.A", "is a bool, and the value of an environment variable is text"), id="a bool"),
-        pytest.param({"A": None}, ("e.A", "is null, and the value of an environment variable is text"), id="null"),
-        pytest.param({1: "a"}, ("e", "has the name 1, which is not text"), id="a name that is a number"),
-        pytest.param(["A=1"], ("e", "is a list and must map names to text"), id="a list"),
+        pytest.param({"A": 1}, ("e.A", f"is an int, {_NOT_TEXT}", _AS_TEXT), id="a number"),
+        pytest.param({"A": True}, ("e.A", f"is a bool, {_NOT_TEXT}", _AS_TEXT), id="a bool"),
+        pytest.param({"A": None}, ("e.A", f"is null, {_NOT_TEXT}", _AS_TEXT), id="null"),
+        pytest.param(
+            {1: "a"}, ("e", "has the name 1, which is not text", "put the name in quotes"), id="a name that is a number"
+        ),
+        pytest.param(["A=1"], ("e", "is a list", "write a mapping of names to text"), id="a list"),
     ],
 )
 def test_environment_variables_are_text(env_vars: object, fault: object) -> None:

@@ -8,10 +8,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from dagster_ray.core.errors import InvalidVariableError, MissingVariableError
+from dagster_ray.core.errors import InvalidFieldError, InvalidVariableError, MissingVariableError
 from dagster_ray.pipes import PipesRayJobClient, RayJobClient
 from dagster_ray.pipes._submission import checked_job
-from dagster_ray.pipes.errors import InvalidSubmissionError
 
 
 @pytest.mark.parametrize("address", [dg.EnvVar("RAY_URL"), {"env": "RAY_URL"}])
@@ -30,7 +29,7 @@ def test_an_address_from_a_variable_is_read_when_it_is_needed(address: Any, monk
 
 
 def test_an_address_that_is_none_still_fails_at_once() -> None:
-    with pytest.raises(InvalidSubmissionError, match="address"):
+    with pytest.raises(InvalidFieldError, match="address"):
         RayJobClient("head:8265")
 
 
@@ -53,7 +52,7 @@ def test_a_job_gets_the_values(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("value", [8, 1.1, None, True])
 def test_a_number_or_none_among_env_vars_is_refused_before_anything_is_sent(value: object) -> None:
-    with pytest.raises(InvalidSubmissionError, match=r"env_vars\.WORKERS` is .* is text; put it in quotes"):
+    with pytest.raises(InvalidFieldError, match=r"env_vars\.WORKERS` is .* is text\. To fix: write text, in quotes"):
         checked_job({"entrypoint": "a", "runtime_env": {"env_vars": {"WORKERS": value}}})
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from scripted_job_server import Server, client_of
 
+from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.pipes import RayJobClient
 from dagster_ray.pipes._reader import message_file
 from dagster_ray.pipes._submission import NONCE
 from dagster_ray.pipes.errors import (
-    InvalidSubmissionError,
     JobExistsError,
     JobLostError,
     JobNotFoundError,
@@ -179,7 +179,7 @@ def test_a_proxys_authorization_leaves_room_for_rays_token(server: Server) -> No
 
 @pytest.mark.parametrize("address", ["head:8265", "ray://head:10001", "http://user:pw@head:8265", "http://head/?a=b"])
 def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
-    with pytest.raises(InvalidSubmissionError, match="address"):
+    with pytest.raises(InvalidFieldError, match="address"):
         RayJobClient(address)
 
 

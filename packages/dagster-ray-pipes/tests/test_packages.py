@@ -6,9 +6,10 @@ from typing import IO
 
 import pytest
 
+from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.pipes._package_files import package_files
 from dagster_ray.pipes._packages import upload_runtime_env
-from dagster_ray.pipes.errors import InvalidSubmissionError, PackageNotFoundError, PackageTooLargeError
+from dagster_ray.pipes.errors import PackageTooLargeError
 
 
 class Store:
@@ -108,11 +109,11 @@ def test_a_package_over_the_limit_names_its_biggest_files(tmp_path: Path, store:
 @pytest.mark.parametrize("field", ["working_dir", "py_modules"])
 def test_a_path_that_is_nothing_is_named(tmp_path: Path, store: Store, field: str) -> None:
     path = str(tmp_path / "missing")
-    with pytest.raises(PackageNotFoundError, match="missing"):
+    with pytest.raises(InvalidFieldError, match="missing"):
         upload_runtime_env({field: path if field == "working_dir" else [path]}, store)
 
 
 @pytest.mark.parametrize("env", [{"py_modules": "lib"}, {"working_dir": 3}, {"excludes": "*.log"}])
 def test_a_value_of_the_wrong_kind_is_refused(store: Store, env: dict[str, object]) -> None:
-    with pytest.raises(InvalidSubmissionError):
+    with pytest.raises(InvalidFieldError):
         upload_runtime_env(env, store)

@@ -13,8 +13,8 @@ from typing import IO, Any
 
 import pytest
 
+from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.pipes._packages import upload_runtime_env
-from dagster_ray.pipes.errors import PackageNotFoundError
 
 pytest.importorskip("ray", reason="compares with Ray's own packaging")
 
@@ -242,7 +242,7 @@ def test_a_named_pipe_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_name_that_is_not_utf8_is_an_error_that_shows_it(tmp_path: Path) -> None:
     """Neither can Ray package it; it fails with an encoding error that does not name the file."""
     (tmp_path / os.fsdecode(b"gr\xfc\xdfe.py")).touch()
-    with pytest.raises(PackageNotFoundError, match="its name is not UTF-8"):
+    with pytest.raises(InvalidFieldError, match="its name is not UTF-8"):
         upload_runtime_env({"working_dir": str(tmp_path)}, Store())
 
 

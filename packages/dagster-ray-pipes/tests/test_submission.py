@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
+from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.pipes._runtime_env import edits, unknown_keys, with_files_read
 from dagster_ray.pipes._submission import NONCE, checked_job, request_of
-from dagster_ray.pipes.errors import InvalidSubmissionError
 
 
 @pytest.mark.parametrize(
@@ -30,13 +30,13 @@ from dagster_ray.pipes.errors import InvalidSubmissionError
     ],
 )
 def test_a_wrong_field_is_named(job: dict[str, Any], field: str) -> None:
-    with pytest.raises(InvalidSubmissionError) as raised:
+    with pytest.raises(InvalidFieldError) as raised:
         checked_job(job)
     assert raised.value.field == field
 
 
 def test_a_near_name_is_suggested() -> None:
-    with pytest.raises(InvalidSubmissionError, match="did you mean `entrypoint_num_cpus`"):
+    with pytest.raises(InvalidFieldError, match="write `entrypoint_num_cpus`"):
         checked_job({"entrypoint": "true", "entrypoint_num_cpu": 1})
 
 
@@ -103,6 +103,6 @@ def test_a_file_is_read_where_the_job_is_submitted(
 
 @pytest.mark.parametrize("key", ["pip", "uv", "conda"])
 def test_a_file_that_is_missing_here_is_named(tmp_path: Path, key: str) -> None:
-    with pytest.raises(InvalidSubmissionError, match=r"missing\.yaml, which cannot be read") as raised:
+    with pytest.raises(InvalidFieldError, match=r"missing\.yaml, which cannot be read") as raised:
         with_files_read({key: str(tmp_path / "missing.yaml")})
     assert raised.value.field == f"runtime_env.{key}"

@@ -10,8 +10,9 @@ import dagster as dg
 import pytest
 from ray_like_server import RayLike
 
+from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.pipes import PipesRayJobClient, RayJobClient, _follower
-from dagster_ray.pipes.errors import JobExistsError, JobServerUnavailableError, PackageNotFoundError
+from dagster_ray.pipes.errors import JobExistsError, JobServerUnavailableError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -74,7 +75,7 @@ def test_a_job_that_takes_the_id_at_the_last_moment_is_not_stopped(ray: RayLike)
 
 
 def test_an_error_from_before_the_request_stops_nothing_and_looks_for_nothing(ray: RayLike) -> None:
-    with pytest.raises(PackageNotFoundError):
+    with pytest.raises(InvalidFieldError):
         run_op(ray, {"entrypoint": "true", "runtime_env": {"working_dir": "/no/such/folder"}})
     assert ray.asked("POST", "") == 0
     assert ray.asked("GET", "/api/jobs/") <= 1, "only the look for a job of an earlier attempt"

@@ -28,7 +28,7 @@ CASES = {
     "no such object": (404, status('rayjobs.ray.io "a" not found'), errors.NotFoundError),
     "no such kind": (404, b"404 page not found\n", errors.KindNotInstalledError),
     "name taken": (409, status("already exists", reason="AlreadyExists"), errors.ConflictError),
-    "expired": (410, status("The provided continue parameter is too old"), errors.GoneError),
+    "expired": (410, status("The provided continue parameter is too old"), errors.KubernetesError),
     "unknown field": (400, status(STRICT), errors.InvalidObjectError),
     "refused": (422, status("is invalid", details=CAUSES), errors.InvalidObjectError),
     "anything else": (418, b"teapot", errors.KubernetesError),

@@ -91,8 +91,8 @@ def test_what_the_spec_says_of_failures_is_left_to_the_operator(world: PipesWorl
 
 
 NOTHING: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "an unknown parameter": ({**JOB, "entrypoint_cpus": 1}, {}, "invalid-submission"),
-    "no entrypoint": ({"template": {}}, {}, "invalid-submission"),
+    "an unknown parameter": ({**JOB, "entrypoint_cpus": 1}, {}, "invalid-field"),
+    "no entrypoint": ({"template": {}}, {}, "invalid-field"),
     "a field that has no place": (
         {"spec": {"entrypoint": "a", "submitterPodTemplate": {"spec": {"restartPolicy": "Never"}}}},
         {},

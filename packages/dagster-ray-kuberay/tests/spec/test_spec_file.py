@@ -141,25 +141,36 @@ def test_what_a_file_holds_is_recognised(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "key", "reason"),
+    ("text", "key", "reason", "advice"),
     [
-        pytest.param("kind: Pod", "kind", "'Pod' is neither", id="another kind"),
-        pytest.param("a: 1", "", "neither `kind`", id="nothing of KubeRay"),
-        pytest.param("kind: RayJob\n---\nkind: RayJob", "", "it has 2 documents", id="two documents"),
-        pytest.param("", "", "it has 0 documents", id="an empty file"),
-        pytest.param("[1]", "", "one mapping is wanted", id="a list"),
-        pytest.param("a: [", "line 1", "expected the node content", id="no YAML"),
-        pytest.param("kind: RayJob\nspec: {on: 1, 2: x}", "spec.True", "quote it", id="a key that is no text"),
-        pytest.param("kind: RayJob\nspec: {a: 2024-01-01}", "spec.a", "it holds a date", id="a date"),
-        pytest.param("kind: RayJob\nspec: {a: !!python/name:os.system x}", "line 2", "could not", id="code"),
-        pytest.param("kind: RayJob\nspec: []", "spec", "a mapping belongs here", id="a spec that is a list"),
+        pytest.param("kind: Pod", "kind", "'Pod' is neither", "name a file", id="another kind"),
+        pytest.param("a: 1", "", "neither `kind`", "name a file with a RayJob", id="nothing of KubeRay"),
+        pytest.param(
+            "kind: RayJob\n---\nkind: RayJob", "", "it has 2 documents", "leave one RayJob", id="two documents"
+        ),
+        pytest.param("", "", "it has 0 documents", "write one RayJob", id="an empty file"),
+        pytest.param("[1]", "", "it has a list and no RayJob", "write one RayJob", id="a list"),
+        pytest.param("a: [", "line 1", "expected the node content", "correct the YAML", id="no YAML"),
+        pytest.param(
+            "kind: RayJob\nspec: {on: 1, 2: x}",
+            "spec.True",
+            "is not text",
+            "put the key in quotes",
+            id="a key that is no text",
+        ),
+        pytest.param("kind: RayJob\nspec: {a: 2024-01-01}", "spec.a", "it is a date", "put it in quotes", id="a date"),
+        pytest.param(
+            "kind: RayJob\nspec: {a: !!python/name:os.system x}", "line 2", "could not", "correct the YAML", id="code"
+        ),
+        pytest.param("kind: RayJob\nspec: []", "spec", "it is a list", "write a mapping", id="a spec that is a list"),
     ],
 )
-def test_files_that_cannot_be_used(text: str, key: str, reason: str) -> None:
+def test_files_that_cannot_be_used(text: str, key: str, reason: str, advice: str) -> None:
     with pytest.raises(SpecFileError) as caught:
         parse_spec("job.yaml", text)
     assert (caught.value.file, caught.value.key) == ("job.yaml", key)
     assert reason in caught.value.reason
+    assert caught.value.advice.startswith(advice)
 
 
 def test_aliases_that_grow_without_end_are_refused() -> None:
@@ -187,8 +198,9 @@ def merges(levels: int) -> str:
     ],
 )
 def test_merge_keys_that_write_out_too_much_are_refused_while_the_text_is_read(text: str) -> None:
-    with pytest.raises(SpecFileError, match=r"its merge keys \(`<<`\) write out more than 50000 values"):
+    with pytest.raises(SpecFileError, match=r"its merge keys \(`<<`\) write out more than 50000 values") as caught:
         parse_spec("job.yaml", f"kind: RayJob\n{text}")
+    assert caught.value.remedy == "write out fewer values by aliases (`*name`) and merge keys (`<<`)."
     assert "merge keys" in str(runtime_env_fault(text, (1, 7, 0)))
 
 
@@ -204,7 +216,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(SpecFileError, match="larger than 1 MiB"):
         read_spec(str(large))
     (binary := tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
-    with pytest.raises(SpecFileError, match="no UTF-8"):
+    with pytest.raises(SpecFileError, match="not text in UTF-8"):
         read_spec(str(binary))
 
 

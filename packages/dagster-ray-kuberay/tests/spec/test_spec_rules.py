@@ -282,9 +282,9 @@ def test_what_is_absent_is_not_known_of_what_a_user_wrote_and_a_default_of_what_
             "`spec.suspend` is true (KubeRay >= 1.5). To fix: leave it out. [dagster-ray: invalid-spec]",
         ),
         (
-            SpecFileError("job.yaml", "kind", "'Pod' is neither RayJob nor RayCluster"),
-            "`kind` in job.yaml cannot be used: 'Pod' is neither RayJob nor RayCluster. To fix: give a YAML file of at "
-            "most 1 MiB with one RayJob or RayCluster, or the spec of one. [dagster-ray: spec-file]",
+            SpecFileError("job.yaml", "kind", "'Pod' is neither RayJob nor RayCluster", "name another file"),
+            "`kind` in job.yaml cannot be used: 'Pod' is neither RayJob nor RayCluster. To fix: name another "
+            "file. [dagster-ray: spec-file]",
         ),
         (
             MissingVariableError("TEAM", "metadata.labels.team"),

@@ -86,7 +86,7 @@ class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
     def _environment_variables_are_text(cls, value: dict[str, Any]) -> dict[str, Any]:
         fault = env_vars_fault(value.get("env_vars", {}), "runtime_env.env_vars")
         if fault is not None:
-            raise InvalidFieldError(*fault, "write text, in quotes where YAML would read a number")
+            raise InvalidFieldError(*fault)
         return value
 
     @field_validator("ray_init_options")

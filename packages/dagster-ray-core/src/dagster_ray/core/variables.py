@@ -198,21 +198,22 @@ def referring(value: object) -> Any:
     return value
 
 
-def env_vars_fault(env_vars: object, path: str) -> tuple[str, str] | None:
-    """Return which of some environment variables cannot be set, as field and reason; None if all can.
+def env_vars_fault(env_vars: object, path: str) -> tuple[str, str, str] | None:
+    """Return which of some environment variables cannot be set: field, reason and advice; None if all can.
 
     Names and values are text. A number or None is not turned into text here: what `1.10` or `null` is to mean, only
     its author knows. The reason does not show the value, which may be a secret.
     """
     if not isinstance(env_vars, Mapping):
-        return path, f"is a {type(env_vars).__name__} and must map names to text"
+        return path, f"is a {type(env_vars).__name__}", "write a mapping of names to text"
     for key, value in cast("Mapping[object, object]", env_vars).items():
         if not isinstance(key, str):
-            return path, f"has the name {key!r}, which is not text"
+            return path, f"has the name {key!r}, which is not text", "put the name in quotes"
         if not isinstance(value, str) and variable_of(value) is None:
             kind = type(value).__name__
             what = "null" if value is None else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
-            return field_path(path, key), f"is {what}, and the value of an environment variable is text"
+            reason = f"is {what}, but the value of an environment variable is text"
+            return field_path(path, key), reason, "write text, in quotes where YAML would read something else"
     return None
 
 

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from dagster_ray.core import StrictConfig
-from dagster_ray.core.errors import MissingVariableError
+from dagster_ray.core.errors import DagsterRayError, MissingVariableError
 from dagster_ray.core.variables import variable_of
 from dagster_ray.kuberay._sharing.config import ClusterSharing, MatchDagsterLabels
 from dagster_ray.kuberay._spec.completion import as_manifest
@@ -215,7 +215,10 @@ def _names_a_variable(data: object) -> bool:
 def _file_error(file: str, error: ValidationError) -> SpecFileError:
     """Name the first field that is wrong, without the values around it."""
     first = error.errors(include_input=False, include_url=False)[0]
-    return SpecFileError(file, ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, "))
+    key, cause = ".".join(map(str, first["loc"])), first.get("ctx", {}).get("error")
+    if isinstance(cause, DagsterRayError):
+        return SpecFileError(file, key, cause.problem, cause.remedy)
+    return SpecFileError(file, key, first["msg"].removeprefix("Value error, "), "correct the value in the file")
 
 
 def _file_metadata(file: str, metadata: Json) -> Json:
@@ -226,7 +229,7 @@ def _file_metadata(file: str, metadata: Json) -> Json:
     try:
         check_metadata(kept)
     except InvalidSpecError as error:
-        raise SpecFileError(file, error.field, error.problem) from error
+        raise SpecFileError(file, error.field, f"it {error.reason}", error.advice) from error
     return kept
 
 

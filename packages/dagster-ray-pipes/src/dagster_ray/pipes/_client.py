@@ -12,6 +12,7 @@ from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 from typing_extensions import override
 
 from dagster_ray.core import require_ray_resource
+from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.core.variables import TEXT_MAPS, plain_value, resolved, variables
 from dagster_ray.pipes._follower import Patience
 from dagster_ray.pipes._invocation import CompletedRayJob
@@ -32,7 +33,7 @@ from dagster_ray.pipes._step_context import StepContext
 from dagster_ray.pipes._submission import RayJob, checked_job
 from dagster_ray.pipes._submitted_job import Place
 from dagster_ray.pipes._verdicts import rejected_jobs
-from dagster_ray.pipes.errors import InvalidSubmissionError, JobExistsError, JobNotFoundError
+from dagster_ray.pipes.errors import JobExistsError, JobNotFoundError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +123,7 @@ class PipesRayJobClient(RayPipesClient):
             while it runs. Until it has answered, `timeout` of the `RayJobClient` holds.
 
     Raises:
-        InvalidSubmissionError: Neither a client nor an address is given, or both.
+        InvalidFieldError: Neither a client nor an address is given, or both.
     """
 
     def __init__(
@@ -141,7 +142,8 @@ class PipesRayJobClient(RayPipesClient):
         """Take where jobs run; nothing is sent yet."""
         found = client if client is not None else address
         if found is None or (client is not None and address is not None):
-            raise InvalidSubmissionError("client", "must be given, or `address`: exactly one of them")
+            reason = "is missing" if found is None else "and `address` are both given"
+            raise InvalidFieldError("client", reason, "give exactly one of `client` and `address`")
         self._client = found if isinstance(found, RayJobClient) else RayJobClient(found)
         self._options = ClientOptions(
             context_injector=context_injector,
@@ -165,7 +167,7 @@ class PipesRayJobClient(RayPipesClient):
             extras: What the job finds in its Pipes context.
 
         Raises:
-            InvalidSubmissionError: `ray_job` has a wrong field; nothing was sent.
+            InvalidFieldError: `ray_job` has a wrong field; nothing was sent.
             PipesContextTooLargeError: The Pipes context does not fit; nothing was sent.
             JobExistsError: A job of another step or run has the `submission_id` that `ray_job` chooses.
             RayJobFailedError: The job has failed or was stopped.
@@ -224,7 +226,8 @@ class PipesRayJobClient(RayPipesClient):
             cluster: object = getattr(context.resources, resource_key)
             url = require_ray_resource(cluster, where=f"the resource {resource_key}").dashboard_url
             if url is None:
-                raise InvalidSubmissionError("resource_key", f"is {resource_key!r}, whose cluster has no dashboard")
+                reason = f"is {resource_key!r}, whose cluster has no dashboard"
+                raise InvalidFieldError("resource_key", reason, "start that cluster with its dashboard")
             with RayJobClient(url) as client:
                 yield cls(client, **options.given())
 

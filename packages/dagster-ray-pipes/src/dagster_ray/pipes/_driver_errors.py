@@ -68,7 +68,7 @@ class DriverEventsMissingError(DagsterRayError):
     """
 
     code = "driver-events-missing"
-    problem = "The Ray job {submission_id} ended as {status}, but did not tell how its step ended{told}.{log}"
+    problem = "The Ray job {submission_id} ended as {status}, but did not report how its step ended{told}.{log}"
     remedy = "look at the job's whole log for what ended its process: the step's body must not call `os._exit`."
 
     submission_id: str
@@ -97,7 +97,7 @@ class DriverElsewhereError(DagsterRayError):
     """
 
     code = "driver-elsewhere"
-    problem = "`{member}` of {target} was read in the step's own process, and its driver is in the cluster."
+    problem = "`{member}` of {target} was read in the step's own process, but its driver is in the cluster."
     remedy = (
         "name the resource among the step's own parameters, so that the body runs in the cluster, also where another "
         "resource has it; and use it in the body only."

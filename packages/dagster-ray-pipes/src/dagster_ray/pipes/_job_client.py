@@ -67,7 +67,7 @@ class RayJobClient:
         use_proxies: Whether the proxies of the environment are used.
 
     Raises:
-        InvalidSubmissionError: `address` is no http or https URL.
+        InvalidFieldError: `address` is not an http or https URL.
     """
 
     def __init__(
@@ -173,8 +173,8 @@ class RayJobClient:
         lost answer the job is looked for before it is sent again, so that it never runs twice.
 
         Raises:
-            InvalidSubmissionError: A field is wrong; nothing was sent.
-            PackageNotFoundError, PackageTooLargeError: A local package cannot be uploaded; nothing was submitted.
+            InvalidFieldError: A field is wrong, or a local package cannot be read; nothing was submitted.
+            PackageTooLargeError: A local package is over Ray's limit; nothing was submitted.
             JobExistsError: Another job has the id.
             SubmissionRefusedError: Ray refuses the job.
             JobServerUnavailableError, JobServerRefusedError: The server does not answer, or wants a token.
@@ -190,8 +190,8 @@ class RayJobClient:
             job: The fields of a `RayJob`.
 
         Raises:
-            InvalidSubmissionError: A field is wrong; nothing was sent.
-            PackageNotFoundError, PackageTooLargeError: A local package cannot be uploaded.
+            InvalidFieldError: A field is wrong, or a local package cannot be read; nothing was sent.
+            PackageTooLargeError: A local package is over Ray's limit.
             JobServerUnavailableError, JobServerRefusedError: The server does not answer, or wants a token.
         """
         checked = checked_job(job)

@@ -220,7 +220,8 @@ class JobRun:
         unclosed = reader.opened and not reader.closed and required != "never"
         if unheard or unclosed or (unread and reader.opened and not reader.closed):
             reason = unread or "all that it wrote was read"
-            raise PipesMessagesMissingError(details.submission_id, reader.opened, reason)
+            advice = "find out why the last output could not be read, then run the step again" if unread else ""
+            raise PipesMessagesMissingError(details.submission_id, reader.opened, reason, advice)
 
     def _stop_if_wanted(self, attempt: Attempt, reader: PipesRayJobMessageReader, error: BaseException) -> None:
         """Stop the job if it is ours, unless it is over or lost, or is to outlive an interrupted step."""

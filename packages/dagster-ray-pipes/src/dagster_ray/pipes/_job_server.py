@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from typing_extensions import Unpack, override
 
 from dagster_ray.core import Deadline, is_of_this_machine
+from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.pipes._job_answers import excerpt, is_transient
-from dagster_ray.pipes.errors import InvalidSubmissionError, JobServerRefusedError, JobServerUnavailableError
+from dagster_ray.pipes.errors import JobServerRefusedError, JobServerUnavailableError
 
 # Loads with the first request: a code location imports this package to read its definitions.
 if TYPE_CHECKING:
@@ -81,13 +82,15 @@ def checked_address(address: str) -> str:
     """Return the address of a job server without a trailing slash.
 
     Raises:
-        InvalidSubmissionError: It is no http or https URL of a host.
+        InvalidFieldError: It is not an http or https URL of a host.
     """
     parts = urlsplit(address)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise InvalidSubmissionError("address", f"is {address!r}; it must be the http URL of Ray's dashboard")
+        advice = "write the URL of Ray's dashboard, for example http://ray-head:8265"
+        raise InvalidFieldError("address", f"is {address!r}, which is not an http URL", advice)
     if parts.query or parts.fragment or "@" in parts.netloc:
-        raise InvalidSubmissionError("address", "must have no user, query or fragment; use `headers` or `token`")
+        advice = "remove it; credentials go into `headers` or `token`"
+        raise InvalidFieldError("address", "has a user, a query or a fragment", advice)
     return address.rstrip("/")
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagster_ray.pipes.errors import PackageNotFoundError
+from dagster_ray.core.errors import InvalidFieldError
 
 if TYPE_CHECKING:  # loads with the first package
     from pathspec import GitIgnoreSpec
@@ -77,16 +77,22 @@ def package_files(folder: Path, excludes: Sequence[str], *, use_gitignore: bool 
         use_gitignore: Whether `.gitignore` files count; `.rayignore` files always do.
 
     Raises:
-        PackageNotFoundError: A file or folder cannot be read, or its name is not UTF-8.
+        InvalidFieldError: A file or folder cannot be read, or its name is not UTF-8.
     """
     rules = (_Rules(folder, _patterns(excludes)),)
     try:
         found = list(_walk(folder, folder, rules, (folder.resolve(),), use_gitignore=use_gitignore))
     except OSError as error:
-        raise PackageNotFoundError(
-            "runtime_env", str(error.filename or folder), error.strerror or str(error)
-        ) from error
+        path, reason = str(error.filename or folder), error.strerror or str(error)
+        advice = "let the step's user read it, or leave it out with `excludes` of the runtime_env"
+        raise unpackable("runtime_env", path, reason, advice) from error
     return tuple(sorted(found, key=lambda file: file.name))
+
+
+def unpackable(field: str, path: str, reason: str, advice: str = "") -> InvalidFieldError:
+    """Return the error for a file or folder that cannot go into a package."""
+    general = "correct the path, or give the URI of a package that the cluster can download"
+    return InvalidFieldError(field, f"names {path}, which cannot be packed: {reason}", advice or general)
 
 
 def _walk(
@@ -134,7 +140,8 @@ def _name(root: Path, path: Path) -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise PackageNotFoundError("runtime_env", repr(str(path)), "its name is not UTF-8") from None
+        advice = "rename it, or leave it out with `excludes` of the runtime_env"
+        raise unpackable("runtime_env", repr(str(path)), "its name is not UTF-8", advice) from None
     return name
 
 

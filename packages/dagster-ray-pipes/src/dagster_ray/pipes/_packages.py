@@ -12,9 +12,10 @@ from typing import IO, Any, cast
 
 from typing_extensions import Protocol
 
-from dagster_ray.pipes._package_files import PackageFile, content_hash, package_files
+from dagster_ray.core.errors import InvalidFieldError
+from dagster_ray.pipes._package_files import PackageFile, content_hash, package_files, unpackable
 from dagster_ray.pipes._runtime_env import with_files_read
-from dagster_ray.pipes.errors import InvalidSubmissionError, PackageNotFoundError, PackageTooLargeError
+from dagster_ray.pipes.errors import PackageTooLargeError
 
 LIMIT_BYTES = 100 * 2**20
 """What Ray's job server takes (ray/_private/ray_constants.py)."""
@@ -51,20 +52,20 @@ def upload_runtime_env(
     a `.py` file or a wheel. What is a URI already stays. The argument is not changed.
 
     Raises:
-        PackageNotFoundError: A path is none of these, or cannot be read.
+        InvalidFieldError: A field is of the wrong kind, or names a path that is none of these or cannot be read.
         PackageTooLargeError: A package is over the limit; it was not uploaded.
-        InvalidSubmissionError: A field is of the wrong kind.
     """
     found = dict(runtime_env)
     excludes: Any = found.pop("excludes", None) or []
     if not isinstance(excludes, list) or not all(isinstance(pattern, str) for pattern in cast("list[Any]", excludes)):
-        raise InvalidSubmissionError("runtime_env.excludes", "must be a list of patterns")
+        raise InvalidFieldError("runtime_env.excludes", "is not a list of patterns", "write a list of texts")
     upload = _Upload(store, cast("list[str]", excludes), limit_bytes)
     if (working_dir := found.get("working_dir")) is not None:
         found["working_dir"] = upload.working_dir(working_dir)
     if (modules := found.get("py_modules")) is not None:
         if isinstance(modules, str) or not isinstance(modules, Sequence):
-            raise InvalidSubmissionError("runtime_env.py_modules", "must be a list of paths or URIs")
+            reason = "is not a list of paths or URIs"
+            raise InvalidFieldError("runtime_env.py_modules", reason, "write a list, also of one entry")
         entries: Sequence[Any] = modules  # pyright: ignore[reportUnknownVariableType]  # foreign input
         found["py_modules"] = [upload.module(entry) for entry in entries]
     return found
@@ -74,8 +75,7 @@ def with_content(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
     """Return a runtime_env whose local packages are named by their content; nothing is uploaded.
 
     Raises:
-        PackageNotFoundError: A path is neither a folder nor a package, or cannot be read.
-        InvalidSubmissionError: A field is of the wrong kind.
+        InvalidFieldError: A field is of the wrong kind, or names a path that is no package or cannot be read.
     """
     return upload_runtime_env(with_files_read(runtime_env), _EveryPackage())
 
@@ -107,7 +107,7 @@ class _Upload:
         if ending is not None and path.is_file():
             return self._file(path, ending)
         expected = f"it is neither a folder nor an archive ({', '.join(_ARCHIVES)})"
-        raise PackageNotFoundError("runtime_env.working_dir", str(path), expected)
+        raise unpackable("runtime_env.working_dir", str(path), expected)
 
     def module(self, value: Any) -> str:
         """Return the URI of an entry of py_modules."""
@@ -121,7 +121,7 @@ class _Upload:
         if path.suffix == ".py" and path.is_file():
             status = path.stat()
             return self._zipped([PackageFile(path, path.name, status.st_size, executable=False)], "")
-        raise PackageNotFoundError("runtime_env.py_modules", str(path), "it is no folder, Python file or wheel")
+        raise unpackable("runtime_env.py_modules", str(path), "it is not a folder, a Python file or a wheel")
 
     def _folder(self, path: Path, prefix: str, excludes: Sequence[str]) -> str:
         ignore = os.environ.get("RAY_RUNTIME_ENV_IGNORE_GITIGNORE", "0") == "1"
@@ -180,5 +180,5 @@ def _path(field: str, value: Any) -> Path | None:
     if isinstance(value, os.PathLike):
         return Path(os.fspath(value))  # pyright: ignore[reportUnknownArgumentType]  # foreign input
     if not isinstance(value, str) or not value:
-        raise InvalidSubmissionError(field, f"is {value!r}; it must be a path or a URI")
+        raise InvalidFieldError(field, f"is {value!r}, which is not a path or a URI", "write one of the two")
     return None if _URI.match(value) else Path(value).expanduser()

@@ -12,14 +12,13 @@ from dagster_pipes import PipesDefaultMessageWriter
 from typing_extensions import override
 
 from dagster_ray.core import Deadline
-from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.core.errors import DagsterRayError, InvalidFieldError
 from dagster_ray.pipes._agent import AgentRoute
 from dagster_ray.pipes._follower import JobFollower, Patience
 from dagster_ray.pipes._job_answers import Node, log_name
 from dagster_ray.pipes._job_client import RayJobClient
 from dagster_ray.pipes._messages import Delivered, LogLine
 from dagster_ray.pipes._sinks import LogSink, MessageSink, MessageTaker, Sink, StepOutput, Tail
-from dagster_ray.pipes.errors import InvalidSubmissionError
 
 if TYPE_CHECKING:
     from dagster import PipesMessageHandler
@@ -42,14 +41,15 @@ def message_file(client: RayJobClient, channel: MessageChannel, name: str) -> st
         name: Part of the file's name, unique in the cluster.
 
     Raises:
-        InvalidSubmissionError: A file is asked for, and the dashboard does not tell where.
+        InvalidFieldError: A file is asked for, and the dashboard does not report where.
     """
     if channel == "log":
         return None
     folder = head_log_folder(client)
     if folder is None:
         if channel == "file":
-            raise InvalidSubmissionError("message_channel", "is `file`, but the dashboard does not tell Ray's folder")
+            reason = "is `file`, but the dashboard does not report Ray's folder"
+            raise InvalidFieldError("message_channel", reason, "leave it out, so that messages travel in the job's log")
         return None
     return f"{folder}/dagster-pipes-{name}.jsonl"
 
@@ -121,7 +121,8 @@ class PipesRayJobMessageReader(PipesMessageReader):
     def follower(self) -> JobFollower:
         """What follows the job; there is one once the job was reported as launched."""
         if self._follower is None:
-            raise InvalidSubmissionError("submission_id", "was not reported with `session.report_launched`")
+            advice = "call `session.report_launched` with it, in the extras of the payload"
+            raise InvalidFieldError("submission_id", "was not reported", advice)
         return self._follower
 
     @property
@@ -145,11 +146,11 @@ class PipesRayJobMessageReader(PipesMessageReader):
         """Yield where the job shall write its messages; at the end, wait for the last of them.
 
         Raises:
-            InvalidSubmissionError: The reader serves a session already.
+            InvalidFieldError: The reader serves a session already.
             DagsterRayError: The job's end cannot be known.
         """
         if self._handler is not None:
-            raise InvalidSubmissionError("message_reader", "serves a session already; make one reader for each")
+            raise InvalidFieldError("message_reader", "already serves a session", "make one reader for each session")
         self._handler = handler
         if self._file is None:
             self._file = message_file(self._client, self._channel, uuid.uuid4().hex[:16]) or ""
@@ -165,11 +166,11 @@ class PipesRayJobMessageReader(PipesMessageReader):
         """Begin to follow the job whose `submission_id` is in the payload's extras.
 
         Raises:
-            InvalidSubmissionError: The payload names none.
+            InvalidFieldError: The payload names none.
         """
         submission_id: Any = launched_payload.get("extras", {}).get("submission_id")
         if not isinstance(submission_id, str):
-            raise InvalidSubmissionError("submission_id", "is missing in the extras of the launched payload")
+            raise InvalidFieldError("submission_id", "is missing in the extras of the launched payload", "add it there")
         if self._follower is not None or self._handler is None:
             return
         files = self._files(submission_id, self._handler)

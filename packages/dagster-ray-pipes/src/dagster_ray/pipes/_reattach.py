@@ -109,7 +109,7 @@ def code_of(job: Mapping[str, Any], image: str | None, git_sha: str | None) -> d
     It is the content of the local packages. Where there is no package the code is in the image.
 
     Raises:
-        PackageNotFoundError, InvalidSubmissionError: A local package cannot be read.
+        InvalidFieldError: A local package cannot be read.
     """
     runtime_env = with_content(job.get("runtime_env", {}))
     if runtime_env.get("working_dir") or runtime_env.get("py_modules"):
@@ -134,7 +134,7 @@ def call_identity(
         image: The image of the job's node. None: that of the code location is taken for it.
 
     Raises:
-        PackageNotFoundError, InvalidSubmissionError: A local package of the job cannot be read.
+        InvalidFieldError: A local package of the job cannot be read.
     """
     code = code_of(job, image or _image_of(context), os.environ.get("DAGSTER_CLOUD_GIT_SHA"))
     digest = digest_of({**job, **code}, extras)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.core.variables import env_vars_fault
-from dagster_ray.pipes.errors import InvalidSubmissionError
 
 _KNOWN = (
     *("working_dir", "py_modules", "py_executable", "java_jars", "excludes", "pip", "uv", "conda", "container"),
@@ -22,15 +22,15 @@ def check_runtime_env(runtime_env: Mapping[Any, Any]) -> None:
     """Check keys and environment variables of a runtime_env. Pure.
 
     Raises:
-        InvalidSubmissionError: A key is a misspelt one of Ray's, or a variable is not text.
+        InvalidFieldError: A key is a misspelt one of Ray's, or a variable is not text.
     """
     for key in unknown_keys(runtime_env):
         for known in _KNOWN:
             if edits(key, known) <= _EDITS:
-                raise InvalidSubmissionError(f"runtime_env.{key}", f"is not a key of Ray; did you mean `{known}`?")
+                raise InvalidFieldError(f"runtime_env.{key}", "is not a key of Ray", f"write `{known}`")
     fault = env_vars_fault(runtime_env.get("env_vars") or {}, "runtime_env.env_vars")
     if fault is not None:
-        raise InvalidSubmissionError(fault[0], f"{fault[1]}; put it in quotes")
+        raise InvalidFieldError(*fault)
 
 
 def unknown_keys(runtime_env: Mapping[Any, Any]) -> Sequence[str]:
@@ -55,7 +55,7 @@ def with_files_read(runtime_env: Mapping[str, Any]) -> dict[str, Any]:
     Ray reads such a file where the job is submitted; the job server would look for it on the head.
 
     Raises:
-        InvalidSubmissionError: A file cannot be read.
+        InvalidFieldError: A file cannot be read.
     """
     found = dict(runtime_env)
     for key in ("pip", "uv"):
@@ -84,9 +84,10 @@ def _conda(field: str, path: str) -> dict[str, Any]:
     try:
         found: object = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidSubmissionError(field, f"names the file {path}, which is not YAML") from error
+        raise InvalidFieldError(field, f"names the file {path}, which is not YAML", f"correct {path}") from error
     if not isinstance(found, dict):
-        raise InvalidSubmissionError(field, f"names the file {path}, which does not contain a YAML mapping")
+        reason = f"names the file {path}, which does not contain a YAML mapping"
+        raise InvalidFieldError(field, reason, f"write the conda environment into {path}")
     return cast("dict[str, Any]", found)
 
 
@@ -95,4 +96,5 @@ def _text(field: str, path: str) -> str:
         return Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise InvalidSubmissionError(field, f"names the file {path}, which cannot be read: {reason}") from error
+        what = f"names the file {path}, which cannot be read: {reason}"
+        raise InvalidFieldError(field, what, f"correct `{field}`: the step reads this file") from error

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Required, TypedDict
 
+from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.core.variables import plain_value, resolved
 from dagster_ray.pipes._runtime_env import check_runtime_env
-from dagster_ray.pipes.errors import InvalidSubmissionError
 
 NONCE = "dagster-ray/nonce"
 """Metadata by which a job is known as the one that a lost answer was about."""
@@ -61,11 +61,11 @@ def checked_id(submission_id: object) -> str:
     """Return a submission id that Ray takes.
 
     Raises:
-        InvalidSubmissionError: It is none.
+        InvalidFieldError: It is none.
     """
     if not isinstance(submission_id, str) or not _ID.fullmatch(submission_id):
-        reason = f"is {submission_id!r}; use up to 200 letters, digits, `_`, `.` and `-`, not beginning with `.` or `-`"
-        raise InvalidSubmissionError("submission_id", reason)
+        advice = "use up to 200 letters, digits, `_`, `.` and `-`, with neither `.` nor `-` at the start"
+        raise InvalidFieldError("submission_id", f"is {submission_id!r}", advice)
     return submission_id
 
 
@@ -75,28 +75,28 @@ def checked_job(job: Mapping[str, Any]) -> dict[str, Any]:
     References to environment variables are replaced by what the variables of this process say.
 
     Raises:
-        InvalidSubmissionError: A field is unknown, missing, or of the wrong kind.
+        InvalidFieldError: A field is unknown, missing, or of the wrong kind.
         MissingVariableError, InvalidVariableError: A variable is not set, or is no number and must be one.
     """
     found = _with_values({key: value for key, value in job.items() if value is not None})
     for key in found:
         if key not in _FIELDS:
             near = difflib.get_close_matches(str(key), _FIELDS, n=1)
-            hint = f"; did you mean `{near[0]}`?" if near else f"; use one of {', '.join(_FIELDS)}"
-            raise InvalidSubmissionError(str(key), f"is no field of a Ray job{hint}")
+            advice = f"write `{near[0]}`" if near else f"use one of {', '.join(_FIELDS)}"
+            raise InvalidFieldError(str(key), "is not a field of a Ray job", advice)
     entrypoint = found.get("entrypoint")
     if not isinstance(entrypoint, str) or not entrypoint.strip():
-        raise InvalidSubmissionError("entrypoint", "must be a shell command")
+        raise InvalidFieldError("entrypoint", "is not a shell command", "write the command that starts the job")
     if "submission_id" in found:
         checked_id(found["submission_id"])
     for key in _NUMBERS:
         if key in found and (isinstance(found[key], bool) or not isinstance(found[key], (int, float))):
-            raise InvalidSubmissionError(key, f"is {found[key]!r}; it must be a number")
+            raise InvalidFieldError(key, f"is {found[key]!r}", "write a number")
         if key in found and found[key] < 0:
-            raise InvalidSubmissionError(key, f"is {found[key]!r}; it must not be negative")
+            raise InvalidFieldError(key, f"is {found[key]!r}", "write 0 or more")
     for key in _MAPPINGS:
         if key in found and not isinstance(found[key], Mapping):
-            raise InvalidSubmissionError(key, f"is a {type(found[key]).__name__}; it must be a mapping")
+            raise InvalidFieldError(key, f"is a {type(found[key]).__name__}", "write a mapping")
     _check_metadata(found.get("metadata", {}))
     check_runtime_env(found.get("runtime_env", {}))
     return found
@@ -110,9 +110,9 @@ def _with_values(job: Mapping[str, Any]) -> dict[str, Any]:
 def _check_metadata(metadata: Mapping[Any, Any]) -> None:
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
-            raise InvalidSubmissionError("metadata", f"has {key!r}: {value!r}; Ray takes texts only")
+            raise InvalidFieldError("metadata", f"has {key!r}: {value!r}", "write texts only, in quotes")
         if key == _RESERVED_METADATA:
-            raise InvalidSubmissionError("metadata", f"has {key!r}, which Ray keeps for itself")
+            raise InvalidFieldError("metadata", f"has {key!r}, which Ray sets itself", f"rename {key!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ DagsterRayError
   JobServerUnavailableError   the job server did not answer in time
   JobServerRefusedError       it wants a token, or another one
   JobServerAnswerError        something other than a Ray job server answered
-  InvalidSubmissionError      the submission cannot be sent as it is (also a ValueError)
   SubmissionRefusedError      Ray refused the submission
   JobExistsError              another job has this submission id
   JobNotFoundError            no job has this submission id
@@ -12,7 +11,6 @@ DagsterRayError
   JobLostError                the job's node or cluster is gone, and its end will never be known
   PipesContextTooLargeError   the Pipes context does not fit into the job's environment
   PipesMessagesMissingError   the job succeeded, but its Pipes session was not received to its end
-  PackageNotFoundError        a local package of the runtime_env does not exist
   PackageTooLargeError        a local package of the runtime_env is over Ray's limit
   StepNotMovableError         a step with driver="cluster" cannot run in another process (also a ValueError)
   DriverStartError            the cluster cannot run the step's code
@@ -37,14 +35,12 @@ __all__ = [
     "DriverEventsMissingError",
     "DriverSetupError",
     "DriverStartError",
-    "InvalidSubmissionError",
     "JobExistsError",
     "JobLostError",
     "JobNotFoundError",
     "JobServerAnswerError",
     "JobServerRefusedError",
     "JobServerUnavailableError",
-    "PackageNotFoundError",
     "PackageTooLargeError",
     "PipesContextTooLargeError",
     "PipesMessagesMissingError",
@@ -58,7 +54,7 @@ class JobServerUnavailableError(DagsterRayError):
     """A Ray job server did not answer within the time that it may be away."""
 
     code = "job-server-unavailable"
-    problem = "{call} of {address} had no answer for {seconds:.0f} s ({reason})."
+    problem = "{call} at {address} got no answer for {seconds:.0f} s ({reason})."
     remedy = "{what_to_do}."
 
     address: str
@@ -118,18 +114,6 @@ class JobServerAnswerError(DagsterRayError):
     status: int
     answer: str
     """The beginning of the answer."""
-
-
-class InvalidSubmissionError(DagsterRayError, ValueError):
-    """A submission has a value that Ray would refuse or misread; nothing was sent."""
-
-    code = "invalid-submission"
-    problem = "The Ray job cannot be submitted: `{field}` {reason}."
-    remedy = "correct `{field}`."
-
-    field: str
-    reason: str
-    """What is wrong with the field."""
 
 
 class SubmissionRefusedError(DagsterRayError):
@@ -216,7 +200,7 @@ class JobLostError(DagsterRayError):
     """The job's node or cluster is gone, so that its end will never be known."""
 
     code = "ray-job-lost"
-    problem = "The Ray job {submission_id} on {address} is lost: {reason}."
+    problem = "The Ray job {submission_id} on {address} was lost: {reason}."
     remedy = "{what_to_do}."
 
     submission_id: str
@@ -252,30 +236,29 @@ class PipesMessagesMissingError(DagsterRayError):
 
     code = "pipes-messages-missing"
     problem = "The Ray job {submission_id} succeeded, but {what} ({reason})."
-    remedy = "use `with open_dagster_pipes():` around the job's work, or relax `require_messages` of the client."
+    remedy = "{what_to_do}."
 
     submission_id: str
     opened: bool
     """Whether the session was opened."""
     reason: str
     """What is known of the reason."""
+    advice: str = ""
+    """What to do about this reason, where it is not the job's code."""
 
     @property
     def what(self) -> str:
         """What is missing, as a part of the text."""
         return "opened a Pipes session and never closed it" if self.opened else "sent no Pipes message"
 
-
-class PackageNotFoundError(DagsterRayError, ValueError):
-    """A local package of the runtime_env does not exist, or cannot be read; nothing was submitted."""
-
-    code = "package-not-found"
-    problem = "`{field}` names {path}, which cannot be packed: {reason}."
-    remedy = "correct the path in `{field}`, or give the URI of a package that the cluster can download."
-
-    field: str
-    path: str
-    reason: str
+    @property
+    def what_to_do(self) -> str:
+        """The advice, or what to change in the job."""
+        if self.advice:
+            return self.advice
+        if self.opened:
+            return "use `with open_dagster_pipes():` around the job's work, so that its session is closed at the end"
+        return "use `with open_dagster_pipes():` around the job's work, or relax `require_messages` of the client"
 
 
 class PackageTooLargeError(DagsterRayError, ValueError):

@@ -26,8 +26,8 @@ from dagster_ray.kuberay._collector.runs import RunReader, StorageSilentError
 from dagster_ray.kuberay._kubernetes.errors import (
     ConflictError,
     ForbiddenError,
-    GoneError,
     KindNotInstalledError,
+    KubernetesError,
     UnavailableError,
 )
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
@@ -129,16 +129,15 @@ class Collector:
         while not self._lists_are_over():
             try:
                 more = self._page(target, place)
-            except GoneError as error:
-                if began_again or not place:
+            except UnavailableError as error:
+                return self._note(target, error, place)
+            except DagsterRayError as error:
+                is_expired = isinstance(error, KubernetesError) and error.is_expired
+                if not is_expired or began_again or not place:
                     return self._note(target, error, None)
                 self._log.info("The server has forgotten the list of %s; it begins again.", target.label)
                 began_again, place = True, ""
                 continue
-            except UnavailableError as error:
-                return self._note(target, error, place)
-            except DagsterRayError as error:
-                return self._note(target, error, None)
             if more is None:
                 return None
             place = more

@@ -164,4 +164,5 @@ def read_token(api: "KubernetesApi", namespace: str, name: str, target: str, dea
     try:
         return base64.b64decode(str(encoded), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
-        raise TokenRequiredError(target, f"nothing; the Secret {name} has no readable `{_KEY}`") from error
+        reason = f"the Secret {name} has no readable `{_KEY}`"
+        raise TokenRequiredError(target, reason, f"write the cluster's token into `{_KEY}` of this Secret") from error

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 from dagster_ray.kuberay._kubernetes.errors import (
     ConflictError,
     ForbiddenError,
-    GoneError,
     InvalidObjectError,
     KindNotInstalledError,
     KubernetesError,
@@ -32,7 +31,6 @@ _KINDS: Mapping[int, type[KubernetesError]] = {
     403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
-    410: GoneError,
 }
 
 

@@ -184,7 +184,7 @@ class KubernetesApi:
                 them whole.
 
         Raises:
-            GoneError: The server has forgotten the state that the first page showed; begin again.
+            KubernetesError: Also if the server has forgotten the state that the first page showed (`is_expired`).
         """
         given = {
             "labelSelector": label_selector,

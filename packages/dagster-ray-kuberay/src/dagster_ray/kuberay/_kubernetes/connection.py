@@ -259,7 +259,8 @@ class KubernetesConnection:
         except (urllib3.exceptions.HTTPError, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - http.client quotes headers that it does not like
-            raise KubeconfigError(self.server, f"a request cannot be sent ({type(error).__name__})") from None
+            advice = "remove control characters from the namespace, from names, and from `as` of the kubeconfig"
+            raise KubeconfigError(self.server, f"a request cannot be sent ({type(error).__name__})", advice) from None
         self._clock.heard(response.headers.get("Date"))
         return response
 
@@ -331,7 +332,8 @@ class KubernetesConnection:
         why, status = distrust(error), proxy_refusal(error)
         if why is not None:
             if not (is_first and self._settings.ca_file):
-                raise KubeconfigError(self.server, f"its TLS certificate is not accepted: {why}") from None
+                advice = "let certificate-authority of the kubeconfig name the CA that signed the server's certificate"
+                raise KubeconfigError(self.server, f"its TLS certificate is not accepted: {why}", advice) from None
             with self._lock:  # the file may hold a new authority by now
                 self._transport = None
         if status is not None:

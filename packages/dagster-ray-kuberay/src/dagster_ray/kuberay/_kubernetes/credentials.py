@@ -36,7 +36,8 @@ def bearer(token: str, whose: str) -> str:
     """
     token = token.strip()
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise CredentialsError(whose, "the token holds blanks, control characters or other than ASCII")
+        reason = "the token has blanks, control characters or characters outside ASCII"
+        raise CredentialsError(whose, reason, "write the token as one line, as it was issued")
     return f"Bearer {token}"
 
 
@@ -144,7 +145,7 @@ class Credentials:
         if token:
             self._last_token = token
         elif not self._last_token:
-            raise CredentialsError(whose, reason)
+            raise CredentialsError(whose, reason, "write a token into that file, and let the step's user read it")
         return self._last_token
 
     def _printed_now(self, plugin: ExecPlugin, deadline: Deadline) -> Printed:
@@ -205,4 +206,7 @@ def _read(path: str, whose: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CredentialsError(whose, f"the file {path} cannot be read ({type(error).__name__})") from None
+        reason = f"the file {path} cannot be read ({type(error).__name__})"
+        raise CredentialsError(
+            whose, reason, "correct the path in the kubeconfig, or let the step's user read the file"
+        ) from None

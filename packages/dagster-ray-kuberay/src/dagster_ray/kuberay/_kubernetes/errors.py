@@ -1,7 +1,7 @@
 """What the Kubernetes API can answer instead of what was asked.
 
 DagsterRayError
-  KubeconfigError          no cluster is configured
+  KubeconfigError          no cluster is configured, or the configuration cannot be used
   CredentialsError         the credentials of the kubeconfig cannot be used
   ExecPluginError          the program that prints them has failed
   ServerTimeUnknownError   the API server's answers contain no time
@@ -11,7 +11,6 @@ DagsterRayError
     NotFoundError            404: the object or its namespace does not exist
     KindNotInstalledError    404: the API server does not know the kind (no CRD)
     ConflictError            409: the name is taken, or the object has changed
-    GoneError                410: a list's continuation has expired
     InvalidObjectError       400, 422: the object is refused
     KubernetesAnswerError    something else answered: a login page, a redirect, a proxy
     UnavailableError         nothing but transient answers until the deadline
@@ -31,13 +30,14 @@ class KubeconfigError(DagsterRayError):
     """No Kubernetes cluster is configured, or its configuration cannot be read."""
 
     code = "kubeconfig"
-    problem = "No Kubernetes cluster can be reached by {source}: {reason}."
-    remedy = "set `kubeconfig_file` and `kube_context` on the resource, KUBECONFIG in the environment, or run in a pod."
+    problem = "Kubernetes cannot be reached through {source}: {reason}."
+    remedy = "{advice}."
 
     source: str
-    """Where the configuration was looked for."""
+    """Where the configuration was looked for, or the server that it names."""
     reason: str
     """What is wrong with it, never its contents."""
+    advice: str = "correct the kubeconfig"
 
 
 class CredentialsError(DagsterRayError):
@@ -45,12 +45,13 @@ class CredentialsError(DagsterRayError):
 
     code = "kubernetes-credentials"
     problem = "The credentials of {source} cannot be used: {reason}."
-    remedy = "correct the kubeconfig, or the file that it names."
+    remedy = "{advice}."
 
     source: str
     """Whose credentials they are."""
     reason: str
     """What is wrong with them, never the credentials."""
+    advice: str
 
 
 class ExecPluginError(DagsterRayError):
@@ -120,6 +121,11 @@ class KubernetesError(DagsterRayError):
         place = "/".join(part for part in (self.namespace, self.name) if part)
         return f"{self.verb} {self.resource}" + (f" {place}" if place else "")
 
+    @property
+    def is_expired(self) -> bool:
+        """Whether the server has forgotten the state that a list was to go on from (410); a new list succeeds."""
+        return self.status == 410
+
 
 class UnauthorizedError(KubernetesError):
     """The API server did not accept the credentials."""
@@ -166,7 +172,7 @@ class NotFoundError(KubernetesError):
     def advice(self) -> str:
         """What to do about a missing namespace, and about a missing object."""
         if self.missing_namespace is None:
-            return "check the name and the namespace; the object may have been deleted"
+            return "check the name and the namespace"
         return f"correct the namespace, or run `kubectl create namespace {self.missing_namespace}`"
 
 
@@ -174,7 +180,7 @@ class KindNotInstalledError(KubernetesError):
     """The API server does not know the kind of object."""
 
     code = "kind-not-installed"
-    problem = "The Kubernetes cluster does not know {resource}: it was asked to {what}."
+    problem = "The Kubernetes cluster does not know {resource}, so it could not {what}."
     remedy = "install the KubeRay operator with its CRDs, 1.3.0 or later, or choose another `kube_context`."
 
 
@@ -182,14 +188,7 @@ class ConflictError(KubernetesError):
     """The name is taken, or the object is not the one that was meant."""
 
     code = "kubernetes-conflict"
-    remedy = "read the object again; somebody else has created or changed it."
-
-
-class GoneError(KubernetesError):
-    """The server does not remember the state that a list was to go on from."""
-
-    code = "kubernetes-gone"
-    remedy = "list again from the start."
+    remedy = "read the object again: it was created or changed in the meantime."
 
 
 class InvalidObjectError(KubernetesError):
@@ -219,7 +218,7 @@ class KubernetesAnswerError(KubernetesError):
     """Something other than the Kubernetes API answered: a login page, a redirect, a proxy."""
 
     code = "kubernetes-answer"
-    problem = "Kubernetes was asked to {what}, and something else answered: {message}."
+    problem = "Kubernetes was asked to {what}, but something else answered: {message}."
     remedy = "check `server` of the kubeconfig and the proxies between the step and the API server."
 
 

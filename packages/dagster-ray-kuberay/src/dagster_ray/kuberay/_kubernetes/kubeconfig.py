@@ -72,10 +72,11 @@ class Settings:
 _EXEC_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _EXEC_EXTENSION = "client.authentication.k8s.io/exec"
 _PEM_MARK = "-----BEGIN"
+_CHOOSE = "set `kube_context` on the resource to a context of this kubeconfig"
 
 
 class _BadFieldError(Exception):
-    """A field does not hold what it must; the text names the field and never quotes its value."""
+    """A field does not have what it must: text that names the field and never quotes its value, and maybe advice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +160,16 @@ def settings_of(files: Sequence[KubeconfigText], context: str | None, source: st
     try:
         return _settings([_read(file) for file in files], context, source)
     except _BadFieldError as error:
-        raise KubeconfigError(source, str(error)) from None
+        raise KubeconfigError(source, *error.args) from None
 
 
 def _settings(files: list[_Entry], context: str | None, source: str) -> Settings:
     name = context or next((found for file in files if (found := file.text("current-context"))), "")
     if not name:
-        raise _BadFieldError("no context is chosen: current-context is not set")
+        raise _BadFieldError("no context is chosen: current-context is not set", _CHOOSE)
     chosen = _named(files, "contexts", "context", name)
     if chosen is None:
-        raise _BadFieldError(f"there is no context {name!r}")
+        raise _BadFieldError(f"there is no context {name!r}", _CHOOSE)
     cluster_name, user_name = chosen.text("cluster"), chosen.text("user")
     cluster = _named(files, "clusters", "cluster", cluster_name)
     if cluster is None or not cluster.text("server"):

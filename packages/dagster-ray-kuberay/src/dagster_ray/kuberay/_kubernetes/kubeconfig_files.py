@@ -8,6 +8,7 @@ from dagster_ray.kuberay._kubernetes.kubeconfig import KubeconfigText, Settings,
 
 _ACCOUNT_FOLDER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _DEFAULT_FILE = "~/.kube/config"
+_NAME_ONE = "set `kubeconfig_file` on the resource, or KUBECONFIG in the environment, to an existing file"
 
 
 def is_in_pod() -> bool:
@@ -52,7 +53,7 @@ def read_settings(kubeconfig_file: str | None, context: str | None) -> Settings:
     found = [path for path in paths if path.exists()]
     source = f"the kubeconfig {os.pathsep.join(str(path) for path in found or paths)}"
     if not found:
-        raise KubeconfigError(source, "there is no such file")
+        raise KubeconfigError(source, "there is no such file", _NAME_ONE)
     return settings_of([_read(path, source) for path in found], context, source)
 
 
@@ -65,6 +66,7 @@ def _text(path: Path, source: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise KubeconfigError(source, f"{path} is not text in UTF-8") from None
+        raise KubeconfigError(source, f"{path} is not text in UTF-8", "save it as UTF-8") from None
     except OSError as error:
-        raise KubeconfigError(source, f"{path} cannot be read: {error.strerror or type(error).__name__}") from None
+        reason = f"{path} cannot be read: {error.strerror or type(error).__name__}"
+        raise KubeconfigError(source, reason, "correct the path, or let this user read the file") from None

@@ -61,12 +61,13 @@ def _proxy(url: str, what: str, source: str) -> Proxy:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise KubeconfigError(source, f"{what} is not a URL") from None
+        raise KubeconfigError(source, f"{what} is not a URL", f"write {what} as http://host:port") from None
     if parts.scheme != "http":
         kind = f"{parts.scheme}://" if parts.scheme in {"https", "socks5", "socks5h"} else "this kind"
-        raise KubeconfigError(source, f"{what} names a proxy of {kind}, and only http:// proxies are supported")
+        reason = f"{what} names a proxy of {kind}, and only http:// proxies are supported"
+        raise KubeconfigError(source, reason, f"name an http:// proxy in {what}")
     if host is None:
-        raise KubeconfigError(source, f"{what} names no host")
+        raise KubeconfigError(source, f"{what} names no host", f"write {what} as http://host:port")
     authorization = ""
     if parts.username is not None:
         login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"

@@ -182,7 +182,8 @@ def _tls_context(settings: Settings, credential: Credential) -> ssl.SSLContext:
             context.load_verify_locations(settings.ca_file or None, cadata=settings.ca or None)
         except (OSError, ValueError):  # an SSLError is an OSError
             what = settings.ca_file or "certificate-authority-data"
-            raise KubeconfigError(settings.source, f"{what} cannot be read as certificates in PEM") from None
+            reason, advice = f"{what} cannot be read as certificates in PEM", f"let {what} contain the CA in PEM"
+            raise KubeconfigError(settings.source, reason, advice) from None
     else:
         context.load_default_certs()
     if credential.certificate:
@@ -202,7 +203,8 @@ def _load_certificate(context: ssl.SSLContext, settings: Settings, credential: C
             context.load_cert_chain(os.fspath(certificate), os.fspath(key), password=lambda: b"")
         except (OSError, ValueError):
             reason = f"the client certificate or key of user {settings.user_name} cannot be read as PEM"
-            raise KubeconfigError(settings.source, reason) from None
+            advice = "give a certificate and its key in PEM, the key without a passphrase"
+            raise KubeconfigError(settings.source, reason, advice) from None
 
 
 def _unwarned_pool() -> Any:

@@ -18,7 +18,6 @@ from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._kubernetes.answers import Listing, is_transient
 from dagster_ray.kuberay._kubernetes.errors import (
-    GoneError,
     KindNotInstalledError,
     KubernetesAnswerError,
     KubernetesError,
@@ -130,15 +129,15 @@ class WatchStream:
             self._events, self._lasted_seconds, retry_after = 0, 0.0, None
             try:
                 self._step()
-            except GoneError:
-                self._state.ended(lost=True)
             except UnavailableError as error:
                 self._note_absence(error.status, error.message)
             except (KindNotInstalledError, KubernetesAnswerError) as error:  # of whatever stands before the server
                 self._note_absence(error.status, error.message)
             except DagsterRayError as error:
-                self._queue.put(error)
-                return
+                if not (isinstance(error, KubernetesError) and error.is_expired):
+                    self._queue.put(error)
+                    return
+                self._state.ended(lost=True)
             except WatchUnavailableError as error:
                 self._state.ended()
                 self._note_absence(0, error.said)

@@ -14,6 +14,10 @@ LIMIT_MERGED = 50_000
 _MERGE = "tag:yaml.org,2002:merge"
 
 
+class TooManyMergesError(yaml.constructor.ConstructorError):
+    """The merge keys of a text copy more than `LIMIT_MERGED` pairs."""
+
+
 class BoundedMerges(yaml.constructor.SafeConstructor):
     """The part of a safe loader that merges mappings; it refuses to copy more than `LIMIT_MERGED` pairs."""
 
@@ -26,7 +30,7 @@ class BoundedMerges(yaml.constructor.SafeConstructor):
             self._merged += len(source.value)
             if self._merged > LIMIT_MERGED:
                 problem = f"its merge keys (`<<`) write out more than {LIMIT_MERGED} values"
-                raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+                raise TooManyMergesError(None, None, problem, node.start_mark)
         super().flatten_mapping(node)
 
 

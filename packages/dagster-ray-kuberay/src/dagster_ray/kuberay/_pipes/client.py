@@ -189,7 +189,7 @@ class PipesKubeRayJobClient(RayPipesClient):
             extras: What the job finds in its Pipes context.
 
         Raises:
-            InvalidSubmissionError, InvalidSpecError: `ray_job` has a wrong field; nothing was created.
+            InvalidFieldError, InvalidSpecError: `ray_job` has a wrong field; nothing was created.
             PipesContextTooLargeError: The Pipes context does not fit; nothing was created.
             DagsterRayError: The cluster did not start: the errors of `KubeRayInteractiveJob`.
             RayJobFailedError: The job has failed or was stopped.

@@ -35,13 +35,15 @@ class SpecFileError(DagsterRayError, ValueError):
 
     code = "spec-file"
     problem = "{place} cannot be used: {reason}."
-    remedy = "give a YAML file of at most 1 MiB with one RayJob or RayCluster, or the spec of one."
+    remedy = "{advice}."
 
     file: str
     """The file's path."""
     key: str
     """The key in it; empty for the file as a whole."""
     reason: str
+    advice: str
+    """What to do about this reason."""
 
     @property
     def place(self) -> str:

@@ -6,12 +6,14 @@ from typing import Any, NamedTuple, cast
 
 from dagster_ray.kuberay._kubernetes.fields import mapping, name_of
 from dagster_ray.kuberay._operator_rules.runtime_env_yaml import UNREADABLE
+from dagster_ray.kuberay._operator_rules.yaml_merges import TooManyMergesError
 from dagster_ray.kuberay._spec.errors import SpecFileError
 from dagster_ray.kuberay._spec.plain_json import Json, step
 
 LIMIT_BYTES = 1 << 20
 """Largest file that is read. An API server takes objects of 1.5 MiB at most."""
 _KINDS = ("RayJob", "RayCluster")
+_SMALLER = "write out fewer values by aliases (`*name`) and merge keys (`<<`)"
 LIMIT_VALUES = 50_000
 """Most values that a file may hold once its aliases are written out."""
 
@@ -36,19 +38,20 @@ def _copied(value: object, file: str, path: str, seen: list[int]) -> Any:
     """Return what JSON can hold of `value`, aliases written out; refuse the rest."""
     seen[0] += 1
     if seen[0] > LIMIT_VALUES:
-        raise SpecFileError(file, "", f"it holds more than {LIMIT_VALUES} values")
+        raise SpecFileError(file, "", f"it has more than {LIMIT_VALUES} values", _SMALLER)
     if isinstance(value, dict):
         copied: Json = {}
         for key, item in cast("dict[object, object]", value).items():
             if not isinstance(key, str):
-                raise SpecFileError(file, step(path, str(key)), "the key is no text; quote it")
+                raise SpecFileError(file, step(path, str(key)), "the key is not text", "put the key in quotes")
             copied[key] = _copied(item, file, step(path, key), seen)
         return copied
     if isinstance(value, list):
         return [_copied(item, file, step(path, n), seen) for n, item in enumerate(cast("list[object]", value))]
     if value is None or isinstance(value, str | int | float):
         return value
-    raise SpecFileError(file, path, f"it holds a {type(value).__name__}; quote it if it is meant as text")
+    reason = f"it is a {type(value).__name__}, which JSON does not have"
+    raise SpecFileError(file, path, reason, "put it in quotes if it is meant as text")
 
 
 def _part(file: str, document: Mapping[str, Any], key: str) -> Json:
@@ -56,7 +59,7 @@ def _part(file: str, document: Mapping[str, Any], key: str) -> Json:
     if part is None:
         return {}
     if not isinstance(part, dict):
-        raise SpecFileError(file, key, "a mapping belongs here")
+        raise SpecFileError(file, key, f"it is a {type(part).__name__}", "write a mapping")
     return cast("Json", part)
 
 
@@ -64,7 +67,8 @@ def _recognized(file: str, document: Json) -> FileSpec:
     """Tell a RayJob, a RayCluster and the spec of one apart."""
     kind = document.get("kind")
     if kind not in (None, *_KINDS):
-        raise SpecFileError(file, "kind", f"{kind!r} is neither RayJob nor RayCluster")
+        reason = f"{kind!r} is neither RayJob nor RayCluster"
+        raise SpecFileError(file, "kind", reason, "name a file with one of these kinds")
     whole = kind is not None or "spec" in document
     metadata, spec = (_part(file, document, "metadata"), _part(file, document, "spec")) if whole else ({}, document)
     is_cluster = bool({"headGroupSpec", "workerGroupSpecs", "head_group_spec", "worker_group_specs"} & spec.keys())
@@ -72,7 +76,8 @@ def _recognized(file: str, document: Json) -> FileSpec:
         return FileSpec(metadata, {}, spec, kind is not None)
     cluster_key = "ray_cluster_spec" if "ray_cluster_spec" in spec else "rayClusterSpec"
     if kind is None and cluster_key not in spec:
-        raise SpecFileError(file, "", "it has neither `kind` nor `rayClusterSpec`, `headGroupSpec` or others of them")
+        reason = "it has neither `kind` nor a key of a RayJob's or RayCluster's spec"
+        raise SpecFileError(file, "", reason, "name a file with a RayJob, a RayCluster or the spec of one")
     rayjob = {key: value for key, value in spec.items() if key != cluster_key}
     return FileSpec(metadata, rayjob, _part(file, spec, cluster_key), kind is not None)
 
@@ -91,8 +96,9 @@ def parse_spec(file: str, text: str) -> FileSpec:
     except UNREADABLE as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark is not None else ""
-        what = getattr(error, "problem", None) or "it is no YAML"
-        raise SpecFileError(file, where, str(what)) from error
+        what = getattr(error, "problem", None) or "it is not YAML"
+        advice = _SMALLER if isinstance(error, TooManyMergesError) else "correct the YAML"
+        raise SpecFileError(file, where, str(what), advice) from error
     return _recognized(file, _copied(_chosen(file, documents), file, "", [0]))
 
 
@@ -102,9 +108,12 @@ def _chosen(file: str, documents: list[object]) -> object:
     rays = [document for document in maps if document.get("kind") in _KINDS]
     if len(rays) > 1:
         named = ", ".join(f"{document['kind']} {name_of(document)}".rstrip() for document in rays)
-        raise SpecFileError(file, "", f"it has {len(rays)} documents that could be meant: {named}")
+        reason = f"it has {len(rays)} documents that could be meant: {named}"
+        raise SpecFileError(file, "", reason, "leave one RayJob or RayCluster in it")
     if not rays and not (len(documents) == 1 and maps):
-        raise SpecFileError(file, "", f"one mapping is wanted, and it has {len(documents)} documents")
+        found = f"{len(documents)} documents" if len(documents) != 1 else f"a {type(documents[0]).__name__}"
+        reason = f"it has {found} and no RayJob or RayCluster"
+        raise SpecFileError(file, "", reason, "write one RayJob or RayCluster into it, or the spec of one")
     return rays[0] if rays else maps[0]
 
 
@@ -123,8 +132,14 @@ def read_spec(file: str) -> FileSpec:
             content = opened.read(LIMIT_BYTES + 1)
         text = content.decode()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        raise SpecFileError(file, "", reason or "it cannot be read") from error
+        if isinstance(error, OSError):
+            reason, advice = (
+                error.strerror or type(error).__name__,
+                "correct the path, or let this process read the file",
+            )
+        else:
+            reason, advice = "it is not text in UTF-8", "save it as UTF-8"
+        raise SpecFileError(file, "", reason, advice) from error
     if len(content) > LIMIT_BYTES:
-        raise SpecFileError(file, "", f"it is larger than {LIMIT_BYTES >> 20} MiB")
+        raise SpecFileError(file, "", f"it is larger than {LIMIT_BYTES >> 20} MiB", "name a smaller file")
     return parse_spec(file, text)

@@ -37,7 +37,7 @@ class RayJobEndedError(DagsterRayError):
     """The RayJob reached its end while the step was still waiting for the cluster."""
 
     code = "rayjob-ended"
-    problem = "{target} is {status} before a driver was connected: {why}."
+    problem = "{target} became {status} before a driver was connected: {why}."
     remedy = "{advice}."
 
     target: str
@@ -58,6 +58,8 @@ class RayJobEndedError(DagsterRayError):
         """What to do about this reason."""
         if self.reason == "PreRunningDeadlineExceeded":
             return "raise `timeout`, from which `preRunningDeadlineSeconds` follows, or set that field yourself"
+        if self.reason == "DeadlineExceeded":
+            return "raise `activeDeadlineSeconds`, which counts from the start of the cluster"
         return "look at the RayJob's events and at the head pod's log"
 
 
@@ -159,7 +161,7 @@ class WriteDeniedError(DagsterRayError):
 
     code = "write-denied"
     problem = "{what} could not be written into {target}: {reason}."
-    remedy = "change the policy or webhook that denies this update, so that the step's account may make it."
+    remedy = "let the policy or webhook that denied this update allow it for the step's account."
 
     target: str
     what: str
@@ -210,15 +212,27 @@ class TokenRequiredError(DagsterRayError):
     """The cluster asks for a token that this process does not have, or has a wrong one of."""
 
     code = "token-required"
-    problem = "{target} is protected by a token: its dashboard answered {answer}."
-    remedy = (
-        "set `auth_options={{'mode': 'token'}}` on the cluster spec (KubeRay 1.5.1 or later), so that the token is "
-        "read from the cluster's Secret, or set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN for the step."
-    )
+    problem = "{target} needs a token that the step does not have: {why}."
+    remedy = "{what_to_do}."
 
     target: str
     answer: str
-    """What the dashboard answered."""
+    """What the dashboard answered, or what is wrong with the Secret."""
+    advice: str = ""
+    """What to do about the Secret; empty for an answer of the dashboard."""
+
+    @property
+    def why(self) -> str:
+        """Who said so."""
+        return self.answer if self.advice else f"its dashboard answered {self.answer}"
+
+    @property
+    def what_to_do(self) -> str:
+        """The advice, or how a step gets a token."""
+        return self.advice or (
+            "set `auth_options={'mode': 'token'}` on the cluster spec, so that the step reads the token from the "
+            "cluster's Secret; before KubeRay 1.5.1, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN for the step"
+        )
 
 
 class ClientPortClosedError(DagsterRayError):

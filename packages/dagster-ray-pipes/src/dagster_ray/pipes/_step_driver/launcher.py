@@ -9,11 +9,12 @@ from dagster._core.execution.plan.utils import RetryRequestedFromPolicy
 from dagster_shared.error import DagsterError
 
 from dagster_ray.core import BaseRayResource, DagsterContext, Lifecycle, StepOutcome
+from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.pipes._driver_errors import DriverElsewhereError, DriverStartError, StepNotMovableError
 from dagster_ray.pipes._step_driver.delivery import UnreadableEventError
 from dagster_ray.pipes._step_driver.run import StepRun, Wanted
 from dagster_ray.pipes._submitted_job import Place
-from dagster_ray.pipes.errors import InvalidSubmissionError, PackageNotFoundError, PackageTooLargeError
+from dagster_ray.pipes.errors import PackageTooLargeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
 _PERMANENT = (
     DriverStartError,
-    InvalidSubmissionError,
-    PackageNotFoundError,
+    InvalidFieldError,
     PackageTooLargeError,
     StepNotMovableError,
 )
