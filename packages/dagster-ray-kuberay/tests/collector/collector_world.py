@@ -16,9 +16,9 @@ from dagster_ray.core import Deadline, instance_id_of
 from dagster_ray.kuberay._collector.candidate import Candidate
 from dagster_ray.kuberay._collector.collector import Collector, Work
 from dagster_ray.kuberay._collector.cursor import Cursor, targets_of
-from dagster_ray.kuberay._collector.facts import Facts, Rules
 from dagster_ray.kuberay._collector.plan import Plan, plan
 from dagster_ray.kuberay._collector.report import Report
+from dagster_ray.kuberay._collector.run_facts import InstanceFacts, Rules
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.fields import time_text
@@ -121,7 +121,7 @@ class World:
     ) -> Cursor:
         """Run one collection; `meanwhile` is called after each page was listed, before anything of it is deleted."""
 
-        def planned(candidates: Sequence[Candidate], facts: Facts, now: datetime) -> Plan:
+        def planned(candidates: Sequence[Candidate], facts: InstanceFacts, now: datetime) -> Plan:
             found = plan(candidates, facts, now, self.rules)
             meanwhile()
             return found

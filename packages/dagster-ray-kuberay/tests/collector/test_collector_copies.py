@@ -17,8 +17,8 @@ from collector_world import INSTANCE, NOON, RUN, STEP, World, labels, obj, raycl
 
 from dagster_ray.core import instance_id_of
 from dagster_ray.kuberay._collector.candidate import candidate_of
-from dagster_ray.kuberay._collector.facts import Ask, Facts, Keep, Remove, Rules, RunFacts, StepRef
 from dagster_ray.kuberay._collector.plan import judge
+from dagster_ray.kuberay._collector.run_facts import Ask, InstanceFacts, Keep, Remove, Rules, RunFacts, StepRef
 from dagster_ray.kuberay._kubernetes.fields import time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, Kind
 from dagster_ray.simulator import Simulator
@@ -27,15 +27,15 @@ ENDED = 7200.0
 """Seconds since the end of the run."""
 ALWAYS = labels(policy="always")
 PIPES = {**ALWAYS, "dagster/pipes-call": "k"}
-UNKNOWN = Facts(INSTANCE, {RUN: None})
-RUNNING = Facts(INSTANCE, {RUN: RunFacts(is_finished=False)}, {StepRef(RUN, STEP): "FAILURE"})
+UNKNOWN = InstanceFacts(INSTANCE, {RUN: None})
+RUNNING = InstanceFacts(INSTANCE, {RUN: RunFacts(is_finished=False)}, {StepRef(RUN, STEP): "FAILURE"})
 
 
-def finished(word: str) -> Facts:
+def finished(word: str) -> InstanceFacts:
     run = RunFacts(
         is_finished=True, succeeded=word == "SUCCESS", was_canceled=word == "CANCELED", seconds_since_end=ENDED
     )
-    return Facts(INSTANCE, {RUN: run})
+    return InstanceFacts(INSTANCE, {RUN: run})
 
 
 def alive(seconds_ago: float) -> dict[str, str]:
@@ -61,7 +61,7 @@ def connected(heard: float | None = 30_000, **more: Any) -> tuple[Kind, dict[str
 LIVES = "keep: it shows life"
 FAILED, CANCELED, SUCCEEDED = finished("FAILURE"), finished("CANCELED"), finished("SUCCESS")
 
-SIGNS: dict[str, tuple[tuple[Kind, dict[str, Any]], Facts, str]] = {
+SIGNS: dict[str, tuple[tuple[Kind, dict[str, Any]], InstanceFacts, str]] = {
     "unknown run, RayCluster heard of within the hour": (cluster(3599), UNKNOWN, LIVES),
     "unknown run, RayCluster silent for an hour": (cluster(3600), UNKNOWN, "delete"),
     "unknown run, RayCluster that is too new to have been heard of": (cluster(None, age=3599), UNKNOWN, LIVES),
@@ -105,7 +105,7 @@ SIGNS: dict[str, tuple[tuple[Kind, dict[str, Any]], Facts, str]] = {
 }
 
 
-def verdict(found: tuple[Kind, dict[str, Any]], facts: Facts) -> str:
+def verdict(found: tuple[Kind, dict[str, Any]], facts: InstanceFacts) -> str:
     match judge(candidate_of(*found), facts, NOON, Rules()):
         case Keep(because):
             return LIVES if "shows life" in because else f"keep: {because}"
@@ -117,14 +117,14 @@ def verdict(found: tuple[Kind, dict[str, Any]], facts: Facts) -> str:
 
 @pytest.mark.parametrize(("found", "facts", "expected"), SIGNS.values(), ids=SIGNS)
 def test_life_outweighs_a_storage_that_may_be_a_copy(
-    found: tuple[Kind, dict[str, Any]], facts: Facts, expected: str
+    found: tuple[Kind, dict[str, Any]], facts: InstanceFacts, expected: str
 ) -> None:
     assert verdict(found, facts) == expected
 
 
 @pytest.mark.parametrize(("found", "facts", "expected"), SIGNS.values(), ids=SIGNS)
 def test_with_an_id_of_its_own_an_instance_knows_its_runs(
-    found: tuple[Kind, dict[str, Any]], facts: Facts, expected: str
+    found: tuple[Kind, dict[str, Any]], facts: InstanceFacts, expected: str
 ) -> None:
     certain = "delete" if expected == LIVES else expected
     assert verdict(found, replace(facts, has_own_id=True)) == certain
@@ -134,7 +134,7 @@ def test_with_an_id_of_its_own_an_instance_knows_its_runs(
 def test_a_renewal_that_is_not_due_yet_is_waited_for(heard: float, expected: str) -> None:
     """A copy's monitoring has ended the run since the last mark, and the next one comes up to ten minutes later."""
     run = RunFacts(is_finished=True, seconds_since_end=heard - 50)
-    assert verdict(cluster(heard), Facts(INSTANCE, {RUN: run})) == expected
+    assert verdict(cluster(heard), InstanceFacts(INSTANCE, {RUN: run})) == expected
 
 
 def test_an_object_without_an_id_is_judged_like_one_of_a_copy() -> None:
@@ -145,7 +145,7 @@ def test_an_object_without_an_id_is_judged_like_one_of_a_copy() -> None:
 
 
 def test_an_object_with_the_storages_id_is_told_where_the_instance_has_another() -> None:
-    facts = Facts("own", {RUN: None}, has_own_id=True, storage_id=INSTANCE)
+    facts = InstanceFacts("own", {RUN: None}, has_own_id=True, storage_id=INSTANCE)
     assert "made without DAGSTER_RAY_INSTANCE_ID" in verdict(cluster(None), facts)
     assert verdict(cluster(None), replace(facts, storage_id="x")).endswith("another Dagster instance")
 

@@ -7,8 +7,8 @@ from collector_world import STEP, labels, obj
 
 from dagster_ray.kuberay._collector.candidate import candidate_of
 from dagster_ray.kuberay._collector.cursor import Cursor, Target, cursor_of, targets_of
-from dagster_ray.kuberay._collector.facts import Rules, StepRef
 from dagster_ray.kuberay._collector.report import Report
+from dagster_ray.kuberay._collector.run_facts import Rules, StepRef
 from dagster_ray.kuberay._collector.settings import Given, Settings, interval_seconds
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay.errors import InvalidSpecError

@@ -9,29 +9,37 @@ from collector_world import INSTANCE, NOON, RUN, STEP, labels, lock, obj, shared
 
 from dagster_ray.core import Identity
 from dagster_ray.kuberay._collector.candidate import candidate_of, selected_cluster
-from dagster_ray.kuberay._collector.facts import Ask, Facts, Keep, Remove, Rules, RunFacts, StepRef, StepState
-from dagster_ray.kuberay._collector.manual_rules import plan_by_hand
-from dagster_ray.kuberay._collector.plan import judge, plan, run_ids
+from dagster_ray.kuberay._collector.plan import judge, plan, plan_by_hand, run_ids
+from dagster_ray.kuberay._collector.run_facts import (
+    Ask,
+    InstanceFacts,
+    Keep,
+    Remove,
+    Rules,
+    RunFacts,
+    StepRef,
+    StepState,
+)
 from dagster_ray.kuberay._kubernetes.fields import time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
 
 RULES = Rules()
 STEP_REF = StepRef(RUN, STEP)
-CANCELED = Facts(INSTANCE, {RUN: RunFacts(is_finished=True, seconds_since_end=7200, was_canceled=True)})
-IN_PROGRESS = Facts(INSTANCE, {RUN: RunFacts(is_finished=False)})
-FAILED = Facts(INSTANCE, {RUN: RunFacts(is_finished=True, seconds_since_end=7200)})
-SUCCEEDED = Facts(INSTANCE, {RUN: RunFacts(is_finished=True, succeeded=True, seconds_since_end=7200)})
-JUST_FAILED = Facts(INSTANCE, {RUN: RunFacts(is_finished=True, seconds_since_end=119)})
-ENDLESS = Facts(INSTANCE, {RUN: RunFacts(is_finished=True)})
-GONE = Facts(INSTANCE, {RUN: None})
-NOT_ASKED = Facts(INSTANCE)
+CANCELED = InstanceFacts(INSTANCE, {RUN: RunFacts(is_finished=True, seconds_since_end=7200, was_canceled=True)})
+IN_PROGRESS = InstanceFacts(INSTANCE, {RUN: RunFacts(is_finished=False)})
+FAILED = InstanceFacts(INSTANCE, {RUN: RunFacts(is_finished=True, seconds_since_end=7200)})
+SUCCEEDED = InstanceFacts(INSTANCE, {RUN: RunFacts(is_finished=True, succeeded=True, seconds_since_end=7200)})
+JUST_FAILED = InstanceFacts(INSTANCE, {RUN: RunFacts(is_finished=True, seconds_since_end=119)})
+ENDLESS = InstanceFacts(INSTANCE, {RUN: RunFacts(is_finished=True)})
+GONE = InstanceFacts(INSTANCE, {RUN: None})
+NOT_ASKED = InstanceFacts(INSTANCE)
 
 
-def with_step(facts: Facts, state: StepState | None) -> Facts:
+def with_step(facts: InstanceFacts, state: StepState | None) -> InstanceFacts:
     return replace(facts, steps={STEP_REF: state})
 
 
-def with_own_id(facts: Facts) -> Facts:
+def with_own_id(facts: InstanceFacts) -> InstanceFacts:
     return replace(facts, has_own_id=True)
 
 
@@ -41,7 +49,7 @@ ALIVE_UNKNOWN, ALIVE_FINISHED = (
 )
 
 
-def verdict(kind: Any, found: dict[str, Any], facts: Facts, rules: Rules = RULES) -> str:
+def verdict(kind: Any, found: dict[str, Any], facts: InstanceFacts, rules: Rules = RULES) -> str:
     """Return `keep: why`, `delete: why` or `ask`."""
     match judge(candidate_of(kind, found), facts, NOON, rules):
         case Keep(because):
@@ -138,7 +146,7 @@ SHARED: dict[str, tuple[dict[str, Any], str]] = {
     ],
 )
 def test_a_shared_cluster_goes_by_its_locks_whatever_its_run_does(
-    found: dict[str, Any], expected: str, facts: Facts
+    found: dict[str, Any], expected: str, facts: InstanceFacts
 ) -> None:
     assert verdict(RAYCLUSTERS, found, facts) == expected
 
@@ -150,7 +158,7 @@ def test_a_grace_after_the_last_lock() -> None:
 
 
 FOR_RUN = shared(scope="run")
-RUN_SCOPED: dict[str, tuple[dict[str, Any], Facts, str]] = {
+RUN_SCOPED: dict[str, tuple[dict[str, Any], InstanceFacts, str]] = {
     "the run is in progress, although no lock is left": (
         obj(labels=FOR_RUN),
         IN_PROGRESS,
@@ -202,11 +210,11 @@ RUN_SCOPED: dict[str, tuple[dict[str, Any], Facts, str]] = {
 
 
 @pytest.mark.parametrize(("found", "facts", "expected"), RUN_SCOPED.values(), ids=RUN_SCOPED)
-def test_a_cluster_that_is_shared_in_one_run(found: dict[str, Any], facts: Facts, expected: str) -> None:
+def test_a_cluster_that_is_shared_in_one_run(found: dict[str, Any], facts: InstanceFacts, expected: str) -> None:
     assert verdict(RAYCLUSTERS, found, facts) == expected
 
 
-UNSHARED: dict[str, tuple[dict[str, str], Facts, str]] = {
+UNSHARED: dict[str, tuple[dict[str, str], InstanceFacts, str]] = {
     "always, and the run is in progress": (ALWAYS, IN_PROGRESS, "keep: its run is in progress"),
     "always, and the run has succeeded": (ALWAYS, SUCCEEDED, "delete: its run is finished"),
     "always, and the run has failed": (ALWAYS, FAILED, "delete: its run is finished"),
@@ -262,7 +270,7 @@ UNSHARED: dict[str, tuple[dict[str, str], Facts, str]] = {
     ),
     "an instance's run, and this one does not know its own id": (
         ALWAYS,
-        Facts(None, {RUN: None}),
+        InstanceFacts(None, {RUN: None}),
         "keep: belongs to a run of another Dagster instance",
     ),
     "no instance, and the run is known here": (
@@ -281,12 +289,12 @@ UNSHARED: dict[str, tuple[dict[str, str], Facts, str]] = {
 
 @pytest.mark.parametrize(("given", "facts", "expected"), UNSHARED.values(), ids=UNSHARED)
 @pytest.mark.parametrize("kind", [pytest.param(RAYCLUSTERS, id="RayCluster"), pytest.param(RAYJOBS, id="RayJob")])
-def test_what_one_step_has_for_itself(given: dict[str, str], facts: Facts, expected: str, kind: Any) -> None:
+def test_what_one_step_has_for_itself(given: dict[str, str], facts: InstanceFacts, expected: str, kind: Any) -> None:
     assert verdict(kind, obj(labels=given, age=3600), facts) == expected
 
 
 AGED = "delete: it is 3601 s old, and its step is over"
-LEFT_BY_A_STEP: dict[str, tuple[dict[str, Any], Facts, str]] = {
+LEFT_BY_A_STEP: dict[str, tuple[dict[str, Any], InstanceFacts, str]] = {
     "young": (obj(labels=ALWAYS, age=3600), IN_PROGRESS, "keep: its run is in progress"),
     "old: it depends on the step": (obj(labels=ALWAYS, age=3601), IN_PROGRESS, "ask"),
     "of a step in progress": (
@@ -326,7 +334,9 @@ LEFT_BY_A_STEP: dict[str, tuple[dict[str, Any], Facts, str]] = {
 
 
 @pytest.mark.parametrize(("found", "facts", "expected"), LEFT_BY_A_STEP.values(), ids=LEFT_BY_A_STEP)
-def test_the_raycluster_of_one_step_while_its_run_goes_on(found: dict[str, Any], facts: Facts, expected: str) -> None:
+def test_the_raycluster_of_one_step_while_its_run_goes_on(
+    found: dict[str, Any], facts: InstanceFacts, expected: str
+) -> None:
     assert verdict(RAYCLUSTERS, found, facts) == expected
 
 
@@ -360,7 +370,7 @@ def job(
 OVER = "keep: has ended: its own deletion settings decide"
 PROGRESS = "keep: its run is in progress"
 WAITED = "delete: it has waited 7200 s for a driver, and its step is over"
-RAYJOBS_TABLE: dict[str, tuple[dict[str, Any], Facts, str]] = {
+RAYJOBS_TABLE: dict[str, tuple[dict[str, Any], InstanceFacts, str]] = {
     "Complete": (job("Complete", ALWAYS), FAILED, OVER),
     "Failed": (job("Failed", ALWAYS), GONE, OVER),
     "ValidationFailed, which the operator never deletes": (
@@ -428,7 +438,7 @@ RAYJOBS_TABLE: dict[str, tuple[dict[str, Any], Facts, str]] = {
     ),
     "of Pipes, and a re-execution may follow it": (
         job("Running", PIPES, job_id="1"),
-        Facts(INSTANCE, {RUN: RunFacts(is_finished=True, seconds_since_end=3599)}),
+        InstanceFacts(INSTANCE, {RUN: RunFacts(is_finished=True, seconds_since_end=3599)}),
         "keep: its run has just ended",
     ),
     "of Pipes, and an hour has passed": (job("Running", PIPES, job_id="1"), FAILED, "delete: its run is finished"),
@@ -441,7 +451,7 @@ RAYJOBS_TABLE: dict[str, tuple[dict[str, Any], Facts, str]] = {
 
 
 @pytest.mark.parametrize(("found", "facts", "expected"), RAYJOBS_TABLE.values(), ids=RAYJOBS_TABLE)
-def test_a_rayjob_goes_by_its_status_too(found: dict[str, Any], facts: Facts, expected: str) -> None:
+def test_a_rayjob_goes_by_its_status_too(found: dict[str, Any], facts: InstanceFacts, expected: str) -> None:
     assert verdict(RAYJOBS, found, facts) == expected
 
 
@@ -491,7 +501,7 @@ def test_which_cluster_a_rayjob_uses(rayjob: dict[str, Any], expected: str | Non
     assert selected_cluster(rayjob) == expected
 
 
-BY_HAND: dict[str, tuple[dict[str, Any], Facts, str, str]] = {
+BY_HAND: dict[str, tuple[dict[str, Any], InstanceFacts, str, str]] = {
     "others' clusters, whatever is asked": (obj(labels=LEFT), FAILED, "keep", "keep"),
     "a RayJob's cluster, whatever is asked": (obj(labels=ALWAYS, metadata=OWNED), FAILED, "keep", "keep"),
     "a shared one with a lock": (obj(labels=shared(), annotations=lock(9)), FAILED, "keep", "delete"),
@@ -506,7 +516,7 @@ BY_HAND: dict[str, tuple[dict[str, Any], Facts, str, str]] = {
 
 
 @pytest.mark.parametrize(("found", "facts", "plainly", "even_if_locked"), BY_HAND.values(), ids=BY_HAND)
-def test_by_hand(found: dict[str, Any], facts: Facts, plainly: str, even_if_locked: str) -> None:
+def test_by_hand(found: dict[str, Any], facts: InstanceFacts, plainly: str, even_if_locked: str) -> None:
     candidates = [candidate_of(RAYCLUSTERS, found)]
     made = [plan_by_hand(candidates, facts, NOON, even_if_locked=disregarded) for disregarded in (False, True)]
     assert ["delete" if one.deletes else "keep" for one in made] == [plainly, even_if_locked]

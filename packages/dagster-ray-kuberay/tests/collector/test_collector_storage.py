@@ -16,7 +16,7 @@ from collector_world import World, labels, lock, raycluster, shared
 
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._collector.cursor import Cursor, cursor_of
-from dagster_ray.kuberay._collector.facts import Rules
+from dagster_ray.kuberay._collector.run_facts import Rules
 from dagster_ray.simulator import Simulator
 
 pytestmark = pytest.mark.many_processes  # make test runs them

@@ -15,8 +15,8 @@ from command_world import Printed, dagster_ray
 from fault_world import eventually, simulated
 
 from dagster_ray.kuberay import _rights as rights
-from dagster_ray.kuberay._collector.facts import Facts, Rules
 from dagster_ray.kuberay._collector.plan import plan
+from dagster_ray.kuberay._collector.run_facts import InstanceFacts, Rules
 from dagster_ray.kuberay.command._cluster_rows import candidates_of, rows_of
 from dagster_ray.simulator import Account, Rule, Simulator
 
@@ -124,7 +124,7 @@ def test_pod_hours_are_the_sum_of_what_the_pods_have_run() -> None:
     cluster = obj("one", shared(), spec=CLUSTER_SPEC)
     pods = [pod("one", 3600), pod("one", 7200, ended=3600), pod("other", 9000), pod("one", -5)]
     chosen = candidates_of([cluster], [])
-    planned = plan([what for what, _ in chosen], Facts(None), NOON, Rules())
+    planned = plan([what for what, _ in chosen], InstanceFacts(None), NOON, Rules())
     (row,) = rows_of(chosen, [cluster], pods, planned, NOON)
     assert row.pod_hours == pytest.approx(2.0)  # pyright: ignore[reportUnknownMemberType]
     assert row.goes

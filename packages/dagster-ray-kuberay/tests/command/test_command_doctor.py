@@ -15,7 +15,7 @@ from dagster_ray.kuberay import _rights as rights
 from dagster_ray.kuberay._operator_rules.crd_release import crd_release
 from dagster_ray.kuberay.command import _checks as checks
 from dagster_ray.kuberay.command._checks import Check, Refusal
-from dagster_ray.kuberay.command._surroundings import family_versions, leftovers
+from dagster_ray.kuberay.command._doctor import family_versions, leftovers
 from dagster_ray.simulator import Account, Fault, Rule, Simulator
 from dagster_ray.simulator._api.discovery import discovery
 

@@ -10,8 +10,7 @@ from command_world import dagster_ray
 from fault_world import fields, run_step, simulated
 
 from dagster_ray.kuberay import KubeRayInteractiveJob
-from dagster_ray.kuberay.command._marked_yaml import MARK, marked_yaml
-from dagster_ray.kuberay.command._rendered import References
+from dagster_ray.kuberay.command._rendered import MARK, References, marked_yaml
 
 CANARY = "canary-4711"
 DEFINITIONS = """

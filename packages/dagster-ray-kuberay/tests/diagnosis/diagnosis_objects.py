@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from dagster_ray.kuberay._diagnosis.cluster_facts import Facts
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain
-from dagster_ray.kuberay._diagnosis.facts import Facts
 
 Object = dict[str, Any]
 

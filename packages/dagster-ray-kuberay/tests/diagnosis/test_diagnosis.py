@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from diagnosis_objects import READY, Object, asks, container, event, explained, pod, rayjob, unscheduled
 
+from dagster_ray.kuberay._diagnosis.cluster_facts import events_of
 from dagster_ray.kuberay._diagnosis.diagnosis import explain_head
-from dagster_ray.kuberay._diagnosis.facts import events_of
 from dagster_ray.kuberay._diagnosis.images import image_trouble
 from dagster_ray.kuberay._status.cluster_state import Head
 

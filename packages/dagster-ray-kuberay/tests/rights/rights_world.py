@@ -27,9 +27,9 @@ from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay import ClusterSharing, KubeRayCluster, KubeRayInteractiveJob, RayClusterConfig
 from dagster_ray.kuberay._collector.collector import CHANGED, Collector, Work
 from dagster_ray.kuberay._collector.cursor import Cursor, targets_of
-from dagster_ray.kuberay._collector.facts import Rules
 from dagster_ray.kuberay._collector.job import delete_rayclusters
 from dagster_ray.kuberay._collector.plan import plan
+from dagster_ray.kuberay._collector.run_facts import Rules
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._head.route import ForwardedAgents
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi

@@ -13,8 +13,8 @@ from typing_extensions import override
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._collector.collector import Collector, Work
 from dagster_ray.kuberay._collector.cursor import Cursor, targets_of
-from dagster_ray.kuberay._collector.facts import Facts, Rules, RunFacts
 from dagster_ray.kuberay._collector.plan import plan
+from dagster_ray.kuberay._collector.run_facts import InstanceFacts, Rules, RunFacts
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._labels import ALIVE_SECONDS
@@ -68,11 +68,11 @@ class Reader(RunReader):
 
     @property
     @override
-    def nothing(self) -> Facts:
-        return Facts(STORAGE_ID)
+    def nothing(self) -> InstanceFacts:
+        return InstanceFacts(STORAGE_ID)
 
     @override
-    def runs(self, run_ids: Iterable[str], deadline: Deadline) -> Facts:
+    def runs(self, run_ids: Iterable[str], deadline: Deadline) -> InstanceFacts:
         return replace(self.nothing, runs={run_id: self._know(run_id) for run_id in run_ids})
 
 

@@ -10,8 +10,8 @@ from dagster_ray.core import Deadline, StepOutcome
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._collector.collector import Collector, Work
 from dagster_ray.kuberay._collector.cursor import Cursor, targets_of
-from dagster_ray.kuberay._collector.facts import Rules
 from dagster_ray.kuberay._collector.plan import plan
+from dagster_ray.kuberay._collector.run_facts import Rules
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._sharing.choice import Leave, leaving

@@ -17,8 +17,8 @@ from dagster_ray.core import DagsterRayError
 from dagster_ray.kuberay import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig
 from dagster_ray.kuberay._collector.candidate import candidate_of, selected_cluster
 from dagster_ray.kuberay._collector.cursor import Cursor, cursor_of
-from dagster_ray.kuberay._collector.facts import Facts, Rules
 from dagster_ray.kuberay._collector.plan import Delete, plan
+from dagster_ray.kuberay._collector.run_facts import InstanceFacts, Rules
 from dagster_ray.kuberay._head.dashboard import Metadata, Refused, Silent, read_answer
 from dagster_ray.kuberay._kubernetes.answers import error_of, message_of, retry_seconds
 from dagster_ray.kuberay._kubernetes.errors import KubernetesError
@@ -127,7 +127,7 @@ def test_the_collector_judges_objects_of_any_shape(seed: int) -> None:
         for kind, whole in ((RAYJOBS, RAYJOB), (RAYCLUSTERS, RAYCLUSTER)):
             found = scrambled_object(whole, rng)
             candidate = candidate_of(kind, found)
-            made = plan([candidate], Facts(instance_id="i"), NOW + timedelta(days=1), Rules())
+            made = plan([candidate], InstanceFacts(instance_id="i"), NOW + timedelta(days=1), Rules())
             assert len(made.deletes) + len(made.keeps) == 1
             assert all(isinstance(one, Delete) and one.what.is_identified and one.what.is_ours for one in made.deletes)
             name = selected_cluster(found)

@@ -19,9 +19,9 @@ from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._collector.candidate import SELECTOR, Candidate, candidate_of, selected_cluster
 from dagster_ray.kuberay._collector.cursor import Cursor, Target
-from dagster_ray.kuberay._collector.facts import Facts, RunFacts
 from dagster_ray.kuberay._collector.plan import NO_TURN, Delete, Plan, Undecided, run_ids
 from dagster_ray.kuberay._collector.report import Report
+from dagster_ray.kuberay._collector.run_facts import InstanceFacts, RunFacts
 from dagster_ray.kuberay._collector.runs import RunReader, StorageSilentError
 from dagster_ray.kuberay._kubernetes.errors import (
     ConflictError,
@@ -35,7 +35,7 @@ from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
-Planner: TypeAlias = Callable[[Sequence[Candidate], Facts, datetime], Plan]
+Planner: TypeAlias = Callable[[Sequence[Candidate], InstanceFacts, datetime], Plan]
 
 PAGE = 500
 CHANGED = "has changed since it was listed"
@@ -264,14 +264,14 @@ class Collector:
         everything = {(one.what.namespace, one.what.name) for one in plan.deletes}
         return plan.sparing(everything, "it could not be asked whether a RayJob runs on it")
 
-    def _facts_of_runs(self, wanted: frozenset[str]) -> Facts:
+    def _facts_of_runs(self, wanted: frozenset[str]) -> InstanceFacts:
         """Ask for runs once: those of a page may have objects on each of the pages to come."""
         new = wanted - self._runs.keys()
         if new:
             self._runs |= self._facts(lambda: self._reader.runs(new, self._deadline), self._nothing).runs
         return replace(self._nothing, runs={run_id: self._runs[run_id] for run_id in wanted if run_id in self._runs})
 
-    def _facts(self, ask: Callable[[], Facts], otherwise: Facts) -> Facts:
+    def _facts(self, ask: Callable[[], InstanceFacts], otherwise: InstanceFacts) -> InstanceFacts:
         """Ask run storage; what it does not tell keeps objects. One that is silent is not asked again in this tick."""
         if not self._may_ask():
             return otherwise

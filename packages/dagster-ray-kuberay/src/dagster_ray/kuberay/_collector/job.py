@@ -13,7 +13,7 @@ from dagster_ray.core import Deadline, StrictConfig, log_of
 from dagster_ray.kuberay._collector.candidate import SELECTOR
 from dagster_ray.kuberay._collector.collector import Collector, Work
 from dagster_ray.kuberay._collector.cursor import Cursor, targets_of
-from dagster_ray.kuberay._collector.manual_rules import plan_by_hand
+from dagster_ray.kuberay._collector.plan import plan_by_hand
 from dagster_ray.kuberay._collector.report import Report
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS

@@ -3,14 +3,14 @@
 Plans are carried out with preconditions: an object that has changed since it was listed is not deleted.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from dagster_ray.kuberay._collector.candidate import Candidate
-from dagster_ray.kuberay._collector.facts import Ask, Facts, Keep, Remove, Rules, StepRef, Verdict
-from dagster_ray.kuberay._collector.run_rules import judge_unshared
-from dagster_ray.kuberay._collector.shared_rules import held, judge_shared
+from dagster_ray.kuberay._collector.run_facts import Ask, InstanceFacts, Keep, Remove, Rules, StepRef, Verdict
+from dagster_ray.kuberay._collector.run_rules import IN_PROGRESS, held, judge_shared, judge_unshared
+from dagster_ray.kuberay._collector.run_state import Gone, Unjudged, run_state
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, propagation_of
 
 NOT_ASKED = "run storage could not be asked for its step"
@@ -107,7 +107,7 @@ def untouchable(candidate: Candidate) -> Keep | None:
     return None if candidate.is_identified else Keep("has no uid or resourceVersion")
 
 
-def judge(candidate: Candidate, facts: Facts, now: datetime, rules: Rules) -> Verdict:
+def judge(candidate: Candidate, facts: InstanceFacts, now: datetime, rules: Rules) -> Verdict:
     """Return what becomes of one object.
 
     Args:
@@ -123,7 +123,7 @@ def judge(candidate: Candidate, facts: Facts, now: datetime, rules: Rules) -> Ve
     return judge_rest(candidate, facts, now, rules)
 
 
-def plan(candidates: Iterable[Candidate], facts: Facts, now: datetime, rules: Rules) -> Plan:
+def plan(candidates: Iterable[Candidate], facts: InstanceFacts, now: datetime, rules: Rules) -> Plan:
     """Return what becomes of objects; see `judge`."""
     deletes: list[Delete] = []
     keeps: list[Kept] = []
@@ -138,3 +138,40 @@ def plan(candidates: Iterable[Candidate], facts: Facts, now: datetime, rules: Ru
             case Ask(step):
                 undecided.append(Undecided(candidate, step))
     return Plan(tuple(deletes), tuple(keeps), tuple(undecided))
+
+
+def plan_by_hand(candidates: Sequence[Candidate], facts: InstanceFacts, now: datetime, *, even_if_locked: bool) -> Plan:
+    """Return what becomes of clusters that somebody wants deleted. Policies, TTLs and graces do not count.
+
+    Args:
+        candidates: The clusters.
+        facts: What this Dagster instance knows of runs.
+        now: The API server's time.
+        even_if_locked: Whether clusters go that a step holds, or that nothing is known of.
+    """
+    deletes: list[Delete] = []
+    keeps: list[Kept] = []
+    for candidate in candidates:
+        verdict = untouchable(candidate) or _judge(candidate, facts, now, even_if_locked=even_if_locked)
+        if isinstance(verdict, Remove):
+            deletes.append(Delete(candidate, verdict.because))
+        else:
+            keeps.append(Kept(candidate, verdict.because))
+    return Plan(tuple(deletes), tuple(keeps))
+
+
+def _judge(candidate: Candidate, facts: InstanceFacts, now: datetime, *, even_if_locked: bool) -> Keep | Remove:
+    use = held(candidate, now) or _use_by_run(candidate, facts, now)
+    if use is None:
+        return Remove("nobody uses it")
+    return Remove(f"it was asked for, although: {use.because}") if even_if_locked else use
+
+
+def _use_by_run(candidate: Candidate, facts: InstanceFacts, now: datetime) -> Keep | None:
+    """Return why a run may use a cluster; only locks count for one that outlives runs."""
+    if candidate.is_shared and not candidate.is_run_scoped:
+        return None
+    run = run_state(candidate, facts, now)
+    if isinstance(run, Unjudged):
+        return None if candidate.is_shared and run is Unjudged.NO_RUN else Keep(run.value)
+    return None if isinstance(run, Gone) or run.is_finished else Keep(IN_PROGRESS)

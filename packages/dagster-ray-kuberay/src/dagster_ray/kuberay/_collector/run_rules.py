@@ -1,11 +1,11 @@
-"""When a cluster that one step has for itself goes: by its run, its lifecycle's policy, and its step. Pure."""
+"""When a cluster goes: that of a step by its run, policy and step, a shared one by its locks or its run. Pure."""
 
 from datetime import datetime
 
 from dagster_ray.kuberay._collector.candidate import Candidate, JobFacts
-from dagster_ray.kuberay._collector.facts import (
+from dagster_ray.kuberay._collector.run_facts import (
     Ask,
-    Facts,
+    InstanceFacts,
     Keep,
     Remove,
     Rules,
@@ -14,12 +14,55 @@ from dagster_ray.kuberay._collector.facts import (
     Verdict,
 )
 from dagster_ray.kuberay._collector.run_state import Gone, Unjudged, is_certain, is_overdue, run_state
-from dagster_ray.kuberay._collector.shared_rules import IN_PROGRESS
+from dagster_ray.kuberay._sharing.locks import ENDED_ID, Lock, UnreadableLock, ends_at
+
+IN_PROGRESS = "its run is in progress"
+
+
+def held(candidate: Candidate, now: datetime) -> Keep | None:
+    """Return why a step's lock keeps an object, shared or not; None if no lock is live at the API server's `now`."""
+    live = [lock for lock in candidate.locks if lock.is_live(now)]
+    if any(isinstance(lock, UnreadableLock) for lock in live):
+        return Keep("has a lock that cannot be read")
+    if any(lock.is_in_future(now) for lock in live if isinstance(lock, Lock)):
+        return Keep("has a lock that is dated in the future; remove that annotation if no step uses it")
+    if all(lock.id == ENDED_ID for lock in live):
+        return Keep("the time that its last step left has not run out") if live else None
+    return Keep("a step holds a lock")
+
+
+def judge_shared(candidate: Candidate, facts: InstanceFacts, now: datetime, rules: Rules) -> Verdict:
+    """Return what becomes of a shared cluster that no live lock keeps."""
+    if candidate.is_run_scoped and candidate.run_id is not None:
+        return _by_run(candidate, facts, now)
+    end = ends_at(candidate.locks)
+    if end is not None:
+        idle = (now - end).total_seconds()
+        if idle >= rules.grace_seconds:
+            return Remove(f"its last lock ended {idle:.0f} s ago")
+        return Keep("its last lock has just ended")
+    if candidate.created_at is None:
+        return Keep("does not say when it was created")
+    age = (now - candidate.created_at).total_seconds()
+    if age >= rules.unlocked_seconds:
+        return Remove(f"it is {age:.0f} s old and has no lock")
+    return Keep("has no lock and is new")
+
+
+def _by_run(candidate: Candidate, facts: InstanceFacts, now: datetime) -> Verdict:
+    """The locks are over already, so that no step of the run is left whose cleanup could come first."""
+    run = run_state(candidate, facts, now)
+    if isinstance(run, Unjudged):
+        return Keep(run.value)
+    if isinstance(run, RunFacts) and not run.is_finished:
+        return Keep(IN_PROGRESS)
+    return Remove(run.value if isinstance(run, Gone) else "its run is finished, and no lock is live")
+
 
 _SUCCEEDED = "its step has succeeded, and its lifecycle keeps it then"
 
 
-def judge_unshared(candidate: Candidate, facts: Facts, now: datetime, rules: Rules) -> Verdict:
+def judge_unshared(candidate: Candidate, facts: InstanceFacts, now: datetime, rules: Rules) -> Verdict:
     """Return what becomes of an object that one step has for itself."""
     if (kept := _kept_by_itself(candidate)) is not None:
         return kept
@@ -59,7 +102,7 @@ def _waited_seconds(job: JobFacts | None, now: datetime) -> float | None:
     return (now - job.waits_since).total_seconds()
 
 
-def _in_progress(candidate: Candidate, facts: Facts, now: datetime, rules: Rules) -> Verdict:
+def _in_progress(candidate: Candidate, facts: InstanceFacts, now: datetime, rules: Rules) -> Verdict:
     """A step that was killed leaves what only its process would have deleted, while its run goes on.
 
     That is a RayJob that no driver has come to, or a RayCluster. The cleanup of a step is over within seconds, so
@@ -81,7 +124,7 @@ def _in_progress(candidate: Candidate, facts: Facts, now: datetime, rules: Rules
     return Keep(IN_PROGRESS)
 
 
-def _shows_life(candidate: Candidate, facts: Facts, now: datetime) -> bool:
+def _shows_life(candidate: Candidate, facts: InstanceFacts, now: datetime) -> bool:
     """Return whether an object's step, or an attempt of it that only a copy of this database knows, may still live."""
     job = candidate.job
     if job is None:
@@ -121,7 +164,7 @@ def _left_waiting(candidate: Candidate, because: str, now: datetime, rules: Rule
     )
 
 
-def _on_exception(candidate: Candidate, run: RunFacts | Gone, because: str, facts: Facts) -> Verdict:
+def _on_exception(candidate: Candidate, run: RunFacts | Gone, because: str, facts: InstanceFacts) -> Verdict:
     """Return what becomes of an object that its lifecycle keeps only after a success of its step."""
     if isinstance(run, Gone):
         return Remove(because)

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from dagster_ray.kuberay._collector.candidate import Candidate
-from dagster_ray.kuberay._collector.facts import Facts, RunFacts
+from dagster_ray.kuberay._collector.run_facts import InstanceFacts, RunFacts
 from dagster_ray.kuberay._labels import ALIVE_SECONDS
 from dagster_ray.kuberay._sharing.locks import Lock
 
@@ -55,7 +55,7 @@ class Gone(Enum):
 RunState: TypeAlias = RunFacts | Gone | Unjudged
 
 
-def run_state(candidate: Candidate, facts: Facts, now: datetime) -> RunState:
+def run_state(candidate: Candidate, facts: InstanceFacts, now: datetime) -> RunState:
     """Return what is known of an object's run; only a run of this instance can be said to be gone.
 
     Args:
@@ -83,7 +83,7 @@ def _contradiction(candidate: Candidate, run: RunFacts | None, now: datetime) ->
     return Unjudged.ALIVE_FINISHED if run.is_finished and _lives_after(candidate, run, now) else None
 
 
-def is_certain(candidate: Candidate, facts: Facts) -> bool:
+def is_certain(candidate: Candidate, facts: InstanceFacts) -> bool:
     """Return whether the object is this instance's beyond doubt: it has an id that no copy of the database has."""
     return facts.has_own_id and candidate.instance_id is not None and candidate.instance_id == facts.instance_id
 

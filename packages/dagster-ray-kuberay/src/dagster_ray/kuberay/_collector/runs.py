@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from dagster_ray.core import Deadline, configured_instance_id, instance_id_of
-from dagster_ray.kuberay._collector.facts import Facts, RunFacts, StepRef, StepState
+from dagster_ray.kuberay._collector.run_facts import InstanceFacts, RunFacts, StepRef, StepState
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -55,14 +55,14 @@ class RunReader:
             storage_id = self._within(Deadline(query_seconds), lambda: instance_id_of(instance, {}))
         except StorageSilentError:
             storage_id = None  # so that only locks decide, or runs of an instance with an id of its own
-        self._nothing = Facts(own or storage_id, has_own_id=own is not None, storage_id=storage_id)
+        self._nothing = InstanceFacts(own or storage_id, has_own_id=own is not None, storage_id=storage_id)
 
     @property
-    def nothing(self) -> Facts:
+    def nothing(self) -> InstanceFacts:
         """What is known when nothing was asked."""
         return self._nothing
 
-    def runs(self, run_ids: Iterable[str], deadline: Deadline) -> Facts:
+    def runs(self, run_ids: Iterable[str], deadline: Deadline) -> InstanceFacts:
         """Return how runs stand; with those that do not exist.
 
         Raises:
@@ -81,7 +81,7 @@ class RunReader:
             found |= {record.dagster_run.run_id: self._facts(record) for record in records}
         return replace(self._nothing, runs=found)
 
-    def steps(self, facts: Facts, asks: Iterable[StepRef], deadline: Deadline) -> Facts:
+    def steps(self, facts: InstanceFacts, asks: Iterable[StepRef], deadline: Deadline) -> InstanceFacts:
         """Return the facts with how steps stand; one query for each run, as Dagster has none for several.
 
         Raises:

@@ -7,7 +7,7 @@ from typing import cast
 
 from dagster_ray.core import configured_instance_id
 from dagster_ray.core.variables import plain_value, variable_of
-from dagster_ray.kuberay._collector.facts import Rules
+from dagster_ray.kuberay._collector.run_facts import Rules
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 
 PREFIX = "DAGSTER_RAY_CLEANUP_"

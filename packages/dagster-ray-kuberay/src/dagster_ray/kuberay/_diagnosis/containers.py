@@ -7,7 +7,7 @@ pkg/kubelet/prober/prober.go of Kubernetes 1.36.
 import re
 from collections.abc import Iterator
 
-from dagster_ray.kuberay._diagnosis.facts import Facts, condition_of, is_head, is_true, sentence_end
+from dagster_ray.kuberay._diagnosis.cluster_facts import Facts, condition_of, is_head, is_true, sentence_end
 from dagster_ray.kuberay._diagnosis.images import PULL_REASONS, image_trouble
 from dagster_ray.kuberay._diagnosis.patience import Proof
 from dagster_ray.kuberay._diagnosis.situations import CANNOT_RUN, PROOFS, Code, Finding, finding

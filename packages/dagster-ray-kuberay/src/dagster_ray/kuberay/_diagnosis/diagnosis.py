@@ -6,8 +6,8 @@ not know is no diagnosis: the step goes on waiting and shows the raw facts. Obje
 
 import re
 
+from dagster_ray.kuberay._diagnosis.cluster_facts import Facts
 from dagster_ray.kuberay._diagnosis.containers import container_findings, waiting_trouble
-from dagster_ray.kuberay._diagnosis.facts import Facts
 from dagster_ray.kuberay._diagnosis.nodes import node_findings
 from dagster_ray.kuberay._diagnosis.operator import (
     creation_findings,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._diagnosis.cluster_facts import Facts, is_head
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain
-from dagster_ray.kuberay._diagnosis.facts import Facts, is_head
 from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, KindNotInstalledError, NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mappings
 from dagster_ray.kuberay._kubernetes.kinds import (

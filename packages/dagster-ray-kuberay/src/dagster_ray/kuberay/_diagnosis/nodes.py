@@ -7,7 +7,7 @@ pkg/kubelet/preemption, pkg/kubelet/nodeshutdown), and reasons of the condition 
 
 from collections.abc import Iterator
 
-from dagster_ray.kuberay._diagnosis.facts import Facts, condition_of, is_head, is_true, sentence_end
+from dagster_ray.kuberay._diagnosis.cluster_facts import Facts, condition_of, is_head, is_true, sentence_end
 from dagster_ray.kuberay._diagnosis.situations import Code, Finding, finding
 from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping, mappings, name_of, text
 

@@ -6,7 +6,7 @@ Words: ray-operator/controllers/ray/utils/constant.go, and the controllers besid
 import re
 from collections.abc import Iterator, Sequence
 
-from dagster_ray.kuberay._diagnosis.facts import Event, Facts, condition_of, is_head, is_true
+from dagster_ray.kuberay._diagnosis.cluster_facts import Event, Facts, condition_of, is_head, is_true
 from dagster_ray.kuberay._diagnosis.refusals import read_refusal
 from dagster_ray.kuberay._diagnosis.situations import Finding, finding
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text, texts, whole

@@ -7,7 +7,7 @@ workload_controller.go, apis/kueue/v1beta1/workload_types.go).
 import re
 from collections.abc import Iterator
 
-from dagster_ray.kuberay._diagnosis.facts import Facts, condition_of, is_true, sentence_end
+from dagster_ray.kuberay._diagnosis.cluster_facts import Facts, condition_of, is_true, sentence_end
 from dagster_ray.kuberay._diagnosis.situations import Code, Finding, finding
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mappings, name_of, text
 

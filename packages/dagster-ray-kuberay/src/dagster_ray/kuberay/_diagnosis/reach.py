@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from dagster_ray.kuberay._diagnosis.facts import Facts, is_head, is_true
+from dagster_ray.kuberay._diagnosis.cluster_facts import Facts, is_head, is_true
 from dagster_ray.kuberay._diagnosis.situations import Finding, finding
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, port_number, text
 from dagster_ray.kuberay._spec.head_ports import CLIENT, DASHBOARD, start_params_of

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
-from dagster_ray.kuberay._diagnosis.facts import Event, Facts, condition_of, is_head, sentence_end
+from dagster_ray.kuberay._diagnosis.cluster_facts import Event, Facts, condition_of, is_head, sentence_end
 from dagster_ray.kuberay._diagnosis.situations import Code, Finding, finding
 from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping, mappings, name_of, quantity, shown, text
 

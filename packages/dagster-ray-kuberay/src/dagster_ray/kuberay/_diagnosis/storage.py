@@ -6,8 +6,8 @@ pkg/controller/volume), Kubernetes 1.36.
 
 from collections.abc import Iterator
 
+from dagster_ray.kuberay._diagnosis.cluster_facts import Facts, is_head, sentence_end
 from dagster_ray.kuberay._diagnosis.containers import missing_object
-from dagster_ray.kuberay._diagnosis.facts import Facts, is_head, sentence_end
 from dagster_ray.kuberay._diagnosis.situations import Code, Finding, finding
 from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping, mappings, name_of, text
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._diagnosis.cluster_facts import events_of
 from dagster_ray.kuberay._diagnosis.evidence import Evidence, Question
-from dagster_ray.kuberay._diagnosis.facts import events_of
 from dagster_ray.kuberay._kubernetes.answers import proves_gone
 from dagster_ray.kuberay._kubernetes.errors import KubernetesError
 from dagster_ray.kuberay._kubernetes.fields import at

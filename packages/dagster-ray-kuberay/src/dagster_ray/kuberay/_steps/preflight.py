@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._diagnosis.cluster_facts import Facts
 from dagster_ray.kuberay._diagnosis.diagnosis import explain
-from dagster_ray.kuberay._diagnosis.facts import Facts
 from dagster_ray.kuberay._head.dashboard import Metadata, mismatch
 from dagster_ray.kuberay._kubernetes.errors import ConflictError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings

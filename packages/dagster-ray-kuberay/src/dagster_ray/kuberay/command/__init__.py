@@ -1,6 +1,7 @@
 """The `dagster-ray` command: look at what dagster-ray has on a cluster, and at what it needs there.
 
-One file a verb. Decisions are in modules of their own. `import dagster_ray.kuberay` does not load it.
+A file a verb, and one for those that look at a head. Decisions are in modules of their own.
+`import dagster_ray.kuberay` does not load it.
 Exit codes: 0 all is well, 1 something was found, 2 wrong usage, 3 the cluster could not be asked.
 """
 
@@ -9,10 +10,9 @@ from importlib.metadata import version
 import click
 
 from dagster_ray.kuberay.command._clusters import clusters
-from dagster_ray.kuberay.command._dashboard import dashboard
 from dagster_ray.kuberay.command._doctor import doctor
 from dagster_ray.kuberay.command._gc import gc
-from dagster_ray.kuberay.command._logs import logs
+from dagster_ray.kuberay.command._heads import dashboard, logs
 from dagster_ray.kuberay.command._rbac import rbac
 from dagster_ray.kuberay.command._render import render
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
-from dagster_ray.kuberay._diagnosis.facts import is_true
+from dagster_ray.kuberay._diagnosis.cluster_facts import is_true
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mappings, name_of, text, time_of
 from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
 from dagster_ray.kuberay._operator_rules.crd_fields import OLDEST

@@ -18,8 +18,15 @@ from dagster_ray.kuberay._kubernetes.fields import text
 from dagster_ray.kuberay._kubernetes.kinds import PODS, RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 from dagster_ray.kuberay.command._cluster_rows import candidates_of, rows_of, table_of
-from dagster_ray.kuberay.command._run_storage import dagster_instance
-from dagster_ray.kuberay.command._terminal import CALL_SECONDS, FINE, Place, cluster_options, note, progress
+from dagster_ray.kuberay.command._terminal import (
+    CALL_SECONDS,
+    FINE,
+    Place,
+    cluster_options,
+    dagster_instance,
+    note,
+    progress,
+)
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi

@@ -15,7 +15,6 @@ from dagster_ray.kuberay._labels import OPERATOR_SELECTOR
 from dagster_ray.kuberay._operator_rules.crd_release import SCHEMA_PATH
 from dagster_ray.kuberay._rights import Feature, Right
 from dagster_ray.kuberay.command import _checks as checks
-from dagster_ray.kuberay.command import _surroundings as surroundings
 from dagster_ray.kuberay.command._checks import Check, Refusal, State
 from dagster_ray.kuberay.command._terminal import (
     CALL_SECONDS,
@@ -31,6 +30,49 @@ from dagster_ray.kuberay.command._terminal import (
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+import importlib.metadata
+import importlib.util
+import sys
+from pathlib import Path
+
+FAMILY = (
+    "dagster-ray",
+    "dagster-ray-core",
+    "dagster-ray-kuberay",
+    "dagster-ray-local",
+    "dagster-ray-pipes",
+    "dagster-ray-simulator",
+)
+# Folders and files of dagster-ray 0.4.8 that the packages of today do not have.
+_OLD = ("__init__.py", "_base", "configs.py", "io_manager.py", "resources.py")
+
+
+def version_of(distribution: str) -> str | None:
+    """Return the version of an installed distribution."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def family_versions() -> Mapping[str, str]:
+    """Return the versions of the family's installed packages."""
+    return {name: version for name in FAMILY if (version := version_of(name)) is not None}
+
+
+def leftovers(folders: list[str] | None = None) -> list[str]:
+    """Return what an older dagster-ray has left in the folders that Python imports from."""
+    found: list[str] = []
+    for folder in dict.fromkeys(sys.path if folders is None else folders):
+        package = Path(folder) / "dagster_ray"
+        found += [str(Path(package.name) / name) for name in _OLD if (package / name).exists()]
+    return list(dict.fromkeys(found))
+
+
+def has_ray_client() -> bool:
+    """Return whether what Ray Client needs beside ray is installed."""
+    return importlib.util.find_spec("grpc") is not None
+
 
 T = TypeVar("T")
 _COLOURS: Mapping[State, Colour] = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "bright_black"}
@@ -74,8 +116,8 @@ def doctor(  # noqa: PLR0917 - options by position
 def _environment() -> Iterator[Check]:
     major, minor, patch = platform.python_version_tuple()
     yield checks.python_check((int(major), int(minor), int("".join(filter(str.isdigit, patch)) or 0)))
-    yield checks.packages_check(surroundings.family_versions(), surroundings.leftovers())
-    yield checks.ray_check(surroundings.version_of("ray"), has_client=surroundings.has_ray_client())
+    yield checks.packages_check(family_versions(), leftovers())
+    yield checks.ray_check(version_of("ray"), has_client=has_ray_client())
 
 
 def _round_trip(place: Place, image: str | None, timeout: float, *, connects: bool) -> Check:

@@ -14,8 +14,16 @@ from dagster_ray.kuberay._collector.plan import plan
 from dagster_ray.kuberay._collector.report import Report
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._collector.settings import Given
-from dagster_ray.kuberay.command._run_storage import dagster_instance
-from dagster_ray.kuberay.command._terminal import FINDING, FINE, Place, cluster_options, coloured, note, progress
+from dagster_ray.kuberay.command._terminal import (
+    FINDING,
+    FINE,
+    Place,
+    cluster_options,
+    coloured,
+    dagster_instance,
+    note,
+    progress,
+)
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi

@@ -23,9 +23,17 @@ from dagster_ray.kuberay._spec.image import choose_image
 from dagster_ray.kuberay._spec.selection import selected_cluster
 from dagster_ray.kuberay._steps.wishes import operator_deadline
 from dagster_ray.kuberay.command._checks import Refusal
-from dagster_ray.kuberay.command._marked_yaml import MARK, marked_yaml
-from dagster_ray.kuberay.command._refused import refused
-from dagster_ray.kuberay.command._rendered import NAME, RUN_ID, STEP_KEY, Asked, References, plain_text
+from dagster_ray.kuberay.command._rendered import (
+    MARK,
+    NAME,
+    RUN_ID,
+    STEP_KEY,
+    Asked,
+    References,
+    marked_yaml,
+    plain_text,
+    refused,
+)
 from dagster_ray.kuberay.command._terminal import FINDING, FINE, Place, answered, note, tell_refused
 from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, RayClusterConfig
 

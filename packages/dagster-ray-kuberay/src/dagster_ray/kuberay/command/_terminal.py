@@ -1,10 +1,14 @@
 """What every verb of the command has in common: where the cluster is, how results are printed, how it ends."""
 
+# Dagster is typed in part only.
+# pyright: reportUnknownMemberType=false
+
 import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 
@@ -13,8 +17,11 @@ import click
 from dagster_ray.core.errors import DagsterRayError
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
     from dagster_ray.kuberay.command._checks import Refusal
+
 
 FINE, FINDING, USAGE, NO_ANSWER = 0, 1, 2, 3
 """Exit codes: all is well; something was found; wrong usage (click's own); the cluster could not be asked."""
@@ -143,3 +150,21 @@ def coloured(text: str, colour: Colour, *, to_stderr: bool = False) -> str:
     stream = sys.stderr if to_stderr else sys.stdout
     wanted = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return click.style(text, fg=colour) if wanted else text
+
+
+@contextmanager
+def dagster_instance() -> Generator["dg.DagsterInstance | None"]:
+    """Yield the instance that DAGSTER_HOME names; None without one, or if it cannot be opened."""
+    import dagster as dg
+
+    if not os.environ.get("DAGSTER_HOME"):
+        yield None
+        return
+    try:
+        instance = dg.DagsterInstance.get()
+    except Exception as error:  # noqa: BLE001 - any storage can sit behind it, and locks are judged without it
+        note(f"The Dagster instance of DAGSTER_HOME cannot be opened ({type(error).__name__}); runs are not known.")
+        yield None
+        return
+    with instance:
+        yield instance

@@ -67,7 +67,7 @@ class StepRef:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class InstanceFacts:
     """What this Dagster instance knows. What is missing in a mapping was not asked, or could not be.
 
     Attributes:
