@@ -212,7 +212,7 @@ def test_an_api_server_that_is_away_while_the_job_runs_fails_nothing(world: Pipe
 
 
 def test_a_step_that_follows_its_job_shows_that_it_lives(world: PipesWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dagster_ray.kuberay._pipes.run.ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr("dagster_ray.kuberay._steps.step_cluster.ALIVE_SECONDS", 0.05)
 
     def patches() -> int:
         return sum(request.method == "PATCH" for request in world.simulator.requests)

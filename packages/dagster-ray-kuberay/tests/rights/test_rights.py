@@ -1,10 +1,10 @@
 """The table of rights is exact: each feature works under the Role that is printed for it, and not with less."""
 
-import logging
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import rights_world as roads
 from fault_world import simulated
@@ -16,7 +16,9 @@ from dagster_ray.kuberay import _rights as rights
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._rights import FEATURES, Feature, Right
 from dagster_ray.kuberay._spec.manifests import render_rayjob
-from dagster_ray.kuberay._steps import step_pod
+from dagster_ray.kuberay._steps import requests
+from dagster_ray.kuberay._steps.step_cluster import StepCluster
+from dagster_ray.kuberay._steps.wait import Reach
 from dagster_ray.kuberay.errors import InvalidSpecError
 
 pytestmark = [
@@ -135,7 +137,7 @@ def test_the_owner_of_what_a_step_makes_is_left_out_without_the_right(
 ) -> None:
     """A step whose pod is in the namespace; its name is all that the environment tells."""
     (tmp_path / "namespace").write_text("default", encoding="utf-8")
-    monkeypatch.setattr(step_pod, "_NAMESPACE_FILE", tmp_path / "namespace")
+    monkeypatch.setattr(requests, "_NAMESPACE_FILE", tmp_path / "namespace")
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("POD_NAME", "step-1")
     monkeypatch.delenv("POD_UID", raising=False)
@@ -147,7 +149,8 @@ def test_the_owner_of_what_a_step_makes_is_left_out_without_the_right(
         with world.role(granted, NEW) as kubeconfig:
             api = KubernetesApi.load(str(kubeconfig))
             api.in_cluster = True
-            owner = step_pod.owner_reference(api, "default", Deadline(5), logging.getLogger("rights"))
+            cluster = StepCluster(api, Reach("auto", None, 60), dg.build_init_resource_context(), Deadline(5))
+            owner = requests.owner_reference(cluster, "default")
             api.close()
         assert (owner or {}).get("uid") == expected
 
@@ -156,7 +159,7 @@ def test_events_tell_what_no_status_does_and_are_done_without(
     world: RightsWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """KubeRay 1.4 says by an event alone that it refuses a spec; ours is changed after our own rules have passed it."""
-    monkeypatch.setattr("dagster_ray.kuberay._steps.wishes.render_rayjob", with_negative_deadline)
+    monkeypatch.setattr("dagster_ray.kuberay._steps.requests.render_rayjob", with_negative_deadline)
     road = Road(roads.an_explained("activeDeadlineSeconds must be a positive integer", version=OLD, timeout=1), OLD)
     (feature,) = rights.features_of(["diagnosis"])
     whole = [*beside(feature), *feature.rights]

@@ -29,7 +29,7 @@ from dagster_ray.kuberay._kubernetes.server_clock import ServerClock
 from dagster_ray.kuberay._labels import GENERATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL, SharingRules
 from dagster_ray.kuberay._sharing.choice import Selection, selection_of
 from dagster_ray.kuberay._sharing.locks import Lock, live_locks
-from dagster_ray.kuberay._sharing.steps import SharedWish
+from dagster_ray.kuberay._sharing.requests import SharedRequest
 from dagster_ray.simulator._api.answers import Objects, Sent
 from dagster_ray.simulator._api.routes import route_of
 from dagster_ray.simulator._api.statuses import Refused
@@ -270,8 +270,8 @@ class World:
         self.actors.clear()
 
 
-def wish(name: str, *, ttl_seconds: float = TTL_SECONDS, selection: Selection = SELECTION) -> SharedWish:
-    """Return the wish of a step."""
+def request(name: str, *, ttl_seconds: float = TTL_SECONDS, selection: Selection = SELECTION) -> SharedRequest:
+    """Return the request of a step."""
 
     def render(cluster: str, generation: int, lock: Lock) -> dict[str, Any]:
         labels = {MANAGED_BY_LABEL: MANAGED_BY, **selection.labels, GENERATION_LABEL: str(generation)}
@@ -281,4 +281,4 @@ def wish(name: str, *, ttl_seconds: float = TTL_SECONDS, selection: Selection = 
         head = {"headGroupSpec": {"rayStartParams": {}, "template": template}}
         return {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": metadata, "spec": head}
 
-    return SharedWish("default", selection, "dagster", name, name, "run", name, ttl_seconds, render)
+    return SharedRequest("default", selection, "dagster", name, name, "run", name, ttl_seconds, render)

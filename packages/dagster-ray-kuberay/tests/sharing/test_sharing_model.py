@@ -4,7 +4,7 @@ import functools
 from datetime import datetime, timedelta
 
 import pytest
-from sharing_model import LOG, TTL_SECONDS, Actor, World, wish
+from sharing_model import LOG, TTL_SECONDS, Actor, World, request
 
 from dagster_ray.core import Deadline, StepOutcome
 from dagster_ray.core.errors import DagsterRayError
@@ -54,7 +54,7 @@ def holds(world: World, held: Held) -> bool:
 
 def taken(actor: Actor) -> Held | None:
     """Take a cluster as a resource does; None if the step fails for what the API server says."""
-    world, api, wanted = actor.world, actor.api, wish(actor.name)
+    world, api, wanted = actor.world, actor.api, request(actor.name)
     made = world.made_by[actor.name]
     try:
         held = acquire(api, wanted, actor.deadline(), world.log)
@@ -149,7 +149,7 @@ def finished(world: World) -> None:
 
 def unlocked(world: World, *, with_pod: bool) -> str:
     """Make a cluster whose only lock has ended; return its name."""
-    world.actor("maker", lambda actor: void(acquire(actor.api, wish("maker"), actor.deadline(), LOG)))
+    world.actor("maker", lambda actor: void(acquire(actor.api, request("maker"), actor.deadline(), LOG)))
     world.run()
     (cluster,) = world.clusters()
     if with_pod:
@@ -164,10 +164,10 @@ def void(_: object) -> None: ...
 def test_a_lock_that_is_renewed_after_its_end_is_not_removed_by_a_step_that_saw_it_ended() -> None:
     world = World(0)
     held: list[Held] = []
-    slow = world.actor("slow", lambda actor: held.append(acquire(actor.api, wish("slow"), actor.deadline(), LOG)))
+    slow = world.actor("slow", lambda actor: held.append(acquire(actor.api, request("slow"), actor.deadline(), LOG)))
     world.finish(slow)
     world.now += timedelta(seconds=TTL_SECONDS + 61)
-    late = world.actor("late", lambda actor: void(acquire(actor.api, wish("late"), actor.deadline(), LOG)))
+    late = world.actor("late", lambda actor: void(acquire(actor.api, request("late"), actor.deadline(), LOG)))
     world.let(late, 2)  # it has listed, and is about to lock and to remove what has ended
     again = world.actor("again", lambda actor: void(actor.api.list(RAYCLUSTERS, "default", actor.deadline())))
     world.finish(again)
@@ -191,7 +191,7 @@ def test_steps_that_end_together_leave_the_cluster_until_the_latest_end_of_all(c
 
         def come_and_go(actor: Actor, ends: list[datetime] = ends) -> None:
             ttl_seconds = 60 + 10 * len(ends)
-            held = acquire(actor.api, wish(actor.name, ttl_seconds=ttl_seconds), actor.deadline(), LOG)
+            held = acquire(actor.api, request(actor.name, ttl_seconds=ttl_seconds), actor.deadline(), LOG)
             ends.append(held.lock.ends_at)
             leave(actor.api, held, Leave.KEEP_LOCK, actor.deadline(), LOG)
 
@@ -209,7 +209,7 @@ def test_a_denied_lock_makes_no_cluster() -> None:
     world = World(0)
     unlocked(world, with_pod=False)
     world.denied = 1.0
-    denied = world.actor("denied", lambda actor: void(acquire(actor.api, wish("denied"), actor.deadline(), LOG)))
+    denied = world.actor("denied", lambda actor: void(acquire(actor.api, request("denied"), actor.deadline(), LOG)))
     world.finish(denied)
     assert isinstance(denied.error, WriteDeniedError)
     assert 'admission webhook "x" denied the request' in str(denied.error)
@@ -220,7 +220,7 @@ def test_a_cluster_that_goes_between_look_and_lock_is_followed_by_the_next() -> 
     world = World(0)
     first = unlocked(world, with_pod=True)
     held: list[Held] = []
-    late = world.actor("late", lambda actor: held.append(acquire(actor.api, wish("late"), actor.deadline(), LOG)))
+    late = world.actor("late", lambda actor: held.append(acquire(actor.api, request("late"), actor.deadline(), LOG)))
     world.let(late, 2)  # it has listed, and is about to lock
     world.finish(world.actor("collector", collect))  # the pod still holds the name
     world.run()
@@ -233,7 +233,7 @@ def test_a_cluster_that_is_gone_before_the_lock_is_made_anew() -> None:
     world = World(0)
     first = unlocked(world, with_pod=False)
     held: list[Held] = []
-    late = world.actor("late", lambda actor: held.append(acquire(actor.api, wish("late"), actor.deadline(), LOG)))
+    late = world.actor("late", lambda actor: held.append(acquire(actor.api, request("late"), actor.deadline(), LOG)))
     world.let(late, 2)
     world.finish(world.actor("collector", collect))
     world.run()
@@ -247,7 +247,7 @@ def test_a_lock_that_comes_before_the_delete_keeps_the_cluster() -> None:
     held: list[Held] = []
     tick = world.actor("collector", collect)
     world.let(tick, 2)  # it has listed, and is about to delete
-    world.actor("late", lambda actor: held.append(acquire(actor.api, wish("late"), actor.deadline(), LOG)))
+    world.actor("late", lambda actor: held.append(acquire(actor.api, request("late"), actor.deadline(), LOG)))
     while not held:
         world.let(world.actors[-1])
     world.run()
@@ -262,7 +262,7 @@ def test_a_maker_whose_set_up_fails_takes_its_cluster_along_unless_somebody_hold
     held: list[Held] = []
     for number in range(users):
         world.actor(
-            f"step{number}", lambda actor: held.append(acquire(actor.api, wish(actor.name), actor.deadline(), LOG))
+            f"step{number}", lambda actor: held.append(acquire(actor.api, request(actor.name), actor.deadline(), LOG))
         )
         world.run()
     what = leaving(StepOutcome.SETUP_FAILED, used=False, made=True, run_scope=False, release_on_success=False)
@@ -282,7 +282,7 @@ def test_a_crowd_makes_one_cluster_and_all_hold_it(crowd: int, lose: float) -> N
         held: list[Held] = []
 
         def take(actor: Actor, held: list[Held] = held) -> None:
-            held.append(acquire(actor.api, wish(actor.name), actor.deadline(), LOG))
+            held.append(acquire(actor.api, request(actor.name), actor.deadline(), LOG))
 
         for number in range(crowd):
             world.actor(f"step{number}", take)

@@ -73,7 +73,7 @@ def test_whose_a_raycluster_is(existing: dict[str, Any], owner: str) -> None:
     assert whose(RAYCLUSTERS, existing, WANTED) == owner
 
 
-def test_a_wish_without_a_run_adopts_nothing() -> None:
+def test_a_request_without_a_run_adopts_nothing() -> None:
     assert whose(RAYJOBS, {"metadata": {}}, {"metadata": {"annotations": {CREATION_ANNOTATION: "mine"}}}) == "foreign"
 
 

@@ -239,7 +239,7 @@ def test_a_spec_that_only_the_operator_refuses_is_told_in_its_words(
     version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """1.4 tells it by an event alone. Neither the rules at load nor those of preflight have seen the manifest."""
-    monkeypatch.setattr("dagster_ray.kuberay._steps.wishes.render_rayjob", with_negative_deadline)
+    monkeypatch.setattr("dagster_ray.kuberay._steps.requests.render_rayjob", with_negative_deadline)
     with simulated(version) as simulator:
         outcome = run_step(resource(simulator, timeout=600, preflight="off"))
         assert not outcome.success

@@ -29,9 +29,9 @@ from dagster_ray.kuberay._status.errors import (
     VersionMismatchError,
     WriteDeniedError,
 )
-from dagster_ray.kuberay._steps.cluster_steps import check
-from dagster_ray.kuberay._steps.interactive_steps import record_outcome, register
-from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
+from dagster_ray.kuberay._steps.creation import ClusterRequest
+from dagster_ray.kuberay._steps.step_cluster import StepCluster
+from dagster_ray.kuberay._steps.wait import Reach
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.simulator import FakeRayNode, Fault, KubeletOptions, NodeOrder, Simulator
 from dagster_ray.simulator._kubelet.nodes import CLIENT_PORT
@@ -150,6 +150,13 @@ def api(simulator: Simulator) -> Generator[KubernetesApi]:
     opened.close()
 
 
+def cluster_of(api: KubernetesApi, job: Created) -> StepCluster:
+    """Return what holds a step's cluster once it is made."""
+    cluster = StepCluster(api, Reach("auto", None, 60), dg.build_init_resource_context(), Deadline(30))
+    cluster.use(job, ClusterRequest(RAYJOBS, (job.name,), dict(job.manifest)))
+    return cluster
+
+
 def made(simulator: Simulator) -> Created:
     assert run_step(resource(simulator, lifecycle={"connect": False, "cleanup": "never"})).success
     (job,) = simulator.store.list("rayjobs")
@@ -159,7 +166,7 @@ def made(simulator: Simulator) -> Created:
 def test_a_driver_that_connects_is_written_into_the_rayjob(simulator: Simulator, api: KubernetesApi) -> None:
     job = made(simulator)
     api.get(RAYJOBS, "default", job.name, Deadline(10))  # which tells the time, as the step's POST does
-    register(api, job, "01000000", Deadline(10))
+    cluster_of(api, job).register("01000000", Deadline(10))
     (rayjob,) = simulator.store.list("rayjobs")
     assert rayjob["spec"]["jobId"] == "01000000"
     assert time_of(rayjob["metadata"]["annotations"]["dagster/alive-at"])
@@ -169,26 +176,26 @@ def test_a_rayjob_that_goes_while_the_driver_connects_is_told(simulator: Simulat
     job = made(simulator)
     simulator.store.delete("rayjobs", "default", job.name)
     with pytest.raises(ClusterGoneError):
-        check(api, job, None, dg.build_init_resource_context())
+        cluster_of(api, job).check()
     with pytest.raises(ClusterGoneError):
-        register(api, job, "01000000", Deadline(10))
+        cluster_of(api, job).register("01000000", Deadline(10))
 
 
 def test_a_rayjob_that_was_made_anew_under_the_name_is_not_ours(simulator: Simulator, api: KubernetesApi) -> None:
     job = dataclasses.replace(made(simulator), uid="another")
     with pytest.raises(ClusterGoneError):
-        check(api, job, None, dg.build_init_resource_context())
+        cluster_of(api, job).check()
     with pytest.raises(ClusterGoneError):
-        register(api, job, "01000000", Deadline(10))
+        cluster_of(api, job).register("01000000", Deadline(10))
 
 
 def test_an_api_server_that_is_away_does_not_end_an_attempt_to_connect(
     simulator: Simulator, api: KubernetesApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dagster_ray.kuberay._steps.cluster_steps._CHECK_SECONDS", 0.5)
+    monkeypatch.setattr("dagster_ray.kuberay._steps.step_cluster._CHECK_SECONDS", 0.5)
     job = made(simulator)
     with simulator.faults.outage():
-        check(api, job, None, dg.build_init_resource_context())
+        cluster_of(api, job).check()
 
 
 def test_a_rayjob_that_the_operator_has_ended_ends_the_attempts(simulator: Simulator, api: KubernetesApi) -> None:
@@ -199,7 +206,7 @@ def test_a_rayjob_that_the_operator_has_ended_ends_the_attempts(simulator: Simul
         "rayjobs", {**rayjob, "status": {**rayjob["status"], "jobDeploymentStatus": "Failed", "reason": "AppFailed"}}
     )
     with pytest.raises(RayJobEndedError, match="AppFailed"):
-        check(api, job, None, dg.build_init_resource_context())
+        cluster_of(api, job).check()
 
 
 # How a failed step ends
@@ -215,8 +222,9 @@ def test_what_the_spec_says_for_a_failure_holds_although_ray_says_succeeded(
     assert run_step(cluster).success
     (rayjob,) = simulator.store.list("rayjobs")
     job = created(RAYJOBS, "default", rayjob)
-    context = dg.build_init_resource_context()
-    assert record_outcome(api, job, StepOutcome.FAILED, context, Deadline(10), always=False)
+    step = cluster_of(api, job)
+    step.record_outcome(StepOutcome.FAILED, Deadline(10), always=False)
+    assert not step.may_exist, "the operator deletes it"
     (rayjob,) = simulator.store.list("rayjobs")
     assert rayjob["spec"]["deletionStrategy"]["onSuccess"] == {"policy": "DeleteNone"}
     assert rayjob["metadata"]["labels"]["dagster/outcome"] == "failed"
@@ -225,8 +233,9 @@ def test_what_the_spec_says_for_a_failure_holds_although_ray_says_succeeded(
 def test_an_outcome_that_is_denied_leaves_the_deletion_to_the_step(simulator: Simulator, api: KubernetesApi) -> None:
     job = made(simulator)
     simulator.faults.add(Fault(method="PATCH", status=422))
-    context = dg.build_init_resource_context()
-    assert not record_outcome(api, job, StepOutcome.FAILED, context, Deadline(10), always=False)
+    step = cluster_of(api, job)
+    step.record_outcome(StepOutcome.FAILED, Deadline(10), always=False)
+    assert step.may_exist
 
 
 # Heads that die
@@ -288,16 +297,15 @@ def test_a_driver_that_connects_learns_the_next_head_from_the_raycluster(
 ) -> None:
     """The RayJob's copy of the status goes on showing the pod that was killed; the API server answers 404 for it."""
     job = made(simulator)
-    plan = WaitPlan(direct=False, head_host=None, wait_for="head", queue_timeout=60)
-    waiting = ClusterWait(api, job, plan, logging.getLogger("test"))
-    waiting.run(Deadline(30)).close()
+    waiting = cluster_of(api, job)
+    waiting.wait().close()
     old = waiting.head_pod
     kill_heads(simulator)
     eventually(lambda: head_of(simulator) not in {old, ""})
     with pytest.raises(NotFoundError, match=f'pods "{old}" not found'):
         api.open_stream("default", str(old), 10001, 5)
     assert simulator.store.list("rayjobs")[0]["status"]["rayClusterStatus"]["head"]["podName"] == old
-    check(api, job, waiting, dg.build_init_resource_context())
+    waiting.check()
     assert waiting.head_pod == head_of(simulator)
     waiting.take(simulator.store.list("rayjobs")[0])
     assert waiting.head_pod == head_of(simulator), "the older copy does not bring the old pod back"
@@ -329,7 +337,7 @@ def test_the_job_id_is_written_although_the_api_server_is_away_for_a_while(
 ) -> None:
     job = made(simulator)
     simulator.faults.add(fault)
-    register(api, job, "01000000", Deadline(30))
+    cluster_of(api, job).register("01000000", Deadline(30))
     (rayjob,) = simulator.store.list("rayjobs")
     assert rayjob["spec"]["jobId"] == "01000000"
     assert fault.times == 0
@@ -343,14 +351,14 @@ def test_a_job_id_that_is_denied_is_told_in_the_servers_words(
     job = made(simulator)
     simulator.faults.add(Fault(method="PATCH", status=status))
     with pytest.raises(WriteDeniedError, match=rf"spec\.jobId\) could not be written into {job.target}: told to fail"):
-        register(api, job, "01000000", Deadline(10))
+        cluster_of(api, job).register("01000000", Deadline(10))
 
 
 def test_a_conflict_while_the_job_id_is_written_is_no_deletion(simulator: Simulator, api: KubernetesApi) -> None:
     job = made(simulator)
     simulator.faults.add(Fault(method="PATCH", status=409))
     with pytest.raises(ConflictError):
-        register(api, job, "01000000", Deadline(10))
+        cluster_of(api, job).register("01000000", Deadline(10))
 
 
 def test_a_name_that_an_earlier_rayjob_of_ours_still_has_is_waited_for(simulator: Simulator) -> None:
@@ -377,4 +385,4 @@ def test_a_missing_right_to_write_the_job_id_is_named(simulator: Simulator, api:
     job = made(simulator)
     simulator.faults.deny("patch", "rayjobs")
     with pytest.raises(ForbiddenError, match=r"allow `patch` on `rayjobs\.ray\.io` in a Role of namespace default"):
-        register(api, job, "01000000", Deadline(10))
+        cluster_of(api, job).register("01000000", Deadline(10))

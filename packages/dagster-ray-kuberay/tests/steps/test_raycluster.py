@@ -391,7 +391,7 @@ def test_a_step_with_a_cluster_of_its_own_shows_that_it_lives(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its sign is renewed as a lock is; the collector of a restored database has nothing else to go by."""
-    monkeypatch.setattr("dagster_ray.kuberay._labels.ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr("dagster_ray.kuberay._steps.step_cluster.ALIVE_SECONDS", 0.05)
     seen: list[dict[str, str]] = []
 
     @dg.asset

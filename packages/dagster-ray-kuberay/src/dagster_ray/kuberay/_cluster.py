@@ -1,13 +1,12 @@
 """`KubeRayCluster`: a RayCluster around a step, of its own, shared, or adopted."""
 
-import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import override
 
-from dagster_ray.core import DagsterContext, Deadline, StepOutcome, log_of
+from dagster_ray.core import DagsterContext, Deadline, StepOutcome
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.core.variables import variable_of
 from dagster_ray.kuberay._kuberay_resource import KubeRayResource
@@ -18,24 +17,27 @@ from dagster_ray.kuberay.configs import ClusterSharing, RayClusterConfig
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
-    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
     from dagster_ray.kuberay._sharing.choice import Leave
-    from dagster_ray.kuberay._sharing.steps import Held, SharedWish
+    from dagster_ray.kuberay._sharing.requests import SharedRequest
+    from dagster_ray.kuberay._sharing.steps import Held
     from dagster_ray.kuberay._status.errors import NameTakenError
-    from dagster_ray.kuberay._steps.creation import Wish
-    from dagster_ray.kuberay._steps.heartbeat import Heartbeat
+    from dagster_ray.kuberay._steps.creation import ClusterRequest
+    from dagster_ray.kuberay._steps.step_cluster import StepCluster
 
 _AGAIN_SECONDS = 0.5
 
 
 @dataclass(slots=True)
 class _Share:
-    """What one execution has to do with a cluster that is not its own, and its heartbeat on either kind."""
+    """What one execution has to do with a cluster that is not its own."""
 
-    wish: "SharedWish | None" = None
+    request: "SharedRequest | None" = None
     held: "Held | None" = None
-    heartbeat: "Heartbeat | None" = None
     adopted: bool = False
+
+    def forget(self) -> None:
+        """Look for no lock at the end: there is certainly none."""
+        self.request = None
 
 
 class KubeRayCluster(KubeRayResource):
@@ -58,6 +60,7 @@ class KubeRayCluster(KubeRayResource):
         description="Whether and with whom the cluster is shared. Unset: what ray_cluster says.",
     )
 
+    _kind: ClassVar[str] = "RayCluster"
     _share: _Share = PrivateAttr(default_factory=_Share)
 
     @model_validator(mode="after")
@@ -76,15 +79,10 @@ class KubeRayCluster(KubeRayResource):
     # What users read
 
     @property
-    @override
-    def display_name(self) -> str:
-        """`RayCluster namespace/name`, or `RayCluster` while it has no name."""
-        return self._work.own.target if self._work.own is not None else "RayCluster"
-
-    @property
     def cluster_name(self) -> str | None:
         """The RayCluster's name; None before there is one."""
-        return self._work.own.name if self._work.own is not None else None
+        own = self._cluster.own if self._cluster is not None else None
+        return own.name if own is not None else None
 
     # The phases
 
@@ -97,38 +95,27 @@ class KubeRayCluster(KubeRayResource):
     @override
     def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Create the RayCluster, take a shared one, or adopt the one that is named."""
-        from dagster_ray.kuberay._steps import cluster_steps as steps
-
-        log = log_of(context)
-        self._work.api = api = steps.load_api(self.kubeconfig_file, self.kube_context)
+        cluster = self._opened(context, deadline)
         if self._sharing is None:
-            self._create_or_adopt(context, api, deadline, log)
+            self._create_or_adopt(cluster)
         else:
-            self._take(context, api, deadline, log)
+            self._take(cluster)
 
     @override
     def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Wait until the head accepts drivers, then make sure that ours will be understood."""
-        from dagster_ray.kuberay._head.dashboard import greet
         from dagster_ray.kuberay._status.errors import ClusterGoneError
-        from dagster_ray.kuberay._steps import cluster_steps as steps
-        from dagster_ray.kuberay._steps.wait import ClusterWait
 
-        work, log = self._work, log_of(context)
-        while work.route is None:
-            api, own = self._created
-            work.wait = ClusterWait(api, own, self._wait_plan(api), log)
+        cluster = self._created
+        while cluster.route is None:
             try:
-                work.route = work.wait.run(deadline)
+                cluster.wait()
             except ClusterGoneError as error:
-                if self._share.wish is None or deadline.is_over():
+                if self._share.request is None or deadline.is_over():
                     raise
-                log.warning("%s Another cluster is taken.", error.problem)
-                self._take(context, api, deadline, log)
-        api, own = self._created
-        work.token = steps.token(api, own, work.wait, deadline) if work.wait is not None else None
-        if (url := work.route.dashboard_url) is not None:
-            greet(own.target, url, work.token, deadline.remaining_seconds(), log)
+                cluster.log.warning("%s Another cluster is taken.", error.problem)
+                self._take(cluster)
+        cluster.greet()
 
     @override
     def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
@@ -136,137 +123,91 @@ class KubeRayCluster(KubeRayResource):
         from dagster_ray.kuberay._sharing.leaving import leave
         from dagster_ray.kuberay._sharing.steps import find_lost
 
-        share, api, log = self._share, self._work.api, log_of(context)
-        self._stop_heartbeat()
-        if api is None:
+        share, cluster = self._share, self._cluster
+        if cluster is None:
             return
+        self._stop_heartbeat(cluster)
         try:
             held = share.held
-            if held is None and share.wish is not None:
-                held = find_lost(api, share.wish, deadline)
+            if held is None and share.request is not None:
+                held = find_lost(cluster.api, share.request, deadline)
             if held is not None:
-                leave(api, held, self._leaving(held, outcome), deadline, log)
+                leave(cluster.api, held, self._leaving(held, outcome), deadline, cluster.log)
         except DagsterRayError as error:
-            log.warning(
+            cluster.log.warning(
                 "%s: the lock of this step could not be removed; it ends by itself. %s", self.display_name, error
             )
 
-    @override
-    def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
-        """Delete the RayCluster if this step has made it for itself, also if its creation was interrupted."""
-        from dagster_ray.kuberay._steps import cluster_steps as steps
-
-        work = self._work
-        if work.api is not None and work.wish is not None:
-            steps.delete(work.api, work.wish, work.own, context, deadline)
-
-    @override
-    def release(self, context: DagsterContext) -> None:
-        """Close the connections to the head and to Kubernetes."""
-        self._stop_heartbeat()
-        super().release(context)
-
     # A cluster of its own, or one that exists
 
-    def _create_or_adopt(
-        self, context: DagsterContext, api: "KubernetesApi", deadline: Deadline, log: logging.Logger
-    ) -> None:
+    def _create_or_adopt(self, cluster: "StepCluster") -> None:
         from dagster_ray.kuberay._sharing.adoption import adopt_selected
         from dagster_ray.kuberay._status.errors import NameTakenError
-        from dagster_ray.kuberay._steps import cluster_steps as steps
-        from dagster_ray.kuberay._steps.wishes import namespace_of, raycluster_wish
+        from dagster_ray.kuberay._steps.requests import namespace_of, raycluster_request
 
         sharing = self._config.sharing or self._outer_sharing or ClusterSharing()
         plain = self._config.plain()
         selected = selected_cluster(plain["spec"])
         if selected is not None:
-            namespace = namespace_of(plain, api)
             self._share.adopted = True
-            held = adopt_selected(api, (namespace, selected), context, sharing.ttl_seconds, deadline)
-            self._hold(held, api, sharing, log)
+            self._hold(cluster, adopt_selected(cluster, namespace_of(plain, cluster), selected, sharing.ttl_seconds))
             return
-        wish = raycluster_wish(plain, self._settings, context, api, deadline=deadline, log=log)
-        self._check_before(api, wish, wish.render(wish.names[0]), "cluster", deadline=deadline, log=log)
-        while self._work.own is None:
+        request = raycluster_request(plain, self._settings, cluster)
+        cluster.check_before(request, self.preflight, "cluster")
+        while cluster.own is None:
             try:
-                steps.create_wanted(self._work, api, wish, deadline, log)
-                self._show_life(api, log)
+                cluster.create(request)
+                cluster.keep_alive()
             except NameTakenError as taken:
-                self._adopt_named(wish, taken, context, api, sharing, deadline=deadline, log=log)
+                self._adopt_named(cluster, request, taken)
 
-    def _adopt_named(
-        self,
-        wish: "Wish",
-        taken: "NameTakenError",
-        context: DagsterContext,
-        api: "KubernetesApi",
-        sharing: ClusterSharing,
-        *,
-        deadline: Deadline,
-        log: logging.Logger,
-    ) -> None:
+    def _adopt_named(self, cluster: "StepCluster", request: "ClusterRequest", taken: "NameTakenError") -> None:
         """Use the cluster that has the name; do nothing if it has been deleted meanwhile, so that the name is free."""
         from dagster_ray.kuberay._kubernetes.errors import NotFoundError
         from dagster_ray.kuberay._sharing.adoption import adopt
 
+        sharing = self._config.sharing or self._outer_sharing or ClusterSharing()
         try:
-            found = adopt(api, wish, context, sharing.ttl_seconds, deadline)
+            found = adopt(cluster, request.namespace, request.names[0], sharing.ttl_seconds)
         except NotFoundError:
-            if deadline.sleep(_AGAIN_SECONDS):
+            if cluster.deadline.sleep(_AGAIN_SECONDS):
                 return
             raise taken from None
         if found is None:
             raise taken
-        self._share.adopted, self._work.wish = True, None  # what is adopted is never deleted
-        self._hold(found, api, sharing, log)
-
-    def _show_life(self, api: "KubernetesApi", log: logging.Logger) -> None:
-        """Let the cleanup sensors of all Dagster instances know that this step lives, whatever they know of its run."""
-        from dagster_ray.kuberay._labels import ALIVE_SECONDS
-        from dagster_ray.kuberay._steps.heartbeat import Alive, Heartbeat
-
-        _, own = self._created
-        self._share.heartbeat = Heartbeat(api, own, Alive(), ALIVE_SECONDS, log)
+        self._share.adopted = True
+        self._hold(cluster, found)
 
     # A shared cluster
 
-    def _take(self, context: DagsterContext, api: "KubernetesApi", deadline: Deadline, log: logging.Logger) -> None:
+    def _take(self, cluster: "StepCluster") -> None:
+        from dagster_ray.kuberay._sharing.requests import shared_request
         from dagster_ray.kuberay._sharing.steps import acquire
-        from dagster_ray.kuberay._sharing.wish import shared_wish
-        from dagster_ray.kuberay._steps.creation import forgotten_if_refused
 
-        sharing = self._sharing or ClusterSharing()
         share = self._share
-        self._stop_heartbeat()
+        self._stop_heartbeat(cluster)
+        share.held = share.request = None
+        request = shared_request(self._config.plain(), self._settings, self._sharing or ClusterSharing(), cluster)
+        cluster.check_before(request.sample(), self.preflight, "sharing")
+        share.request = request
+        with cluster.if_refused(share.forget):
+            held = acquire(cluster.api, request, cluster.deadline, cluster.log)
+        self._hold(cluster, held)
 
-        def forget() -> None:
-            share.wish = None
-
-        share.held = share.wish = None
-        wish = shared_wish(self._config.plain(), self._settings, sharing, context, api, log=log)
-        self._check_before(api, *wish.sample(), "sharing", deadline=deadline, log=log)
-        share.wish = wish
-        with forgotten_if_refused(api, forget):
-            held = acquire(api, wish, deadline, log)
-        self._hold(held, api, sharing, log)
-
-    def _hold(self, held: "Held", api: "KubernetesApi", sharing: ClusterSharing, log: logging.Logger) -> None:
-        from dagster_ray.kuberay._steps.heartbeat import Heartbeat
-
-        self._work.own, self._share.held = held.own, held
+    def _hold(self, cluster: "StepCluster", held: "Held") -> None:
+        """Use a cluster that others may use; it is never deleted as a step's own."""
+        sharing = self._config.sharing or self._outer_sharing or ClusterSharing()
+        cluster.use(held.own)
+        self._share.held = held
         if sharing.heartbeat and held.is_locked:
-            interval_seconds = sharing.renewal_interval_seconds()
-            self._share.heartbeat = Heartbeat(api, held.own, held.lock, interval_seconds, log)
+            cluster.keep_alive(held.lock, sharing.renewal_interval_seconds())
 
-    def _stop_heartbeat(self) -> None:
+    def _stop_heartbeat(self, cluster: "StepCluster") -> None:
         from dagster_ray.kuberay._sharing.locks import Lock
 
-        share = self._share
-        heartbeat, share.heartbeat = share.heartbeat, None
-        if heartbeat is not None:
-            heartbeat.stop()
-            if share.held is not None and isinstance(heartbeat.sign, Lock):
-                share.held = replace(share.held, lock=heartbeat.sign)
+        share, sign = self._share, cluster.stop_heartbeat()
+        if share.held is not None and isinstance(sign, Lock):
+            share.held = replace(share.held, lock=sign)
 
     def _leaving(self, held: "Held", outcome: StepOutcome) -> "Leave":
         from dagster_ray.kuberay._sharing.choice import Leave, leaving
@@ -276,7 +217,7 @@ class KubeRayCluster(KubeRayResource):
             return Leave.RELEASE
         return leaving(
             outcome,
-            used=self._work.route is not None,
+            used=self._cluster is not None and self._cluster.route is not None,
             made=held.made,
             run_scope=sharing.match_run,
             release_on_success=sharing.release_on_success,

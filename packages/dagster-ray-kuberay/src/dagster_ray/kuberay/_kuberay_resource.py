@@ -1,44 +1,28 @@
 """`KubeRayResource`: what the resources of the KubeRay backend have in common."""
 
-import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, field_validator
 from typing_extensions import override
 
-from dagster_ray.core import BaseRayResource, DagsterContext, Deadline, WaitLines, log_of
+from dagster_ray.core import BaseRayResource, DagsterContext, Deadline, StepOutcome, WaitLines
 from dagster_ray.core.errors import NotConnectedError
 from dagster_ray.core.variables import is_env_var, resolved
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
-    from dagster_ray.kuberay._head.route import Route
-    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-    from dagster_ray.kuberay._status.cluster_state import Created
-    from dagster_ray.kuberay._steps.creation import Wish
-    from dagster_ray.kuberay._steps.wait import ClusterWait, WaitPlan
-    from dagster_ray.kuberay._steps.wishes import Settings
-
-
-@dataclass(slots=True)
-class Work:
-    """What one execution of a resource holds."""
-
-    api: "KubernetesApi | None" = None
-    wish: "Wish | None" = None
-    own: "Created | None" = None
-    wait: "ClusterWait | None" = None
-    route: "Route | None" = None
-    token: str | None = None
-    connecting: tuple[Deadline, WaitLines] | None = None
-    """How long the driver has been connecting since its first attempt failed, and when that is logged."""
+    from dagster_ray.kuberay._steps.requests import Settings
+    from dagster_ray.kuberay._steps.step_cluster import StepCluster
+    from dagster_ray.kuberay._steps.wait import Reach
 
 
 class KubeRayResource(BaseRayResource):
     """A cluster on Kubernetes that a driver reaches by Ray Client. `KubeRayInteractiveJob` and `KubeRayCluster`."""
+
+    _kind: ClassVar[str]
+    """RayJob or RayCluster."""
 
     image: str | None = Field(
         default=None,
@@ -91,7 +75,9 @@ class KubeRayResource(BaseRayResource):
         ),
     )
 
-    _work: Work = PrivateAttr(default_factory=Work)
+    _cluster: "StepCluster | None" = PrivateAttr(default=None)
+    _connecting: tuple[Deadline, WaitLines] | None = PrivateAttr(default=None)
+    """How long the driver has been connecting since its first attempt failed, and when that is logged."""
 
     @field_validator("head_host")
     @classmethod
@@ -104,97 +90,94 @@ class KubeRayResource(BaseRayResource):
 
     @property
     @override
+    def display_name(self) -> str:
+        """`RayJob namespace/name`, or `RayJob` while it has no name; the same for a RayCluster."""
+        own = self._cluster.own if self._cluster is not None else None
+        return own.target if own is not None else self._kind
+
+    @property
+    @override
     def address(self) -> str:
         """Where the driver connects: `ray://host:port`."""
-        if self._work.route is None:
+        route = self._cluster.route if self._cluster is not None else None
+        if route is None:
             raise NotConnectedError(self.display_name, "address", "the cluster's head is not known yet")
-        return self._work.route.address
+        return route.address
 
     @property
     @override
     def dashboard_url(self) -> str | None:
         """The dashboard's URL for this process. Through a port-forward it works as long as the step runs."""
-        return self._work.route.dashboard_url if self._work.route is not None else None
+        route = self._cluster.route if self._cluster is not None else None
+        return route.dashboard_url if route is not None else None
 
     @property
     @override
     def startup_seconds(self) -> Mapping[str, float]:
         """Seconds that each finished phase took, and that a queue held the cluster back."""
-        queued = self._work.wait.queued_seconds if self._work.wait is not None else 0.0
+        queued = self._cluster.queued_seconds if self._cluster is not None else 0.0
         return {**super().startup_seconds, **({"queue": queued} if queued else {})}
 
     # The phases
 
     @override
+    def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
+        """Wait until the head accepts drivers, then make sure that ours will be understood."""
+        cluster = self._created
+        cluster.wait()
+        cluster.greet()
+
+    @override
     def driver_environment(self) -> Mapping[str, str]:
         """What Ray Client needs for a cluster with a token."""
-        return {} if self._work.token is None else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self._work.token}
+        token = self._cluster.token if self._cluster is not None else None
+        return {} if token is None else {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
 
     @override
     def check_cluster(self, context: DagsterContext) -> None:
         """Raise if the cluster has ended or is gone, and take note of a new head pod."""
-        from dagster_ray.kuberay._steps import cluster_steps as steps
-
-        api, own = self._created
-        steps.check(api, own, self._work.wait, context)
-        if self._work.connecting is None:
-            self._work.connecting = Deadline(float("inf")), WaitLines()
-        since, lines = self._work.connecting
-        if lines.due("connecting", since.spent_seconds()) == "still" and self._work.route is not None:
+        cluster = self._created
+        cluster.check()
+        since, lines = self._connecting = self._connecting or (Deadline(float("inf")), WaitLines())
+        if lines.due("connecting", since.spent_seconds()) == "still" and cluster.route is not None:
             said = "%s: still connecting the driver to %s after %.0f s."
-            log_of(context).info(said, self.display_name, self._work.route.place, since.spent_seconds())
+            cluster.log.info(said, self.display_name, cluster.route.place, since.spent_seconds())
+
+    @override
+    def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
+        """Delete what this step has made for itself, also if its creation was interrupted."""
+        if self._cluster is not None:
+            self._cluster.delete(deadline)
 
     @override
     def release(self, context: DagsterContext) -> None:
         """Close the connections to the head and to Kubernetes."""
-        work = self._work
-        route, api = work.route, work.api
-        work.route = work.api = work.wait = work.token = work.connecting = None
-        if route is not None:
-            route.close()
-        if api is not None:
-            api.close()
+        if self._cluster is not None:
+            self._cluster.close()
 
     @property
-    def _created(self) -> "tuple[KubernetesApi, Created]":
-        api, own = self._work.api, self._work.own
-        if api is None or own is None:
+    def _created(self) -> "StepCluster":
+        cluster = self._cluster
+        if cluster is None or cluster.own is None or cluster.is_closed:
             raise NotConnectedError(self.display_name, "cluster", "it was not created, or was cleaned up already")
-        return api, own
+        return cluster
 
-    def _check_before(
-        self,
-        api: "KubernetesApi",
-        wish: "Wish",
-        manifest: dict[str, Any],
-        feature: str,
-        *,
-        deadline: Deadline,
-        log: logging.Logger,
-    ) -> None:
-        """Raise if what is about to be created cannot work."""
-        from dagster_ray.kuberay._head.route import goes_direct
-        from dagster_ray.kuberay._steps import preflight as checks
+    def _opened(self, context: DagsterContext, deadline: Deadline) -> "StepCluster":
+        """Return what will hold this step's cluster; nothing is asked for yet."""
+        from dagster_ray.kuberay._steps.step_cluster import StepCluster
 
-        direct = goes_direct(self.access, in_cluster=api.in_cluster, head_host=self.head_host)
-        features = (feature,) if direct else (feature, "port-forward")
-        flight = checks.Flight(wish, manifest, features)
-        checks.check(api, flight, self.preflight, deadline, log)
+        self._cluster = StepCluster.open((self.kubeconfig_file, self.kube_context), self._reach, context, deadline)
+        return self._cluster
 
-    def _wait_plan(self, api: "KubernetesApi") -> "WaitPlan":
-        from dagster_ray.kuberay._steps import cluster_steps as steps
+    @property
+    def _reach(self) -> "Reach":
+        from dagster_ray.kuberay._steps.wait import Reach
 
-        return steps.wait_plan(
-            api,
-            access=self.access,
-            head_host=self.head_host,
-            wait_for=self.wait_for,
-            queue_timeout=self.queue_timeout,
-        )
+        return Reach(self.access, self.head_host, self.queue_timeout, self.wait_for)
 
     @property
     def _settings(self) -> "Settings":
-        from dagster_ray.kuberay._steps.wishes import Settings
+        from dagster_ray.kuberay._steps.requests import Settings
 
         return Settings(
             image=self.image,

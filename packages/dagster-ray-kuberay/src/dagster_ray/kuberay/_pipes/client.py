@@ -20,7 +20,7 @@ from dagster_ray.kuberay._pipes.rayjob import rayjob_of
 from dagster_ray.kuberay._pipes.run import Call, ClientSettings, run_call
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._steps.preflight import Preflight
-from dagster_ray.kuberay._steps.wishes import Settings
+from dagster_ray.kuberay._steps.requests import Settings
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 from dagster_ray.pipes import CompletedRayJob, RayPipesClient
 from dagster_ray.pipes.clients import (

@@ -10,7 +10,6 @@ import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import Deadline, identity_of
@@ -25,20 +24,19 @@ from dagster_ray.kuberay._spec.manifests import (
     DEFAULT_TTL_SECONDS,
     RenderInput,
     metadata_text,
-    named,
     render_rayjob,
     render_selecting_rayjob,
 )
 from dagster_ray.kuberay._spec.merge import merged
 from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._status.cluster_state import Created
-from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish
-from dagster_ray.kuberay._steps.wishes import Settings, fields_of_ours, image_of, namespace_of, operator_deadline
+from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, ClusterRequest
+from dagster_ray.kuberay._steps.requests import Settings, fields_of_ours, image_of, namespace_of, operator_deadline
+from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-    from dagster_ray.pipes.clients import StepContext
 
 RETRY_SECONDS = 600
 """How long a cluster outlives its job while the step has not read all of it: a retry finds it within this time."""
@@ -76,30 +74,23 @@ def rayjob_of(template: InteractiveRayJobConfig, call: PipesJob) -> Json:
     return InteractiveRayJobConfig(**merged(template.plain(), own.plain())).plain()
 
 
-def wish_of(
-    plain: Json,
-    cluster: str | None,
-    ids: CallIds,
-    settings: Settings,
-    *,
-    context: "StepContext",
-    api: "KubernetesApi",
-) -> Wish:
+def request_of(
+    plain: Json, cluster: str | None, ids: CallIds, settings: Settings, *, step: StepCluster
+) -> ClusterRequest:
     """Return the RayJob that is wanted.
 
     Raises:
         InvalidSpecError, MissingVariableError: The spec cannot be rendered.
     """
     ray_version = _local_ray()
-    image = image_of(settings.image, context, ray_version or _NO_IMAGE)
-    identity = identity_of(context)
-    creation_id = uuid.uuid4().hex
+    image = image_of(settings.image, step.context, ray_version or _NO_IMAGE)
+    identity = identity_of(step.context)
     notes = {SUBMISSION_ANNOTATION: ids.submission_id, ATTEMPT_ANNOTATION: str(ids.number)}
     common = RenderInput(
         name=metadata_text(plain, "name", os.environ) or ids.name,
-        namespace=namespace_of(plain, api),
+        namespace=namespace_of(plain, step),
         labels={**identity.labels, **cleanup_labels(settings.cleanup), CALL_LABEL: ids.key},
-        annotations={**identity.annotations, **notes, CREATION_ANNOTATION: creation_id},
+        annotations={**identity.annotations, **notes, CREATION_ANNOTATION: uuid.uuid4().hex},
         image=_NO_IMAGE if ray_version is None and "public image" in image.source else image.image,
         ray_version=ray_version,
         env_vars=settings.env_vars,
@@ -114,7 +105,7 @@ def wish_of(
         rayjob = render_selecting_rayjob(plain, cluster, common)
     else:
         rayjob = _with_retry_window(_with_known_images(render_rayjob(plain, common)))
-    return Wish(RAYJOBS, common.namespace, (common.name,), creation_id, partial(named, rayjob), fields_of_ours(plain))
+    return ClusterRequest(RAYJOBS, (common.name,), rayjob, fields_of_ours(plain))
 
 
 def _local_ray() -> str | None:

@@ -1,10 +1,9 @@
 """Keeps an eye on the RayJob of a Ray job: its end, its head, and the job id that the operator follows."""
 
-import logging
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
@@ -16,17 +15,10 @@ from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import EVENTS, RAYJOBS
 from dagster_ray.kuberay._pipes.attempts import VERDICT_ANNOTATION, end_of, keeps_jobs
 from dagster_ray.kuberay._pipes.rayjob import CallIds
-from dagster_ray.kuberay._status.cluster_state import Created
 from dagster_ray.kuberay._status.errors import ClusterGoneError
-from dagster_ray.kuberay._steps import cluster_steps as steps
-from dagster_ray.kuberay._steps.interactive_steps import register
+from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.pipes.clients import Verdict
 from dagster_ray.pipes.errors import JobLostError, JobServerUnavailableError
-
-if TYPE_CHECKING:
-    from dagster_ray.kuberay._head.route import Route
-    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-    from dagster_ray.kuberay._steps.wait import ClusterWait
 
 _PATCH_SECONDS = 5.0
 _PAUSE_SECONDS = 10.0
@@ -41,36 +33,24 @@ class RayJobWatch:
     An API server that is away changes nothing for the job, so that only what it says counts, never its silence.
     """
 
-    def __init__(
-        self,
-        api: "KubernetesApi",
-        job: Created,
-        way: "tuple[ClusterWait, Route]",
-        ids: CallIds,
-        log: logging.Logger,
-        *,
-        labels: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, cluster: StepCluster, ids: CallIds, *, labels: Mapping[str, str] | None = None) -> None:
         """Begin to watch.
 
         Args:
-            api: The Kubernetes API.
-            job: The RayJob.
-            way: The wait that has found its head, and the way to it.
+            cluster: The RayJob, whose head was reached.
             ids: The names of the call; one of them is the job's.
-            log: Where changes are told.
             labels: Written with the job id.
         """
-        self._api, self._job, self._log, self._labels = api, job, log, labels
-        self._waiting, self._route = way
-        self._pod, self._job_id = self._waiting.head_pod, ids.submission_id
+        job = cluster.made
+        self._cluster, self._job, self._api, self._log, self._labels = cluster, job, cluster.api, cluster.log, labels
+        self._pod, self._job_id = cluster.head_pod, ids.submission_id
         self._rayjob = job.manifest
         self._look_at, self._looks_without_pod = 0.0, 0
         self._is_submitted = self._is_registered = False
         self.lost_head: str | None = None
         """What became of the head, once it is known to be gone."""
         self._try_at = 0.0
-        self._stream = api.watch(RAYJOBS, job.namespace, name=job.name)
+        self._stream = self._api.watch(RAYJOBS, job.namespace, name=job.name)
         self._is_told = False
         self._annotations: Mapping[str, str] = {}
 
@@ -114,23 +94,27 @@ class RayJobWatch:
 
     def _look_at_head(self) -> None:
         """Find out what became of a head that does not answer: who is waited for may be gone."""
-        missing, now = self._route.missing_pod, time.monotonic()
+        missing, now = self._missing_pod, time.monotonic()
         if self._is_submitted and missing is None:
             return  # what follows the job has a patience of its own
         if now < self._look_at and (self._is_submitted or missing is None):
             return
         self._look_at = now + _LOOK_SECONDS
-        cluster = steps.take_raycluster(self._api, self._job, self._waiting, self._log)
-        if missing is None and self._waiting.head_pod == self._pod:
+        cluster = self._cluster.take_raycluster()
+        if missing is None and self._cluster.head_pod == self._pod:
             return
         if self._is_submitted:
             self._looks_without_pod += 1
-            is_proof = self._waiting.head_pod != self._pod or self._looks_without_pod > 1
+            is_proof = self._cluster.head_pod != self._pod or self._looks_without_pod > 1
             if cluster is None or keeps_jobs(cluster) or not is_proof:
                 return
         reason = self._reason_of_end()
         self.lost_head = f"the head pod {self._pod} is gone" + (f" ({reason})" if reason else "")
         raise JobLostError(self._job_id, self._job.target, self.lost_head)
+
+    @property
+    def _missing_pod(self) -> str | None:
+        return self._cluster.route.missing_pod if self._cluster.route is not None else None
 
     def _reason_of_end(self) -> str:
         """Return the last event of the head pod; empty where none may be read."""
@@ -145,13 +129,13 @@ class RayJobWatch:
 
     def unreachable(self, error: JobServerUnavailableError) -> JobServerUnavailableError:
         """Return the error for a dashboard that did not answer, with the head's pod and what is known of it."""
-        target, pod = self._job.target, self._waiting.head_pod or self._pod
+        target, pod = self._job.target, self._cluster.head_pod or self._pod
         evidence = Evidence(self._api, self._job, self._log)
-        found = evidence.look(Question(manifest=self._rayjob, cluster=self._waiting.cluster))
+        found = evidence.look(Question(manifest=self._rayjob, cluster=self._cluster.cluster_name))
         reason = error.reason if found is None else f"{error.reason}; {found.reason}: {found.sentence}"
         advice = f"look at the head of {target}: `kubectl describe pod {pod} -n {self._job.namespace}` and its log"
         return JobServerUnavailableError(
-            self._route.place,
+            self._cluster.route.place if self._cluster.route is not None else target,
             error.call,
             error.seconds,
             reason,
@@ -167,13 +151,13 @@ class RayJobWatch:
             advice = _FIND_DELETER if is_gone else ""
             raise JobLostError(self._job_id, self._job.target, f"the RayJob {end}", advice)
         self._rayjob = rayjob
-        self._waiting.take(rayjob)
+        self._cluster.take(rayjob)
 
     def _register(self) -> None:
         if self._is_registered or not self._is_submitted or time.monotonic() < self._try_at:
             return
         try:
-            register(self._api, self._job, self._job_id, Deadline(_PATCH_SECONDS), self._labels)
+            self._cluster.register(self._job_id, Deadline(_PATCH_SECONDS), self._labels)
             self._is_registered = True
         except ClusterGoneError as error:
             reason = "the RayJob was deleted by somebody else"
@@ -193,9 +177,8 @@ class RayJobWatch:
         self._change({"spec": {"ttlSecondsAfterFinished": seconds}})
 
     def _change(self, change: Mapping[str, Any]) -> None:
-        body = {"metadata": {"uid": self._job.uid, "annotations": self._annotations}, **change}
         try:
-            self._api.patch(RAYJOBS, self._job.namespace, self._job.name, body, Deadline(_PATCH_SECONDS))
+            self._cluster.change({"metadata": {"annotations": self._annotations}, **change}, Deadline(_PATCH_SECONDS))
         except DagsterRayError as error:
             if proves_gone(error):
                 return  # and its cluster with it

@@ -2,10 +2,8 @@
 
 import contextlib
 import logging
-import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import Deadline
@@ -19,11 +17,12 @@ from dagster_ray.kuberay._kubernetes.errors import (
 )
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
-from dagster_ray.kuberay._sharing.choice import Make, Selection, Take, choose
+from dagster_ray.kuberay._sharing.choice import Make, Take, choose
 from dagster_ray.kuberay._sharing.locks import Lock, UnreadableLock, ended_lock_keys, holders, locks_of
+from dagster_ray.kuberay._sharing.requests import SharedRequest
 from dagster_ray.kuberay._status.cluster_state import Created, created
 from dagster_ray.kuberay._status.errors import WriteDeniedError
-from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish, post
+from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Attempt, post
 from dagster_ray.kuberay._steps.heartbeat import annotation_patch
 from dagster_ray.kuberay._steps.pulse import Answer, answer_of
 
@@ -36,44 +35,6 @@ _LOST_ANSWER_SECONDS = 1.0
 _LOST_ANSWER_LOOKS = 8  # within the 20 s that a cleanup has
 _ENDED_SECONDS = 60.0  # a lock that ended so long ago is removed by the next step that comes
 _REMOVAL_ATTEMPTS = 3
-_LOCK_ID_CHARACTERS = 12
-
-
-def new_lock_id() -> str:
-    """Return what the lock of a step is called, in each process another one."""
-    return uuid.uuid4().hex[:_LOCK_ID_CHARACTERS]
-
-
-@dataclass(frozen=True, slots=True)
-class SharedWish:
-    """The shared cluster that is wanted."""
-
-    namespace: str
-    selection: Selection
-    prefix: str
-    """What the names of new clusters begin with."""
-    creation_id: str
-    """The annotation by which a lost POST finds its object."""
-    lock_id: str
-    """What the lock of this step is called, in each process another one."""
-    run_id: str | None
-    step_key: str | None
-    ttl_seconds: float
-    render: Callable[[str, int, Lock], dict[str, Any]]
-    """Returns the manifest under a name, as a generation, with a lock."""
-
-    def one(self, name: str) -> Wish:
-        """Return the wish for one object of this kind."""
-        return Wish(RAYCLUSTERS, self.namespace, (name,), self.creation_id, lambda _: {}, frozenset())
-
-    def sample(self) -> tuple[Wish, dict[str, Any]]:
-        """Return what a new cluster would be, to be looked at before anything is asked for."""
-        name = self.selection.name(self.prefix, 1)
-        return self.one(name), self.render(name, 1, self.lock(datetime.fromtimestamp(0, UTC)))
-
-    def lock(self, now: datetime) -> Lock:
-        """Return the lock that this step puts on a cluster now."""
-        return Lock(self.lock_id, self.run_id, self.step_key, now, now, self.ttl_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +49,7 @@ class Held:
     """False if this account may not lock it."""
 
 
-def acquire(api: "KubernetesApi", wish: SharedWish, deadline: Deadline, log: logging.Logger) -> Held:
+def acquire(api: "KubernetesApi", request: SharedRequest, deadline: Deadline, log: logging.Logger) -> Held:
     """Return a cluster that this step holds a lock on: the best that there is, else a new one.
 
     Of any number of steps that find none exactly one creates it, because its name follows from the sharing key and
@@ -102,30 +63,30 @@ def acquire(api: "KubernetesApi", wish: SharedWish, deadline: Deadline, log: log
     barred: set[str] = set()
     floor = 0
     while True:
-        found = api.list(RAYCLUSTERS, wish.namespace, deadline, label_selector=wish.selection.selector).items
+        found = api.list(RAYCLUSTERS, request.namespace, deadline, label_selector=request.selection.selector).items
         match choose(found, api.server_time(), barred, floor):
             case Take(cluster):
-                held = _lock(api, wish, cluster, deadline, log)
+                held = _lock(api, request, cluster, deadline, log)
                 barred.add(str(at(cluster, "metadata", "uid")))
             case Make(generation):
-                held, taken = _make(api, wish, generation, deadline, log)
+                held, taken = _make(api, request, generation, deadline, log)
                 floor = generation if taken else floor
         if held is not None:
             return held
         if not deadline.sleep(_AGAIN_SECONDS):
-            target = f"RayCluster {wish.namespace}/{wish.selection.name(wish.prefix, floor)}"
+            target = f"RayCluster {request.namespace}/{request.selection.name(request.prefix, floor)}"
             raise NotReadyError(target, deadline.budget_seconds, "each shared cluster that was found went away")
 
 
 def _lock(
-    api: "KubernetesApi", wish: SharedWish, cluster: Mapping[str, Any], deadline: Deadline, log: logging.Logger
+    api: "KubernetesApi", request: SharedRequest, cluster: Mapping[str, Any], deadline: Deadline, log: logging.Logger
 ) -> Held | None:
     """Add this step's lock; return None if the cluster is going or gone, or has no room for a lock.
 
     Raises:
         WriteDeniedError: A policy or webhook denies the lock. Another cluster would not help, so none is made.
     """
-    own, lock = created(RAYCLUSTERS, wish.namespace, cluster), wish.lock(api.server_time())
+    own, lock = created(RAYCLUSTERS, request.namespace, cluster), request.lock(api.server_time())
     what = f"The lock of this step (annotation {lock.key})"
     try:
         answer = _add_lock(api, own, lock, cluster, deadline)
@@ -146,8 +107,8 @@ def _lock(
     if shown is not Answer.RENEWED:
         raise WriteDeniedError(own.target, what, "the API server accepted the update, but its answer does not show it")
     log.info("%s is shared with %d other steps.", own.target, len(holders(answer, lock.renewed_at)) - 1)
-    made = at(answer, "metadata", "annotations", CREATION_ANNOTATION) == wish.creation_id
-    return Held(created(RAYCLUSTERS, wish.namespace, answer), lock, made)
+    made = at(answer, "metadata", "annotations", CREATION_ANNOTATION) == request.creation_id
+    return Held(created(RAYCLUSTERS, request.namespace, answer), lock, made)
 
 
 def _add_lock(
@@ -177,56 +138,58 @@ def _add_lock(
 
 
 def _make(
-    api: "KubernetesApi", wish: SharedWish, generation: int, deadline: Deadline, log: logging.Logger
+    api: "KubernetesApi", request: SharedRequest, generation: int, deadline: Deadline, log: logging.Logger
 ) -> tuple[Held | None, bool]:
     """Create the cluster, or take the one that another step has just created.
 
     Returns:
         The cluster, and whether its name is taken by something that this step cannot use.
     """
-    name, lock = wish.selection.name(wish.prefix, generation), wish.lock(api.server_time())
+    name, lock = request.selection.name(request.prefix, generation), request.lock(api.server_time())
     try:
-        answer = post(api, wish.one(name), wish.render(name, generation, lock), deadline, log)
+        answer = post(api, Attempt(request.one(name, generation, lock), api.server, log), deadline)
     except ConflictError:
-        return _join(api, wish, name, deadline, log)
-    own = created(RAYCLUSTERS, wish.namespace, answer)
+        return _join(api, request, name, deadline, log)
+    own = created(RAYCLUSTERS, request.namespace, answer)
     log.info("%s was created, to be shared.", own.target)
     return Held(own, lock, made=True), False
 
 
 def _join(
-    api: "KubernetesApi", wish: SharedWish, name: str, deadline: Deadline, log: logging.Logger
+    api: "KubernetesApi", request: SharedRequest, name: str, deadline: Deadline, log: logging.Logger
 ) -> tuple[Held | None, bool]:
     try:
-        existing = api.get(RAYCLUSTERS, wish.namespace, name, deadline)
+        existing = api.get(RAYCLUSTERS, request.namespace, name, deadline)
     except NotFoundError:
         return None, False
-    if not wish.selection.matches(existing) or at(existing, "metadata", "deletionTimestamp"):
+    if not request.selection.matches(existing) or at(existing, "metadata", "deletionTimestamp"):
         return None, True
-    held = _held_already(wish, existing)  # by a POST whose answer was lost
+    held = _held_already(request, existing)  # by a POST whose answer was lost
     if held is not None:
         return held, False
-    return _lock(api, wish, existing, deadline, log), False
+    return _lock(api, request, existing, deadline, log), False
 
 
-def find_lost(api: "KubernetesApi", wish: SharedWish, deadline: Deadline) -> Held | None:
+def find_lost(api: "KubernetesApi", request: SharedRequest, deadline: Deadline) -> Held | None:
     """Return the cluster that has this step's lock although no answer said so: a POST or PATCH was interrupted.
 
     The server may still be at work on it, so it is looked for during some seconds.
     """
     for _ in range(_LOST_ANSWER_LOOKS):
-        for cluster in api.list(RAYCLUSTERS, wish.namespace, deadline, label_selector=wish.selection.selector).items:
-            held = _held_already(wish, cluster)
+        for cluster in api.list(
+            RAYCLUSTERS, request.namespace, deadline, label_selector=request.selection.selector
+        ).items:
+            held = _held_already(request, cluster)
             if held is not None:
                 return held
         deadline.sleep(_LOST_ANSWER_SECONDS)
     return None
 
 
-def _held_already(wish: SharedWish, cluster: Mapping[str, Any]) -> Held | None:
+def _held_already(request: SharedRequest, cluster: Mapping[str, Any]) -> Held | None:
     """Return a cluster that has this step's lock; None if it has not."""
-    mine = next((lock for lock in locks_of(cluster) if lock.id == wish.lock_id), None)
+    mine = next((lock for lock in locks_of(cluster) if lock.id == request.lock_id), None)
     if mine is None or isinstance(mine, UnreadableLock):
         return None
-    made = at(cluster, "metadata", "annotations", CREATION_ANNOTATION) == wish.creation_id
-    return Held(created(RAYCLUSTERS, wish.namespace, cluster), mine, made)
+    made = at(cluster, "metadata", "annotations", CREATION_ANNOTATION) == request.creation_id
+    return Held(created(RAYCLUSTERS, request.namespace, cluster), mine, made)

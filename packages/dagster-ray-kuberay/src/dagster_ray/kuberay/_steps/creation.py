@@ -1,49 +1,149 @@
-"""Ask for a RayJob or RayCluster so that exactly one exists, whatever happens to the answer."""
+"""How an object is asked for so that exactly one exists, whatever happens to the answer.
 
+The name is fixed before the POST, so a POST whose answer was lost finds its own object by a 409.
+"""
+
+import contextlib
 import logging
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from dagster_ray.core import Deadline
-from dagster_ray.core.errors import DagsterRayError, NotReadyError
+from dagster_ray.core.errors import NotReadyError
 from dagster_ray.kuberay._diagnosis.diagnosis import explain_answer
-from dagster_ray.kuberay._kubernetes.errors import KubernetesError, UnavailableError
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at, texts
+from dagster_ray.kuberay._kubernetes.errors import InvalidObjectError, KubernetesError, NotFoundError
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, name_of, texts
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS, Kind
 from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL, RESOURCE_LABEL, RUN_LABEL, STEP_LABEL
-from dagster_ray.kuberay._spec.portable import without_fields
+from dagster_ray.kuberay._spec.manifests import named
+from dagster_ray.kuberay._spec.portable import STRATEGY, without_fields
 from dagster_ray.kuberay._status.cluster_state import Created, Ended, created
-from dagster_ray.kuberay._status.errors import CannotStartError, FieldNotSupportedError, NameTakenError
+from dagster_ray.kuberay._status.errors import CannotStartError, FieldNotSupportedError
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
 CREATION_ANNOTATION = "dagster/creation-id"
-_AGAIN_SECONDS = 0.5
-_LOOK_SECONDS = 1.0
 IDENTITY_LABELS = (MANAGED_BY_LABEL, RUN_LABEL, STEP_LABEL, RESOURCE_LABEL)
+
+_LOOK_SECONDS = 1.0
+_LOST_POST_SECONDS = 1.0
+_LOST_POST_LOOKS = 8  # within the 20 s that a cleanup has
 
 # Fields that an API server does not know, by its URL: asking costs a request, so it is asked once a process.
 _unknown_fields: dict[str, frozenset[str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """The object that is wanted."""
+class ClusterRequest:
+    """The object that is wanted.
+
+    Attributes:
+        kind: RAYJOBS or RAYCLUSTERS.
+        names: Names to try, in order.
+        manifest: The object under the first of them.
+        ours: Paths of fields that the user did not ask for; they are left out where the server does not know them.
+    """
 
     kind: Kind
-    """RAYJOBS or RAYCLUSTERS."""
-    namespace: str
     names: tuple[str, ...]
-    """Names to try, in order."""
-    creation_id: str
-    """The value of the annotation by which a lost POST finds its object."""
-    render: Callable[[str], dict[str, Any]]
-    """Returns the manifest under a name."""
-    ours: frozenset[str]
-    """Paths of fields that the user did not ask for; they are left out where the server does not know them."""
+    manifest: dict[str, Any]
+    ours: frozenset[str] = frozenset()
+
+    @property
+    def namespace(self) -> str:
+        """The object's namespace."""
+        return str(at(self.manifest, "metadata", "namespace"))
+
+    @property
+    def creation_id(self) -> object:
+        """The value of the annotation by which a lost POST finds its object."""
+        return at(self.manifest, "metadata", "annotations", CREATION_ANNOTATION)
+
+    @property
+    def wanted(self) -> Created:
+        """The object as if it existed, under the first name."""
+        return created(self.kind, self.namespace, self.manifest)
+
+
+class Attempt:
+    """What is POSTed next for a request: under which name, and without which fields."""
+
+    def __init__(self, request: ClusterRequest, server: str, log: logging.Logger) -> None:
+        """Begin with the first name, and without what this process knows that the API server does not know."""
+        self.request, self._server, self._log = request, server, log
+        self._names = iter(request.names[1:])
+        self._whole = request.manifest
+        self.body = self._without(_unknown_fields.get(server, frozenset()))
+
+    @property
+    def name(self) -> str:
+        """The name that is tried."""
+        return name_of(self._whole)
+
+    @property
+    def target(self) -> str:
+        """The object for people."""
+        return f"{self.request.kind.kind} {self.request.namespace}/{self.name}"
+
+    def next_name(self) -> bool:
+        """Go on to the next name; begin with the first one again, and return False, if there is none."""
+        name = next(self._names, None)
+        self._whole = self.request.manifest if name is None else named(self.request.manifest, name)
+        self.body = self._without(_unknown_fields.get(self._server, frozenset()))
+        if name is None:
+            self._names = iter(self.request.names[1:])
+        return name is not None
+
+    def after(self, error: KubernetesError) -> None:
+        """Leave out the fields that the server said it does not know, or raise what its refusal means.
+
+        Raises:
+            FieldNotSupportedError: Without a field the object would mean something else.
+            CannotStartError: A quota, an admission policy or a namespace that ends keeps the object out.
+            KubernetesError: The server refused for another reason.
+        """
+        known = _unknown_fields.get(self._server, frozenset())
+        fresh = frozenset(error.unknown_fields if isinstance(error, InvalidObjectError) else ()) - known
+        if fresh:
+            self.body = self._without(known | fresh)
+            _unknown_fields[self._server] = known | fresh
+            said = ", ".join(sorted(known | fresh))
+            self._log.info("This KubeRay does not know %s; the portable form is used.", said)
+            return
+        found = explain_answer(error.status, error.message)
+        if found is None:
+            raise error
+        raise CannotStartError(self.target, found.code, found.reason, found.sentence, found.remedy) from error
+
+    def _without(self, unknown: frozenset[str]) -> dict[str, Any]:
+        spec = self._whole["spec"]
+        present = {path for path in unknown if path.count(".") != 1 or path.removeprefix("spec.") in spec}
+        wanted = without_fields(self._whole, sorted(present), self.request.ours)
+        if wanted is None:
+            raise FieldNotSupportedError(self.target, min(present - self.request.ours))
+        return wanted
+
+
+def post(api: "KubernetesApi", attempt: Attempt, deadline: Deadline, *, dry_run: bool = False) -> Mapping[str, Any]:
+    """POST an object under one name; with `dry_run` the server only tries it.
+
+    Raises:
+        ConflictError: The name is taken, perhaps by a POST whose answer was lost.
+        FieldNotSupportedError, CannotStartError, KubernetesError: As `Attempt.after`.
+    """
+    request = attempt.request
+    while True:
+        try:
+            return api.create(request.kind, request.namespace, attempt.body, deadline, dry_run=dry_run)
+        except KubernetesError as error:
+            attempt.after(error)
+
+
+def refuse_strategy(server: str) -> None:
+    """Remember that the operator behind this API server refuses `deletionStrategy`."""
+    _unknown_fields[server] = _unknown_fields.get(server, frozenset()) | {STRATEGY}
 
 
 def whose(kind: Kind, existing: Manifest, wanted: Manifest) -> Literal["ours", "used", "foreign"]:
@@ -67,60 +167,19 @@ def whose(kind: Kind, existing: Manifest, wanted: Manifest) -> Literal["ours", "
     return "ours"
 
 
-@contextmanager
-def forgotten_if_refused(api: "KubernetesApi", forget: Callable[[], None]) -> Generator[None]:
-    """Call `forget` if the body fails and has certainly made nothing.
-
-    A refusal proves that only if every attempt before it was answered: a server may carry out a request, lose the
-    answer, and refuse the repetition, for example because the first request has used up the quota. A name that is
-    taken was read after the last attempt, so that it is proof as well.
-
-    Args:
-        api: What the body asks for its object.
-        forget: Drops what the cleanup would look for.
-    """
-    unanswered = api.unanswered_writes
-    try:
-        yield
-    except DagsterRayError as error:
-        all_answered = not isinstance(error, UnavailableError) and api.unanswered_writes == unanswered
-        if all_answered or isinstance(error, NameTakenError):
-            forget()
-        raise
+def is_going_and_ours(existing: Manifest) -> bool:
+    """Return whether an object of dagster-ray is being deleted, so that its name will be free."""
+    is_going = bool(at(existing, "metadata", "deletionTimestamp"))
+    return is_going and at(existing, "metadata", "labels", MANAGED_BY_LABEL) == MANAGED_BY
 
 
-def create(api: "KubernetesApi", wish: Wish, deadline: Deadline, log: logging.Logger) -> Created:
-    """POST the object under the first free name.
-
-    The name is fixed before the POST, so a POST whose answer was lost finds its own object by a 409. A name that an
-    object of dagster-ray keeps while it is being deleted is waited for.
+def await_end(api: "KubernetesApi", old: Created, deadline: Deadline) -> None:
+    """Wait until an object that is being deleted is gone.
 
     Raises:
-        NameTakenError: All names are taken by objects that are not ours, or no longer fit.
-        NotReadyError: The deadline passed while an earlier object of the name was being deleted.
-        FieldNotSupportedError: The API server's CRD is older than a field of the spec.
-        CannotStartError: A quota, an admission policy or a namespace that ends keeps the object out.
-        KubernetesError: The API server refused for another reason.
+        NotReadyError: The deadline passed.
+        KubernetesError: The object cannot be watched.
     """
-    while True:
-        existing: Mapping[str, Any] = {}
-        for name in wish.names:
-            manifest = wish.render(name)
-            existing, is_ours = _create(api, wish, manifest, deadline, log)
-            if is_ours:
-                return created(wish.kind, wish.namespace, existing)
-        old = created(wish.kind, wish.namespace, existing)
-        if (
-            not at(existing, "metadata", "deletionTimestamp")
-            or at(existing, "metadata", "labels", MANAGED_BY_LABEL) != MANAGED_BY
-        ):
-            raise NameTakenError(old.target)
-        log.info("%s from an earlier step is still being deleted. This step waits for its name.", old.target)
-        _await_end(api, old, deadline)
-
-
-def _await_end(api: "KubernetesApi", old: Created, deadline: Deadline) -> None:
-    """Wait until an object that is being deleted is gone."""
     version = str(at(old.manifest, "metadata", "resourceVersion"))
     with api.watch(old.kind, old.namespace, name=old.name, resource_version=version) as stream:
         while not deadline.is_over():
@@ -137,85 +196,16 @@ def _await_end(api: "KubernetesApi", old: Created, deadline: Deadline) -> None:
     raise NotReadyError(old.target, deadline.budget_seconds, "an earlier one of this name is being deleted", advice)
 
 
-def _create(
-    api: "KubernetesApi", wish: Wish, manifest: dict[str, Any], deadline: Deadline, log: logging.Logger
-) -> tuple[Mapping[str, Any], bool]:
-    """Return the object that has the name, and whether it is ours."""
-    from dagster_ray.kuberay._kubernetes.errors import ConflictError, NotFoundError
+def find_lost(api: "KubernetesApi", request: ClusterRequest, deadline: Deadline) -> Created | None:
+    """Return the object that an interrupted POST has made, if it made one.
 
-    while True:
-        try:
-            return post(api, wish, manifest, deadline, log), True
-        except ConflictError:
-            try:
-                existing = api.get(wish.kind, wish.namespace, str(at(manifest, "metadata", "name")), deadline)
-            except NotFoundError:  # it went in between, so the name is free
-                if deadline.sleep(_AGAIN_SECONDS):
-                    continue
-                raise
-            return existing, whose(wish.kind, existing, manifest) == "ours"
-
-
-def post(
-    api: "KubernetesApi",
-    wish: Wish,
-    manifest: dict[str, Any],
-    deadline: Deadline,
-    log: logging.Logger,
-    *,
-    dry_run: bool = False,
-) -> Mapping[str, Any]:
-    """POST a manifest, in the portable form where the API server does not know a field of it.
-
-    With `dry_run` the server only tries it.
-
-    Raises:
-        FieldNotSupportedError: The API server's CRD is older than a field of the spec.
-        ConflictError: The name is taken, perhaps by a POST whose answer was lost.
-        CannotStartError: A quota, an admission policy or a namespace that ends keeps the object out.
-        KubernetesError: The API server refused for another reason.
+    The server may still be at work on the POST, so it is looked for during some seconds.
     """
-    from dagster_ray.kuberay._kubernetes.errors import InvalidObjectError
-
-    with _explained(f"{wish.kind.kind} {wish.namespace}/{at(manifest, 'metadata', 'name')}"):
-        wanted = _without(wish, manifest, _unknown_fields.get(api.server, frozenset()))
-        try:
-            return api.create(wish.kind, wish.namespace, wanted, deadline, dry_run=dry_run)
-        except InvalidObjectError as error:
-            if not error.unknown_fields:
-                raise
-            unknown = _unknown_fields.get(api.server, frozenset()) | frozenset(error.unknown_fields)
-            wanted = _without(wish, manifest, unknown)
-            _unknown_fields[api.server] = unknown
-            log.info("This KubeRay does not know %s; the portable form is used.", ", ".join(sorted(unknown)))
-        return api.create(wish.kind, wish.namespace, wanted, deadline, dry_run=dry_run)
-
-
-@contextmanager
-def _explained(target: str) -> Generator[None]:
-    """Say what keeps the object out, where the API server's refusal tells it."""
-    try:
-        yield
-    except KubernetesError as error:
-        found = explain_answer(error.status, error.message)
-        if found is None:
-            raise
-        raise CannotStartError(target, found.code, found.reason, found.sentence, found.remedy) from error
-
-
-def _without(wish: Wish, manifest: dict[str, Any], unknown: frozenset[str]) -> dict[str, Any]:
-    present = {path for path in unknown if path.count(".") != 1 or path.removeprefix("spec.") in manifest["spec"]}
-    wanted = without_fields(manifest, sorted(present), wish.ours)
-    if wanted is None:
-        field_path = min(present - wish.ours)
-        raise FieldNotSupportedError(
-            f"{wish.kind.kind} {wish.namespace}/{at(manifest, 'metadata', 'name')}", field_path
-        )
-    return wanted
-
-
-def refuse_strategy(api: "KubernetesApi") -> None:
-    """Remember that the operator behind this API server refuses `deletionStrategy`."""
-    from dagster_ray.kuberay._spec.portable import STRATEGY
-
-    _unknown_fields[api.server] = _unknown_fields.get(api.server, frozenset()) | {STRATEGY}
+    for _ in range(_LOST_POST_LOOKS):
+        for name in request.names:
+            with contextlib.suppress(NotFoundError):
+                existing = api.get(request.kind, request.namespace, name, deadline)
+                if at(existing, "metadata", "annotations", CREATION_ANNOTATION) == request.creation_id:
+                    return created(request.kind, request.namespace, existing)
+        deadline.sleep(_LOST_POST_SECONDS)
+    return None

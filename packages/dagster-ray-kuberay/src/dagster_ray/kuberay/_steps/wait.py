@@ -13,7 +13,7 @@ from dagster_ray.core.errors import NotReadyError
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis
 from dagster_ray.kuberay._diagnosis.evidence import Evidence, Question
 from dagster_ray.kuberay._diagnosis.patience import QUIET_SECONDS, probe_pause_seconds
-from dagster_ray.kuberay._head.route import Goal, Route
+from dagster_ray.kuberay._head.route import Access, Goal, Route, goes_direct
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._status.cluster_state import Created, Ended, Queued, Starting, Unseen
@@ -39,27 +39,46 @@ _LAST_LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class WaitPlan:
-    """What the wait is for, and how the head is reached."""
+class Reach:
+    """How a step reaches a head, and what it waits for."""
 
-    direct: bool
+    access: Access
     head_host: str | None
-    wait_for: Literal["head", "workers"]
     queue_timeout: float
-    """Seconds that a queue may hold the RayJob; the deadline stands still meanwhile."""
+    """Seconds that a queue may hold the cluster; the deadline stands still meanwhile."""
+    wait_for: Literal["head", "workers"] = "head"
     goal: Goal = "drivers"
-    even_if_complete: bool = False
-    """Whether a RayJob whose job has succeeded is a goal as well, for as long as its cluster is there."""
+
+    def is_direct(self, *, in_cluster: bool) -> bool:
+        """Return whether this process dials the head itself; `in_cluster` says whether it is in a pod."""
+        return goes_direct(self.access, in_cluster=in_cluster, head_host=self.head_host)
 
 
 class ClusterWait:
     """One wait for one RayJob or RayCluster. Its `run` is called once."""
 
-    def __init__(self, api: "KubernetesApi", awaited: Created, plan: WaitPlan, log: logging.Logger) -> None:
-        """Take what was created and what is wanted."""
-        self._api, self._awaited, self._plan, self._log = api, awaited, plan, log
-        self._known = WaitState(awaited, even_if_complete=plan.even_if_complete)
-        self._route = Route(api, awaited, plan.goal, lambda: self._known.head, plan.head_host, direct=plan.direct)
+    def __init__(
+        self,
+        api: "KubernetesApi",
+        awaited: Created,
+        reach: Reach,
+        log: logging.Logger,
+        *,
+        even_if_complete: bool = False,
+    ) -> None:
+        """Take what was created and what is wanted.
+
+        Args:
+            api: The Kubernetes API.
+            awaited: The RayJob or RayCluster.
+            reach: How its head is reached, and what must answer.
+            log: Where changes are told.
+            even_if_complete: Whether a RayJob whose job has succeeded is a goal as well, while its cluster is there.
+        """
+        self._api, self._awaited, self._reach, self._log = api, awaited, reach, log
+        self._known = WaitState(awaited, even_if_complete=even_if_complete)
+        self._direct = reach.is_direct(in_cluster=api.in_cluster)
+        self._route = Route(api, awaited, reach.goal, lambda: self._known.head, reach.head_host, direct=self._direct)
         self._evidence = Evidence(api, awaited, log)
         self._cluster_watch: tuple[str, WatchStream] | None = None
         self.queued_seconds = 0.0
@@ -124,7 +143,7 @@ class ClusterWait:
                 self._judge(deadline)
                 if deadline.is_over():
                     raise stream.absence or self._late(deadline)
-                pause = probe_pause_seconds(self._route.tried_seconds(deadline), direct=self._plan.direct)
+                pause = probe_pause_seconds(self._route.tried_seconds(deadline), direct=self._direct)
                 self._take(stream, min(pause, deadline.remaining_seconds()), deadline)
                 if self._known.needs_look(self._now(deadline)):
                     self._look(deadline)
@@ -170,7 +189,7 @@ class ClusterWait:
         """Return whether the head accepts drivers now, and the operator is as far as was asked."""
         if not isinstance(self._known.state, Starting):
             return False
-        if self._plan.wait_for == "workers" and not self._known.is_operator_ready:
+        if self._reach.wait_for == "workers" and not self._known.is_operator_ready:
             return False
         return self._route.accepts(deadline)
 
@@ -186,7 +205,7 @@ class ClusterWait:
             is_seen=not isinstance(self._known.state, Unseen),
             is_queued=isinstance(self._known.state, Queued),
             closed_port=closed_port,
-            by_service=self._plan.direct and self._plan.head_host is None,
+            by_service=self._direct and self._reach.head_host is None,
         )
 
     # What follows from it
@@ -232,14 +251,14 @@ class ClusterWait:
             self._log.info("%s: still waiting after %.0f s: %s", self._awaited.target, now, self._known.sentence)
 
     def _reached(self, deadline: Deadline) -> Route:
-        what = "the dashboard answers" if self._plan.goal == "dashboard" else "the head accepts drivers"
+        what = "the dashboard answers" if self._reach.goal == "dashboard" else "the head accepts drivers"
         self._log.info("%s: %s after %.1f s.", self._awaited.target, what, self._now(deadline))
         return self._route
 
     def _sit_in_queue(self, stream: "WatchStream", deadline: Deadline) -> None:
         """Wait while nothing runs; the deadline of the cluster's start stands still."""
         deadline.pause()
-        queue, pause, before = Deadline(self._plan.queue_timeout), QUIET_SECONDS, self.queued_seconds
+        queue, pause, before = Deadline(self._reach.queue_timeout), QUIET_SECONDS, self.queued_seconds
         look_at = pause
         self._route.close()
         try:
@@ -251,7 +270,7 @@ class ClusterWait:
                 if event is not None:
                     self._known.note(event.object, self._now(deadline), deleted=event.type == "DELETED")
                 elif queue.is_over():
-                    raise QueueTimeoutError(self._awaited.target, self._known.sentence, self._plan.queue_timeout)
+                    raise QueueTimeoutError(self._awaited.target, self._known.sentence, self._reach.queue_timeout)
                 elif queue.spent_seconds() >= look_at:
                     pause = min(pause * 2, _QUEUE_SECONDS)
                     look_at = queue.spent_seconds() + pause
@@ -275,7 +294,7 @@ class ClusterWait:
             return OperatorSilentError(target, budget)
         log = self._evidence.head_log(question, last.remaining_seconds())
         if serves and (found is None or found.code == "client-port-closed"):
-            if self._plan.goal == "dashboard":
+            if self._reach.goal == "dashboard":
                 return NotReadyError(target, budget, f"{sentence}; {place} does not answer", log=log)
             return ClientPortClosedError(target, place, budget, log)
         advice = found.remedy if found is not None else ""

@@ -21,7 +21,7 @@ from dagster_ray.kuberay._cluster import KubeRayCluster
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 from dagster_ray.kuberay._spec.image import choose_image
 from dagster_ray.kuberay._spec.selection import selected_cluster
-from dagster_ray.kuberay._steps.wishes import operator_deadline
+from dagster_ray.kuberay._steps.requests import operator_deadline
 from dagster_ray.kuberay.command._checks import Refusal
 from dagster_ray.kuberay.command._rendered import (
     MARK,

@@ -1,38 +1,36 @@
-"""From a resource's fields and a step's context to the RayJob or RayCluster that is wanted."""
+"""From a resource's fields and a step's context to the RayJob or RayCluster that is asked for."""
 
 # Type checkers see no type in Dagster's config classes.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import dataclasses
 import importlib.metadata
-import logging
 import math
 import os
 import platform
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
-from dagster_ray.core import CleanupPolicy, DagsterContext, Deadline, Identity, identity_of, image_candidates
-from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
+from dagster_ray.core import CleanupPolicy, DagsterContext, Identity, identity_of, image_candidates
+from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._kubernetes.kinds import PODS, RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._labels import cleanup_labels
 from dagster_ray.kuberay._operator_rules.names import NAME_LIMITS
 from dagster_ray.kuberay._spec.image import ChosenImage, choose_image
-from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, named, render_raycluster, render_rayjob
+from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
 from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._spec.portable import PRE_RUNNING_DEADLINE
-from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Wish
-from dagster_ray.kuberay._steps.step_pod import owner_reference
-
-if TYPE_CHECKING:
-    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, ClusterRequest
+from dagster_ray.kuberay._steps.step_cluster import StepCluster
 
 # The operator's own limit comes after ours, so that a step that lives says itself why it failed.
 _OPERATOR_GRACE_SECONDS = 60
 _NAMES = 5
 _SUFFIX = len("-2")
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,67 +46,35 @@ class Settings:
     """When the step deletes what it made; what it never deletes does not end with its pod either."""
 
 
-def rayjob_wish(
-    plain: Json,
-    settings: Settings,
-    context: DagsterContext,
-    api: "KubernetesApi",
-    *,
-    deadline: Deadline,
-    log: logging.Logger,
-) -> Wish:
+def rayjob_request(plain: Json, settings: Settings, cluster: StepCluster) -> ClusterRequest:
     """Return the RayJob that is wanted for this step.
 
     Raises:
         InvalidSpecError, MissingVariableError: The spec cannot be rendered.
     """
-    common, identity = _of_one_step(plain, settings, context, api, deadline=deadline, log=log)
+    common, names = _of_one_step(plain, settings, cluster, NAME_LIMITS["RayJob"])
     common = dataclasses.replace(common, pre_running_deadline_seconds=operator_deadline(settings.timeout_seconds))
-    names = _names(plain, identity, NAME_LIMITS["RayJob"])
-
-    rayjob = render_rayjob(plain, dataclasses.replace(common, name=names[0]))
-    creation_id = common.annotations[CREATION_ANNOTATION]
-    return Wish(RAYJOBS, common.namespace, names, creation_id, partial(named, rayjob), fields_of_ours(plain))
+    return ClusterRequest(RAYJOBS, names, render_rayjob(plain, common), fields_of_ours(plain))
 
 
-def raycluster_wish(
-    plain: Json,
-    settings: Settings,
-    context: DagsterContext,
-    api: "KubernetesApi",
-    *,
-    deadline: Deadline,
-    log: logging.Logger,
-) -> Wish:
+def raycluster_request(plain: Json, settings: Settings, cluster: StepCluster) -> ClusterRequest:
     """Return the RayCluster that is wanted for this step alone.
 
     Raises:
         InvalidSpecError, MissingVariableError: The spec cannot be rendered.
     """
-    common, identity = _of_one_step(plain, settings, context, api, deadline=deadline, log=log)
-    names = _names(plain, identity, NAME_LIMITS["RayCluster"])
-
-    raycluster = render_raycluster(plain, dataclasses.replace(common, name=names[0]))
-    creation_id = common.annotations[CREATION_ANNOTATION]
-    return Wish(RAYCLUSTERS, common.namespace, names, creation_id, partial(named, raycluster), frozenset())
+    common, names = _of_one_step(plain, settings, cluster, NAME_LIMITS["RayCluster"])
+    return ClusterRequest(RAYCLUSTERS, names, render_raycluster(plain, common))
 
 
-def render_input(
-    plain: Json,
-    settings: Settings,
-    identity: Identity,
-    context: DagsterContext,
-    api: "KubernetesApi",
-    *,
-    log: logging.Logger,
-) -> RenderInput:
+def render_input(plain: Json, settings: Settings, cluster: StepCluster, identity: Identity) -> RenderInput:
     """Return the facts of a step that go into a manifest, but for its name and its owner."""
     ray_version = importlib.metadata.version("ray")
-    image = image_of(settings.image, context, ray_version)
-    log.info("The cluster's image is %s (%s).", *image)
+    image = image_of(settings.image, cluster.context, ray_version)
+    cluster.log.info("The cluster's image is %s (%s).", *image)
     return RenderInput(
         name="",
-        namespace=namespace_of(plain, api),
+        namespace=namespace_of(plain, cluster),
         labels=identity.labels,
         annotations={**identity.annotations, CREATION_ANNOTATION: uuid.uuid4().hex},
         image=image.image,
@@ -121,25 +87,19 @@ def render_input(
 
 
 def _of_one_step(
-    plain: Json,
-    settings: Settings,
-    context: DagsterContext,
-    api: "KubernetesApi",
-    *,
-    deadline: Deadline,
-    log: logging.Logger,
-) -> tuple[RenderInput, Identity]:
-    """Return the facts of an object that one step has for itself, with what they say of its end."""
-    identity = identity_of(context)
-    common = render_input(plain, settings, identity, context, api, log=log)
-    owner = owner_reference(api, common.namespace, deadline, log) if settings.cleanup != "never" else None
+    plain: Json, settings: Settings, cluster: StepCluster, limit: int
+) -> tuple[RenderInput, tuple[str, ...]]:
+    """Return the facts of an object that one step has for itself, with what they say of its end, and its names."""
+    identity = identity_of(cluster.context)
+    common, names = render_input(plain, settings, cluster, identity), _names(plain, identity, limit)
+    owner = owner_reference(cluster, common.namespace) if settings.cleanup != "never" else None
     labels = {**common.labels, **cleanup_labels(settings.cleanup)}
-    return dataclasses.replace(common, labels=labels, owner_reference=owner), identity
+    return dataclasses.replace(common, name=names[0], labels=labels, owner_reference=owner), names
 
 
-def namespace_of(plain: Json, api: "KubernetesApi") -> str:
+def namespace_of(plain: Json, cluster: StepCluster) -> str:
     """Return the namespace of the object: the configuration's, else the account's."""
-    return metadata_text(plain, "namespace", os.environ) or api.namespace
+    return metadata_text(plain, "namespace", os.environ) or cluster.api.namespace
 
 
 def fields_of_ours(plain: Json) -> frozenset[str]:
@@ -170,3 +130,30 @@ def _names(plain: Json, identity: Identity, limit: int) -> tuple[str, ...]:
         return (own,)
     first = identity.cluster_name(limit=limit - _SUFFIX)
     return (first, *(f"{first}-{number}" for number in range(2, _NAMES + 1)))
+
+
+def step_pod() -> tuple[str, str] | None:
+    """Return namespace and name of the pod that this process runs in; None outside of Kubernetes."""
+    if "KUBERNETES_SERVICE_HOST" not in os.environ or not _NAMESPACE_FILE.exists():
+        return None
+    name = os.environ.get("POD_NAME") or os.environ.get("HOSTNAME")
+    return (_NAMESPACE_FILE.read_text().strip(), name) if name else None
+
+
+def owner_reference(cluster: StepCluster, namespace: str) -> dict[str, Any] | None:
+    """Return an ownerReference to this step's pod, so that its end takes the cluster along; None if there is none.
+
+    An owner must be in the same namespace. Reading the pod needs `get` on pods unless the environment has POD_UID;
+    without either the cluster has no owner, and the operator and the lifecycle are what ends it.
+    """
+    pod = step_pod()
+    if pod is None or not cluster.api.in_cluster or pod[0] != namespace:
+        return None
+    uid = os.environ.get("POD_UID")
+    if not uid:
+        try:
+            uid = str(cluster.api.get(PODS, namespace, pod[1], cluster.deadline)["metadata"]["uid"])
+        except DagsterRayError as error:
+            cluster.log.warning("The cluster gets no ownerReference to the step's pod: %s", error)
+            return None
+    return {"apiVersion": "v1", "kind": "Pod", "name": pod[1], "uid": uid}

@@ -1,0 +1,96 @@
+"""From a resource's fields and a step's context to the shared RayCluster that is wanted."""
+
+# Type checkers see no type in Dagster's config classes.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import dataclasses
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from dagster_ray.core import identity_of
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
+from dagster_ray.kuberay._labels import GENERATION_LABEL
+from dagster_ray.kuberay._sharing.choice import Selection, selection_of, spec_hash
+from dagster_ray.kuberay._sharing.config import ClusterSharing
+from dagster_ray.kuberay._sharing.locks import Lock
+from dagster_ray.kuberay._spec.manifests import metadata_text, named, render_raycluster
+from dagster_ray.kuberay._spec.plain_json import Json
+from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, ClusterRequest
+from dagster_ray.kuberay._steps.requests import Settings, render_input
+from dagster_ray.kuberay._steps.step_cluster import StepCluster
+
+_PREFIX = "dagster"
+_LOCK_ID_CHARACTERS = 12
+
+
+def new_lock_id() -> str:
+    """Return what the lock of a step is called, in each process another one."""
+    return uuid.uuid4().hex[:_LOCK_ID_CHARACTERS]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedRequest:
+    """The shared cluster that is wanted."""
+
+    namespace: str
+    selection: Selection
+    prefix: str
+    """What the names of new clusters begin with."""
+    creation_id: str
+    """The annotation by which a lost POST finds its object."""
+    lock_id: str
+    """What the lock of this step is called, in each process another one."""
+    run_id: str | None
+    step_key: str | None
+    ttl_seconds: float
+    render: Callable[[str, int, Lock], dict[str, Any]]
+    """Returns the manifest under a name, as a generation, with a lock."""
+
+    def one(self, name: str, generation: int, lock: Lock) -> ClusterRequest:
+        """Return the request for one object of this kind."""
+        return ClusterRequest(RAYCLUSTERS, (name,), self.render(name, generation, lock))
+
+    def sample(self) -> ClusterRequest:
+        """Return what a new cluster would be, to be looked at before anything is asked for."""
+        return self.one(self.selection.name(self.prefix, 1), 1, self.lock(datetime.fromtimestamp(0, UTC)))
+
+    def lock(self, now: datetime) -> Lock:
+        """Return the lock that this step puts on a cluster now."""
+        return Lock(self.lock_id, self.run_id, self.step_key, now, now, self.ttl_seconds)
+
+
+def shared_request(plain: Json, settings: Settings, sharing: ClusterSharing, cluster: StepCluster) -> SharedRequest:
+    """Return the cluster that is wanted, to be shared with other steps.
+
+    Raises:
+        InvalidSpecError, MissingVariableError: The spec cannot be rendered.
+    """
+    identity = identity_of(cluster.context)
+    common = render_input(plain, settings, cluster, identity)
+    anybodys = render_raycluster(plain, dataclasses.replace(common, name="any", labels={}, annotations={}))
+    selection = selection_of(identity, sharing.rules(), spec_hash(anybodys))
+
+    def render(name: str, generation: int, lock: Lock) -> dict[str, Any]:
+        labels = {**common.labels, **selection.labels, GENERATION_LABEL: str(generation)}
+        manifest = named(anybodys, name, labels, common.annotations)
+        metadata = manifest["metadata"]
+        return {
+            **manifest,
+            "metadata": {**metadata, "annotations": {**metadata.get("annotations", {}), lock.key: lock.text()}},
+        }
+
+    return SharedRequest(
+        namespace=common.namespace,
+        selection=selection,
+        prefix=metadata_text(plain, "name", os.environ) or _PREFIX,
+        creation_id=common.annotations[CREATION_ANNOTATION],
+        lock_id=new_lock_id(),
+        run_id=identity.run_id,
+        step_key=identity.step_key,
+        ttl_seconds=sharing.ttl_seconds,
+        render=render,
+    )
