@@ -8,13 +8,13 @@ from ray_head import RayHead, free_ports, listens
 
 from dagster_ray.core import RayResource
 from dagster_ray.core.testing import Capability, ExistingCluster, RayResourceContract
-from ray_address_backend import RayAddress
+from ray_address_backend import RayAddress, RayAddressWithJobs
 
 
 class AddressContract(RayResourceContract):
     """It makes no cluster, so it deletes none."""
 
-    lacks = frozenset({Capability.CLEANUP})
+    lacks = frozenset({Capability.CLEANUP, Capability.DRIVER_IN_CLUSTER})
 
     @classmethod
     def make(cls, **fields: Any) -> RayResource:
@@ -46,8 +46,14 @@ class TestByRayClient(AddressContract):
 
 
 class TestByGcsAddress(AddressContract):
-    """As a driver on a machine of the cluster."""
+    """As a driver on a machine of the cluster, or inside it."""
+
+    lacks = AddressContract.lacks - {Capability.DRIVER_IN_CLUSTER}
+
+    @classmethod
+    def make(cls, **fields: Any) -> RayResource:
+        return RayAddressWithJobs(**fields)
 
     @pytest.fixture
     def fields(self, ray_head: RayHead) -> Mapping[str, Any]:
-        return {"ray_address": ray_head.gcs_address}
+        return {"ray_address": ray_head.gcs_address, "job_server": ray_head.job_server}

@@ -44,7 +44,8 @@ class LocalRayContract(RayResourceContract):
 
 class TestInProcess(LocalRayContract):
     # A cluster of its own is what it starts. It never waits for one, so it has no deadline to miss but Ray's.
-    lacks = frozenset({Capability.SHARING, Capability.DEADLINE})
+    # Its driver is native already.
+    lacks = frozenset({Capability.SHARING, Capability.DEADLINE, Capability.DRIVER_IN_CLUSTER})
 
     @classmethod
     @override
@@ -62,7 +63,7 @@ class TestInProcess(LocalRayContract):
 class TestShared(LocalRayContract):
     share = True
     # A cluster that the lifecycle keeps is kept for the other steps of the process, and ends with the process.
-    lacks = frozenset({Capability.DEADLINE, Capability.KEPT_CLUSTER})
+    lacks = frozenset({Capability.DEADLINE, Capability.KEPT_CLUSTER, Capability.DRIVER_IN_CLUSTER})
 
     @pytest.fixture
     @override

@@ -16,7 +16,7 @@ from dagster_ray.core import DagsterContext, Deadline, Lifecycle, RayResource, S
 from dagster_ray.core.testing import Capability, RayResourceContract
 
 _IN_OTHER_PROCESSES = frozenset({Capability.MULTIPROCESS, Capability.TERMINATION, Capability.SHARING})
-_WITHOUT_RAY = frozenset({Capability.REMOTE_TASKS, Capability.TASK_OUTPUT})
+_WITHOUT_RAY = frozenset({Capability.REMOTE_TASKS, Capability.TASK_OUTPUT, Capability.DRIVER_IN_CLUSTER})
 
 
 class OneDefect(FileRayContract, RayResourceContract):

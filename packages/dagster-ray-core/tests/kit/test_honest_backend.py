@@ -9,7 +9,7 @@ from file_ray_contract import FileRayContract
 
 from dagster_ray.core.testing import Capability, RayResourceContract
 
-_WITHOUT_RAY = frozenset({Capability.REMOTE_TASKS, Capability.TASK_OUTPUT})
+_WITHOUT_RAY = frozenset({Capability.REMOTE_TASKS, Capability.TASK_OUTPUT, Capability.DRIVER_IN_CLUSTER})
 
 
 class TestClusterOfItsOwn(FileRayContract, RayResourceContract):

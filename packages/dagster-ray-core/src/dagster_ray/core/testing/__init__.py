@@ -6,7 +6,7 @@ The author of a backend writes one test file. This is a whole one:
     from my_package import MyRay, is_running
 
     class TestConformance(RayResourceContract):
-        lacks = frozenset({Capability.SHARING, Capability.ADOPTION, Capability.DEADLINE})
+        lacks = frozenset({Capability.SHARING, Capability.DEADLINE, Capability.DRIVER_IN_CLUSTER})
 
         @classmethod
         def make(cls, **fields):

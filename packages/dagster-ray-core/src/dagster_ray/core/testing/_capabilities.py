@@ -32,4 +32,5 @@ class Capability(StrEnum):
     TERMINATION = "SIGTERM ends a run in time, and what the run made is deleted."
     MULTIPROCESS = "It works in the processes of the multiprocess executor."
     SHARING = "Two resources of one configuration meet on one cluster, and the first to leave does not end it."
+    DRIVER_IN_CLUSTER = "With `driver='cluster'` the body of a step runs as a job in the cluster."
     ADOPTION = "A cluster that exists already is used, and never deleted."

@@ -22,6 +22,19 @@ class ProcessTests(BackendUnderTest):
         assert run.step.get("context") is not None, "a step in a process of its own must be connected"
         assert run.step.get("pid") != os.getpid(), "the step must have run in another process"
 
+    def test_a_body_runs_inside_the_cluster(self, runs: Runs) -> None:
+        """A native driver: no connection carries its objects, and no network that breaks ends its work."""
+        self.need(Capability.DRIVER_IN_CLUSTER)
+        run = runs.inside()
+        assert run.succeeded, f"a run with driver='cluster' failed. {run.explanation}"
+        step = run.step
+        assert step.get("context") == "RayContext", "the body must be a native driver, not one of Ray Client"
+        assert not str(step.get("address")).startswith("ray://"), "`address` must be that of the cluster's GCS"
+        assert step.get("display_name"), "the body must see the cluster's name"
+        if self.promises(Capability.REMOTE_TASKS):
+            assert step.get("sum") == 42, "a remote task must run and return its value to the body"
+            assert step.get("job_id") == step.get("driver"), "`job_id` must be Ray's id of the body's own driver"
+
     def test_a_step_that_asks_for_a_retry_deletes_on_exception(self, runs: Runs) -> None:
         """The next attempt has a resource of its own, so nobody will use this one's cluster."""
         self.need(Capability.MULTIPROCESS, Capability.CLEANUP)

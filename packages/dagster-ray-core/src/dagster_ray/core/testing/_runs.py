@@ -198,6 +198,22 @@ class Runs:
         self._close(run, kept_last=True)
         return run
 
+    def inside(self) -> Run:
+        """A run of the multiprocess executor with `driver="cluster"`."""
+        return self._once("inside", self._inside)
+
+    def _inside(self) -> Run:
+        # The body finds the author's file, and what that imports, as the kit's other processes do.
+        paths = {"env_vars": {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}}
+        plan = self.plan(Script.LOOK, cleanup="always", fields={"driver": "cluster", "runtime_env": paths})
+        run = Run(plan)
+        job = dg.build_reconstructable_job("dagster_ray.core.testing._jobs", "conformance_job", (str(plan.save()),), {})
+        with tempfile.TemporaryDirectory() as home, dg.DagsterInstance.local_temp(home) as instance, _captured(run):
+            result = dg.execute_job(job, instance)
+            run.succeeded, run.failure = result.success, failures_of(result.all_events)
+        self._close(run)
+        return run
+
     def terminated(self) -> tuple[Run, bool]:
         """A run in a process that gets SIGTERM while its step is busy; whether the process ended in time."""
         plan = self.plan(Script.STAY, cleanup="on_exception")
