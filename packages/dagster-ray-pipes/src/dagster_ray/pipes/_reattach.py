@@ -13,7 +13,7 @@ import uuid
 import weakref
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import dagster as dg
@@ -83,14 +83,6 @@ class Attempt:
 
     submission_id: str
     existing: JobDetails | None = None
-
-
-@dataclass(slots=True)
-class _Chain:
-    """The jobs of one run that were found, oldest first."""
-
-    run_id: str
-    jobs: list[JobDetails] = field(default_factory=list[JobDetails])
 
 
 def digest_of(job: Mapping[str, Any], extras: Mapping[str, Any] | None) -> str:

@@ -155,11 +155,6 @@ class Route:
         self._tried_at: float | None = None
 
     @property
-    def is_open(self) -> bool:
-        """Whether it leads to a head."""
-        return self._ends is not None
-
-    @property
     def address(self) -> str:
         """What `ray.init` takes, or a job client where only the dashboard is reached; empty while it is not open."""
         return self._ends.address if self._ends is not None else ""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay.command._checks import Refusal
 
 
-FINE, FINDING, USAGE, NO_ANSWER = 0, 1, 2, 3
-"""Exit codes: all is well; something was found; wrong usage (click's own); the cluster could not be asked."""
+FINE, FINDING, NO_ANSWER = 0, 1, 3
+"""Exit codes: all is well; something was found; the cluster could not be asked. 2 is click's own: wrong usage."""
 
 # What tells that the cluster did not answer, or not to this account.
 _NO_ANSWER = {
