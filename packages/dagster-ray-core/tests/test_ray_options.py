@@ -95,7 +95,7 @@ def test_a_variable_of_another_kind_is_named_without_its_value(monkeypatch: pyte
     monkeypatch.setenv("OPTION", "canary-4711")
     with pytest.raises(InvalidVariableError) as caught:
         cluster.init_options()
-    assert "`ray_init_options.log_to_driver` takes its value from the environment variable OPTION" in str(caught.value)
+    assert "`ray_init_options.log_to_driver` refers to the environment variable OPTION" in str(caught.value)
     assert "canary" not in str(caught.value)
 
 

@@ -90,7 +90,7 @@ def test_arguments_of_the_sensor_may_be_variables(monkeypatch: pytest.MonkeyPatc
 
     assert isinstance(made, dg.SensorDefinition)
     assert (made.minimum_interval_seconds, made.tags) == (300, {"env": "prod"})
-    with pytest.raises(MissingVariableError, match=r"`namespaces` takes its value from .* TEAM"):
+    with pytest.raises(MissingVariableError, match=r"`namespaces` refers to .* TEAM"):
         made(dg.build_sensor_context())
 
 

@@ -18,11 +18,14 @@ def test_the_public_names_are_these() -> None:
         "Lifecycle",
         "PipesKubeRayJobClient",
         "RayClusterConfig",
+        "RayClusterSpec",
         "RayResource",
         "build_cleanup_sensor",
         "cleanup_expired_rayclusters",
         "delete_rayclusters",
         "delete_rayclusters_op",
+        "head_group",
+        "worker_group",
     ]
     assert all(hasattr(dagster_ray.kuberay, name) for name in dagster_ray.kuberay.__all__)
 

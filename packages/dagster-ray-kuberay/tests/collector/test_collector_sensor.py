@@ -89,7 +89,7 @@ def test_a_tick_reads_the_variables_of_arguments(
         unlocked_seconds=dg.EnvVar("UNLOCKED"),
         instance_id=dg.EnvVar("INSTANCE"),
     )
-    with pytest.raises(MissingVariableError, match=r"`namespaces` takes its value from .* TEAMS"):
+    with pytest.raises(MissingVariableError, match=r"`namespaces` refers to .* TEAMS"):
         evaluate(sensor, world)
     found = {"TEAMS": variable, "CLUSTER": str(world.simulator.kubeconfig), "CONTEXT": "simulator", "INSTANCE": "mine"}
     for name, value in {**found, "GRACE": "60", "UNLOCKED": "1.5"}.items():
@@ -100,7 +100,7 @@ def test_a_tick_reads_the_variables_of_arguments(
     evaluate(sensor, world)
     assert "old" not in world.left()
     monkeypatch.setenv("UNLOCKED", "soon")
-    with pytest.raises(InvalidVariableError, match=r"`unlocked_seconds` takes its value from .* UNLOCKED"):
+    with pytest.raises(InvalidVariableError, match=r"`unlocked_seconds` refers to .* UNLOCKED"):
         evaluate(sensor, world)
     monkeypatch.setenv("UNLOCKED", "-1")
     with pytest.raises(InvalidSpecError, match="`unlocked_seconds` is -1"):

@@ -387,3 +387,7 @@ class CleanupFailedError(DagsterRayError):
     target: str
     """The resource's display name."""
     reason: str
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -240,3 +240,7 @@ def plain_value(value: object, annotation: Any, environ: Mapping[str, str], path
         wanted = _WANTED.get(annotation) or f"one of: {', '.join(map(str, get_args(annotation)))}"
     # Raised here, so that no chain of exceptions shows what the variable contains.
     raise InvalidVariableError(variable.name, path, wanted)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -13,13 +13,20 @@ from dagster_shared.libraries import DagsterLibraryRegistry
 from dagster_ray.core import Lifecycle, RayResource
 from dagster_ray.kuberay._cluster import KubeRayCluster
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
-from dagster_ray.kuberay.configs import ClusterSharing, InteractiveRayJobConfig, InteractiveRayJobSpec, RayClusterConfig
+from dagster_ray.kuberay.configs import (
+    ClusterSharing,
+    InteractiveRayJobConfig,
+    InteractiveRayJobSpec,
+    RayClusterConfig,
+    RayClusterSpec,
+)
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._collector.job import delete_rayclusters, delete_rayclusters_op
     from dagster_ray.kuberay._collector.sensor import build_cleanup_sensor, cleanup_expired_rayclusters
     from dagster_ray.kuberay._component import KubeRayComponent
     from dagster_ray.kuberay._pipes.client import PipesKubeRayJobClient
+    from dagster_ray.kuberay.groups import head_group, worker_group
 
 __all__ = [
     "ClusterSharing",
@@ -31,11 +38,14 @@ __all__ = [
     "Lifecycle",
     "PipesKubeRayJobClient",
     "RayClusterConfig",
+    "RayClusterSpec",
     "RayResource",
     "build_cleanup_sensor",
     "cleanup_expired_rayclusters",
     "delete_rayclusters",
     "delete_rayclusters_op",
+    "head_group",
+    "worker_group",
 ]
 
 __version__ = version("dagster-ray-kuberay")
@@ -51,17 +61,22 @@ _LATER = {
     "cleanup_expired_rayclusters": "_collector.sensor",
     "delete_rayclusters": "_collector.job",
     "delete_rayclusters_op": "_collector.job",
+    "head_group": "groups",
+    "worker_group": "groups",
 }
+_MODULES = ("configs", "errors", "groups")
 
 
 def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name in _LATER:
+        return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     # Dagster finds components by the names that a registered module lists.
-    return sorted({*globals(), *__all__})
+    return sorted((*__all__, *_MODULES))

@@ -337,3 +337,7 @@ class RayClusterConfig(StrictConfig):
 
             say_once(check_written("RayCluster", self.plain()))
         return self
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -68,3 +68,7 @@ __all__ = [
     "VersionMismatchError",
     "WriteDeniedError",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -173,3 +173,7 @@ def worker_group(
     group["rayStartParams"] = {}
     group["template"] = _template(container, gpus, accelerator, labels, pod_spec)
     return group
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

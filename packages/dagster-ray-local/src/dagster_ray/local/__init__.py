@@ -13,3 +13,7 @@ __all__ = ["Lifecycle", "LocalRay", "LocalRayComponent", "RayResource", "SharedC
 
 __version__ = version("dagster-ray-local")
 DagsterLibraryRegistry.register("dagster-ray-local", __version__, is_dagster_package=False)
+
+
+def __dir__() -> list[str]:
+    return sorted((*__all__, "errors"))

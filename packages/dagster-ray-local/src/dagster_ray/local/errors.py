@@ -18,3 +18,7 @@ class SharedClusterError(DagsterRayError):
 
     reason: str
     advice: str
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -28,3 +28,7 @@ __all__ = [
 
 __version__ = version("dagster-ray-pipes")
 DagsterLibraryRegistry.register("dagster-ray-pipes", __version__, is_dagster_package=False)
+
+
+def __dir__() -> list[str]:
+    return sorted((*__all__, "clients", "errors"))

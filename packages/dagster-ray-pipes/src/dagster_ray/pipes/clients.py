@@ -30,3 +30,7 @@ __all__ = [
     "numbered",
     "rejected_jobs",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

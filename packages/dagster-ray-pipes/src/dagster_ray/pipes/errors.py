@@ -283,3 +283,7 @@ class PackageTooLargeError(DagsterRayError, ValueError):
     def files(self) -> str:
         """The biggest files, as a part of the text."""
         return ", ".join(f"{name} ({size / 2**20:.1f} MiB)" for name, size in self.biggest)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

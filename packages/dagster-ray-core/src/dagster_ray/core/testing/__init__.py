@@ -52,3 +52,7 @@ from dagster_ray.core.testing._capabilities import Capability  # noqa: E402
 from dagster_ray.core.testing._contract import RayResourceContract  # noqa: E402
 
 __all__ = ["BackendUnderTest", "Capability", "ExistingCluster", "RayResourceContract"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
