@@ -20,7 +20,7 @@ from dagster_ray.pipes import PipesRayJobClient, RayJobClient
 from dagster_ray.pipes._job_server import environ_proxies
 from dagster_ray.pipes.errors import JobServerRefusedError, JobServerUnavailableError, PipesContextTooLargeError
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*:Warning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 LARGE = {"text": "".join(map(str, range(80_000)))}
 

@@ -13,7 +13,7 @@ from ray_like_server import RayLike
 
 from dagster_ray.pipes import PipesRayJobClient
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*:Warning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 # What Dagster's guide for JavaScript does: decode where messages go, and append an object for each.
 SCRIPT = """

@@ -18,7 +18,10 @@ from ray_like_server import RayLike
 
 from dagster_ray.pipes import PipesRayJobClient
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*:Warning")
+# The preview warning is of the client of Dagster that ours is compared with.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore:Function `PipesMessageReader.expected_writer_count`"
+)
 
 Run: TypeAlias = Callable[[Any], Any]
 """Runs the script with one of the clients, given the context."""

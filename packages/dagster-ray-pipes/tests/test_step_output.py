@@ -16,7 +16,7 @@ from typing_extensions import override
 from dagster_ray.pipes import PipesRayJobClient
 from dagster_ray.pipes._sinks import StepOutput
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*:Warning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 class Disk(io.StringIO):
@@ -86,11 +86,14 @@ BROKEN: dict[str, tuple[Callable[[], Any], type[Exception]]] = {
 def test_a_stream_that_is_broken_ends_nothing(
     monkeypatch: pytest.MonkeyPatch, name: str, make: Callable[[], Any], error: type[Exception]
 ) -> None:
+    stream = make()
     output = StepOutput()
-    monkeypatch.setattr(sys, name, make())
+    monkeypatch.setattr(sys, name, stream)
     output.write("one\n", name)
     output.write("two\n", name)
     assert isinstance(output.error, error)
+    if hasattr(stream, "buffer"):
+        stream.buffer.close()
 
 
 @pytest.mark.parametrize(("encoding", "shown"), [("ascii", "?? ?\n"), ("latin-1", "\u00fc? ?\n")])

@@ -19,7 +19,7 @@ from scripted_job_server import Handler, Script, Server
 from dagster_ray.pipes import PipesRayJobClient, RayJobClient
 from dagster_ray.pipes._agent import may_have_token
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*:Warning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 TOKEN = "s3cr3t-canary"
 

@@ -18,7 +18,7 @@ from dagster_ray.pipes import PipesRayJobClient, RayJobClient, _follower
 from dagster_ray.pipes._reattach import code_of
 from dagster_ray.pipes._verdicts import Past, rejected_marks
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*:Warning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 OWN, PARENT = "own", "parent"
 MARK = frozenset({"job"})
