@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import dagster as dg
 from typing_extensions import override
 
 from dagster_ray.core import Deadline, Identity, safe_log
@@ -27,9 +28,11 @@ from dagster_ray.kuberay._kubernetes.kinds import Call
 from dagster_ray.kuberay._kubernetes.kubeconfig import Settings
 from dagster_ray.kuberay._kubernetes.server_clock import ServerClock
 from dagster_ray.kuberay._labels import GENERATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL, SharingRules
-from dagster_ray.kuberay._sharing.choice import Selection, selection_of
+from dagster_ray.kuberay._sharing.choice import Leave, Selection, selection_of
 from dagster_ray.kuberay._sharing.locks import Lock, live_locks
 from dagster_ray.kuberay._sharing.requests import SharedRequest
+from dagster_ray.kuberay._sharing.shared_cluster import Held, SharedCluster
+from dagster_ray.kuberay._steps.wait import Reach
 from dagster_ray.simulator._api.answers import Objects, Sent
 from dagster_ray.simulator._api.routes import route_of
 from dagster_ray.simulator._api.statuses import Refused
@@ -41,6 +44,7 @@ BUDGET_SECONDS = 10_000.0
 LOG = logging.getLogger("sharing model")
 SELECTION = selection_of(Identity(resource_key="ray"), SharingRules(spec=False), "")
 WAIT_SECONDS = 60.0
+CONTEXT = dg.build_init_resource_context()
 AGAIN_SECONDS = 2.0
 
 
@@ -282,3 +286,25 @@ def request(name: str, *, ttl_seconds: float = TTL_SECONDS, selection: Selection
         return {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": metadata, "spec": head}
 
     return SharedRequest("default", selection, "dagster", name, name, "run", name, ttl_seconds, render)
+
+
+def holding(api: KubernetesApi, deadline: Deadline, log: logging.Logger) -> SharedCluster:
+    """Return what holds the cluster of a step."""
+    cluster = SharedCluster(api, Reach("auto", None, 60), CONTEXT, deadline)
+    cluster.log = log
+    return cluster
+
+
+def acquire(api: KubernetesApi, wanted: SharedRequest, deadline: Deadline, log: logging.Logger) -> Held:
+    """Take a cluster; return what the step holds then."""
+    cluster = holding(api, deadline, log)
+    cluster.take(wanted)
+    assert cluster.held is not None
+    return cluster.held
+
+
+def leave(api: KubernetesApi, held: Held, what: Leave, deadline: Deadline, log: logging.Logger) -> None:
+    """Give a cluster up, in a process that lost all but what it held."""
+    cluster = holding(api, deadline, log)
+    cluster.held = held
+    cluster.leave(what, deadline)

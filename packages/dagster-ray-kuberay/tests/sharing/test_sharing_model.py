@@ -4,7 +4,7 @@ import functools
 from datetime import datetime, timedelta
 
 import pytest
-from sharing_model import LOG, TTL_SECONDS, Actor, World, request
+from sharing_model import LOG, TTL_SECONDS, Actor, World, acquire, leave, request
 
 from dagster_ray.core import Deadline, StepOutcome
 from dagster_ray.core.errors import DagsterRayError
@@ -15,9 +15,8 @@ from dagster_ray.kuberay._collector.run_facts import Rules
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._sharing.choice import Leave, leaving
-from dagster_ray.kuberay._sharing.leaving import leave
 from dagster_ray.kuberay._sharing.locks import Lock, ends_at, locks_of
-from dagster_ray.kuberay._sharing.steps import Held, acquire
+from dagster_ray.kuberay._sharing.shared_cluster import Held
 from dagster_ray.kuberay._status.errors import WriteDeniedError
 from dagster_ray.kuberay._steps.heartbeat import renew
 from dagster_ray.kuberay._steps.pulse import Answer, Pulse

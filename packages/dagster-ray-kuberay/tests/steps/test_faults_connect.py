@@ -307,7 +307,7 @@ def test_a_driver_that_connects_learns_the_next_head_from_the_raycluster(
     assert simulator.store.list("rayjobs")[0]["status"]["rayClusterStatus"]["head"]["podName"] == old
     waiting.check()
     assert waiting.head_pod == head_of(simulator)
-    waiting.take(simulator.store.list("rayjobs")[0])
+    waiting.note(simulator.store.list("rayjobs")[0])
     assert waiting.head_pod == head_of(simulator), "the older copy does not bring the old pod back"
 
 

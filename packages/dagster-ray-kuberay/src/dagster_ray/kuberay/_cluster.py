@@ -1,9 +1,9 @@
 """`KubeRayCluster`: a RayCluster around a step, of its own, shared, or adopted."""
 
-from dataclasses import dataclass, replace
+import contextlib
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import override
 
 from dagster_ray.core import DagsterContext, Deadline, StepOutcome
@@ -12,32 +12,15 @@ from dagster_ray.core.variables import variable_of
 from dagster_ray.kuberay._kuberay_resource import KubeRayResource
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.plain_json import Json
-from dagster_ray.kuberay._spec.selection import selected_cluster
+from dagster_ray.kuberay._spec.selection import SELECTOR, selected_cluster
 from dagster_ray.kuberay.configs import ClusterSharing, RayClusterConfig
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
     from dagster_ray.kuberay._sharing.choice import Leave
-    from dagster_ray.kuberay._sharing.requests import SharedRequest
-    from dagster_ray.kuberay._sharing.steps import Held
-    from dagster_ray.kuberay._status.errors import NameTakenError
-    from dagster_ray.kuberay._steps.creation import ClusterRequest
-    from dagster_ray.kuberay._steps.step_cluster import StepCluster
+    from dagster_ray.kuberay._sharing.shared_cluster import SharedCluster
 
 _AGAIN_SECONDS = 0.5
-
-
-@dataclass(slots=True)
-class _Share:
-    """What one execution has to do with a cluster that is not its own."""
-
-    request: "SharedRequest | None" = None
-    held: "Held | None" = None
-    adopted: bool = False
-
-    def forget(self) -> None:
-        """Look for no lock at the end: there is certainly none."""
-        self.request = None
 
 
 class KubeRayCluster(KubeRayResource):
@@ -61,7 +44,6 @@ class KubeRayCluster(KubeRayResource):
     )
 
     _kind: ClassVar[str] = "RayCluster"
-    _share: _Share = PrivateAttr(default_factory=_Share)
 
     @model_validator(mode="after")
     def _sharing_is_configured_once(self) -> Self:
@@ -95,62 +77,66 @@ class KubeRayCluster(KubeRayResource):
     @override
     def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Create the RayCluster, take a shared one, or adopt the one that is named."""
-        cluster = self._opened(context, deadline)
-        if self._sharing is None:
-            self._create_or_adopt(cluster)
+        from dagster_ray.kuberay._sharing.shared_cluster import SharedCluster
+
+        kubeconfig = self.kubeconfig_file, self.kube_context
+        self._cluster = cluster = SharedCluster.open(kubeconfig, self._reach, context, deadline)
+        sharing = self._sharing or self._outer_sharing or self._config.sharing or ClusterSharing()
+        cluster.renewal_seconds = sharing.renewal_interval_seconds() if sharing.heartbeat else None
+        if self._sharing is not None:
+            self._take(cluster, sharing)
         else:
-            self._take(cluster)
+            self._create_or_adopt(cluster, sharing.ttl_seconds)
 
     @override
     def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
         """Wait until the head accepts drivers, then make sure that ours will be understood."""
         from dagster_ray.kuberay._status.errors import ClusterGoneError
 
-        cluster = self._created
-        while cluster.route is None:
+        while True:
             try:
-                cluster.wait()
+                self._created.wait()
+                break
             except ClusterGoneError as error:
-                if self._share.request is None or deadline.is_over():
+                cluster, sharing = self._shared, self._sharing
+                if cluster is None or sharing is None or not cluster.is_taken or deadline.is_over():
                     raise
                 cluster.log.warning("%s Another cluster is taken.", error.problem)
-                self._take(cluster)
-        cluster.greet()
+                self._take(cluster, sharing)
+        self._created.greet()
 
     @override
     def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
         """Stop the heartbeat, and remove this step's lock unless it is to keep the cluster for others."""
-        from dagster_ray.kuberay._sharing.leaving import leave
-        from dagster_ray.kuberay._sharing.steps import find_lost
-
-        share, cluster = self._share, self._cluster
+        cluster = self._shared
         if cluster is None:
             return
-        self._stop_heartbeat(cluster)
+        cluster.stop_heartbeat()
         try:
-            held = share.held
-            if held is None and share.request is not None:
-                held = find_lost(cluster.api, share.request, deadline)
-            if held is not None:
-                leave(cluster.api, held, self._leaving(held, outcome), deadline, cluster.log)
+            cluster.look_for_lost(deadline)
+            if cluster.held is not None:
+                cluster.leave(self._leaving(cluster, outcome, made=cluster.held.made), deadline)
         except DagsterRayError as error:
             cluster.log.warning(
                 "%s: the lock of this step could not be removed; it ends by itself. %s", self.display_name, error
             )
 
-    # A cluster of its own, or one that exists
+    # Inside
 
-    def _create_or_adopt(self, cluster: "StepCluster") -> None:
-        from dagster_ray.kuberay._sharing.adoption import adopt_selected
+    @property
+    def _shared(self) -> "SharedCluster | None":
+        return cast("SharedCluster | None", self._cluster)
+
+    def _create_or_adopt(self, cluster: "SharedCluster", ttl_seconds: float) -> None:
+        """Make a cluster for this step alone, or use the one that exists under the name."""
+        from dagster_ray.kuberay._kubernetes.errors import NotFoundError
         from dagster_ray.kuberay._status.errors import NameTakenError
         from dagster_ray.kuberay._steps.requests import namespace_of, raycluster_request
 
-        sharing = self._config.sharing or self._outer_sharing or ClusterSharing()
         plain = self._config.plain()
         selected = selected_cluster(plain["spec"])
         if selected is not None:
-            self._share.adopted = True
-            self._hold(cluster, adopt_selected(cluster, namespace_of(plain, cluster), selected, sharing.ttl_seconds))
+            self._adopt_selected(cluster, namespace_of(plain, cluster), selected, ttl_seconds)
             return
         request = raycluster_request(plain, self._settings, cluster)
         cluster.check_before(request, self.preflight, "cluster")
@@ -159,66 +145,43 @@ class KubeRayCluster(KubeRayResource):
                 cluster.create(request)
                 cluster.keep_alive()
             except NameTakenError as taken:
-                self._adopt_named(cluster, request, taken)
+                try:
+                    if not cluster.adopt(request.namespace, request.names[0], ttl_seconds):
+                        raise
+                except NotFoundError:  # it has been deleted meanwhile, so that the name is free
+                    if not cluster.deadline.sleep(_AGAIN_SECONDS):
+                        raise taken from None
 
-    def _adopt_named(self, cluster: "StepCluster", request: "ClusterRequest", taken: "NameTakenError") -> None:
-        """Use the cluster that has the name; do nothing if it has been deleted meanwhile, so that the name is free."""
+    @staticmethod
+    def _adopt_selected(cluster: "SharedCluster", namespace: str, name: str, ttl_seconds: float) -> None:
+        """Use the cluster that a `clusterSelector` names. It must exist: nothing is created in its place."""
         from dagster_ray.kuberay._kubernetes.errors import NotFoundError
-        from dagster_ray.kuberay._sharing.adoption import adopt
 
-        sharing = self._config.sharing or self._outer_sharing or ClusterSharing()
-        try:
-            found = adopt(cluster, request.namespace, request.names[0], sharing.ttl_seconds)
-        except NotFoundError:
-            if cluster.deadline.sleep(_AGAIN_SECONDS):
+        with contextlib.suppress(NotFoundError):
+            if cluster.adopt(namespace, name, ttl_seconds):
                 return
-            raise taken from None
-        if found is None:
-            raise taken
-        self._share.adopted = True
-        self._hold(cluster, found)
+        reason = (
+            f"names the RayCluster {namespace}/{name}, which does not exist, or which dagster-ray made for other steps"
+        )
+        raise InvalidSpecError(f"spec.{SELECTOR}", reason, "create the RayCluster first, or use cluster_sharing")
 
-    # A shared cluster
-
-    def _take(self, cluster: "StepCluster") -> None:
+    def _take(self, cluster: "SharedCluster", sharing: ClusterSharing) -> None:
         from dagster_ray.kuberay._sharing.requests import shared_request
-        from dagster_ray.kuberay._sharing.steps import acquire
 
-        share = self._share
-        self._stop_heartbeat(cluster)
-        share.held = share.request = None
-        request = shared_request(self._config.plain(), self._settings, self._sharing or ClusterSharing(), cluster)
+        request = shared_request(self._config.plain(), self._settings, sharing, cluster)
         cluster.check_before(request.sample(), self.preflight, "sharing")
-        share.request = request
-        with cluster.if_refused(share.forget):
-            held = acquire(cluster.api, request, cluster.deadline, cluster.log)
-        self._hold(cluster, held)
+        cluster.take(request)
 
-    def _hold(self, cluster: "StepCluster", held: "Held") -> None:
-        """Use a cluster that others may use; it is never deleted as a step's own."""
-        sharing = self._config.sharing or self._outer_sharing or ClusterSharing()
-        cluster.use(held.own)
-        self._share.held = held
-        if sharing.heartbeat and held.is_locked:
-            cluster.keep_alive(held.lock, sharing.renewal_interval_seconds())
-
-    def _stop_heartbeat(self, cluster: "StepCluster") -> None:
-        from dagster_ray.kuberay._sharing.locks import Lock
-
-        share, sign = self._share, cluster.stop_heartbeat()
-        if share.held is not None and isinstance(sign, Lock):
-            share.held = replace(share.held, lock=sign)
-
-    def _leaving(self, held: "Held", outcome: StepOutcome) -> "Leave":
+    def _leaving(self, cluster: "SharedCluster", outcome: StepOutcome, *, made: bool) -> "Leave":
         from dagster_ray.kuberay._sharing.choice import Leave, leaving
 
         sharing = self._sharing
-        if self._share.adopted or sharing is None:
+        if cluster.is_adopted or sharing is None:
             return Leave.RELEASE
         return leaving(
             outcome,
-            used=self._cluster is not None and self._cluster.route is not None,
-            made=held.made,
+            used=cluster.route is not None,
+            made=made,
             run_scope=sharing.match_run,
             release_on_success=sharing.release_on_success,
         )

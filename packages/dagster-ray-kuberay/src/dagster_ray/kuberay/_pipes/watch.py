@@ -100,7 +100,7 @@ class RayJobWatch:
         if now < self._look_at and (self._is_submitted or missing is None):
             return
         self._look_at = now + _LOOK_SECONDS
-        cluster = self._cluster.take_raycluster()
+        cluster = self._cluster.note_raycluster()
         if missing is None and self._cluster.head_pod == self._pod:
             return
         if self._is_submitted:
@@ -151,7 +151,7 @@ class RayJobWatch:
             advice = _FIND_DELETER if is_gone else ""
             raise JobLostError(self._job_id, self._job.target, f"the RayJob {end}", advice)
         self._rayjob = rayjob
-        self._cluster.take(rayjob)
+        self._cluster.note(rayjob)
 
     def _register(self) -> None:
         if self._is_registered or not self._is_submitted or time.monotonic() < self._try_at:

@@ -286,15 +286,15 @@ class StepCluster:
             raise ClusterGoneError(own.target, "it was deleted by somebody else")
         if isinstance(state, Ended):
             raise RayJobEndedError(own.target, state.status, state.reason, state.message)
-        self.take(found)
-        self.take_raycluster()
+        self.note(found)
+        self.note_raycluster()
 
-    def take(self, manifest: Manifest) -> None:
+    def note(self, manifest: Manifest) -> None:
         """Take in the object as it was read after the wait, so that the route finds a new head pod."""
         if self._wait is not None:
             self._wait.take(manifest)
 
-    def take_raycluster(self) -> Manifest | None:
+    def note_raycluster(self) -> Manifest | None:
         """Take note of the head pod that a RayJob's RayCluster has now; return the RayCluster, None if not known.
 
         The RayJob's own copy of that status stands still once the operator has seen all pods ready.
