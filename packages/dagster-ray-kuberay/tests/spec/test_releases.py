@@ -11,11 +11,10 @@ import pytest
 from fault_world import fields, run_step, simulated
 from pydantic import ValidationError
 
-from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob
+from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob, configs
 from dagster_ray.kuberay._operator_rules.crd_fields import versions
-from dagster_ray.kuberay._operator_rules.field_releases import missing_fields
-from dagster_ray.kuberay._spec import load_log
-from dagster_ray.kuberay._spec.spelling import misspelled
+from dagster_ray.kuberay._operator_rules.crd_release import missing_fields
+from dagster_ray.kuberay._spec.unknown_keys import misspelled
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig, RayClusterConfig
 
 CONTAINER: dict[str, Any] = {"name": "ray-head", "image": "own:1"}
@@ -48,9 +47,9 @@ SOME: dict[str, tuple[dict[str, Any], str, str]] = {
 
 @pytest.fixture(autouse=True)
 def nothing_is_said_yet() -> Iterator[None]:
-    load_log._said.clear()  # pyright: ignore[reportPrivateUsage]
+    configs._said.clear()  # pyright: ignore[reportPrivateUsage]
     yield
-    load_log._said.clear()  # pyright: ignore[reportPrivateUsage]
+    configs._said.clear()  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.mark.parametrize(("spec", "text", "accepting"), SOME.values(), ids=SOME)

@@ -68,9 +68,9 @@ def test_a_key_within_two_edits_of_a_known_one_is_an_error(spec: dict[str, Any],
     ],
 )
 def test_another_unknown_key_is_said_once_and_sent(spec: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
-    from dagster_ray.kuberay._spec import load_log
+    from dagster_ray.kuberay import configs as loaded
 
-    load_log._said.clear()  # pyright: ignore[reportPrivateUsage]
+    loaded._said.clear()  # pyright: ignore[reportPrivateUsage]
     with caplog.at_level(logging.WARNING, "dagster_ray"):
         configs = [RayClusterConfig(spec=spec) for _ in range(2)]
     (said,) = caplog.messages

@@ -11,7 +11,8 @@ labels, annotations, node selectors, resources and `rayStartParams` the former i
 # Dagster's config classes are typed in part only.
 # pyright: reportUnknownMemberType=false
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self, cast
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
@@ -24,11 +25,10 @@ from dagster_ray.kuberay._sharing.config import ClusterSharing, MatchDagsterLabe
 from dagster_ray.kuberay._spec.completion import as_manifest
 from dagster_ray.kuberay._spec.config_fields import KubernetesConfig
 from dagster_ray.kuberay._spec.errors import InvalidSpecError, SpecFileError
-from dagster_ray.kuberay._spec.file import FileSpec, read_spec
+from dagster_ray.kuberay._spec.file import FileSpec, read_spec, without_server_fields
 from dagster_ray.kuberay._spec.merge import merged
 from dagster_ray.kuberay._spec.plain_json import Json, plain_json
 from dagster_ray.kuberay._spec.selection import SELECTOR
-from dagster_ray.kuberay._spec.server_fields import without_server_fields
 
 __all__ = [
     "ClusterSharing",
@@ -42,6 +42,8 @@ __all__ = [
     "SpecFileError",
 ]
 
+_log = logging.getLogger("dagster_ray")
+_said: set[str] = set()
 _SPEC_FILE = (
     "Path of a YAML file whose content is put under what is set here: a RayJob, a RayCluster, or the spec of one. "
     "Worker groups are merged by groupName, containers and their env by name, other lists are replaced. "
@@ -207,6 +209,14 @@ class InteractiveRayJobSpec(KubernetesConfig):
         return data
 
 
+def _say_once(sentences: Iterable[str]) -> None:
+    """Log each sentence as a warning, unless this process has done so: Dagster builds a configuration many times."""
+    for sentence in sentences:
+        if sentence not in _said:
+            _said.add(sentence)
+            _log.warning("%s", sentence)
+
+
 def _names_a_variable(data: object) -> bool:
     """Return whether the file's name is a variable of the environment, which is that of the step."""
     return isinstance(data, Mapping) and variable_of(cast("Mapping[str, Any]", data).get("spec_file")) is not None
@@ -288,9 +298,8 @@ class InteractiveRayJobConfig(StrictConfig):
         self = handler(data)
         if not _names_a_variable(data):
             from dagster_ray.kuberay._spec.acceptance import check_written
-            from dagster_ray.kuberay._spec.load_log import say_once
 
-            say_once(check_written("RayJob", self.plain()))
+            _say_once(check_written("RayJob", self.plain()))
         return self
 
 
@@ -333,9 +342,8 @@ class RayClusterConfig(StrictConfig):
         self = handler(data)
         if not _names_a_variable(data):
             from dagster_ray.kuberay._spec.acceptance import check_written
-            from dagster_ray.kuberay._spec.load_log import say_once
 
-            say_once(check_written("RayCluster", self.plain()))
+            _say_once(check_written("RayCluster", self.plain()))
         return self
 
 

@@ -1,11 +1,12 @@
-"""Which release of KubeRay an API server's CRDs are of, by their fields. Pure.
+"""Which release of KubeRay an API server's CRDs are of, by their fields, and which fields a release lacks. Pure.
 
 CRDs carry no version of KubeRay. Every account may read their schemas, in the API server's OpenAPI document, by the
 role system:discovery. FIELDS_SINCE has what each release has added.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings
 from dagster_ray.kuberay._operator_rules.crd_fields import FIELDS_SINCE, KINDS, OLDEST, CrdKind, Release
@@ -90,3 +91,23 @@ def _has(schema: Manifest, path: str) -> bool:
 def _text(release: Release) -> str:
     major, minor, patch = release
     return f"{major}.{minor}.{patch}" if patch else f"{major}.{minor}"
+
+
+def missing_fields(kind: CrdKind, manifest: Manifest, release: Release) -> Iterator[str]:
+    """Yield the fields of a manifest that came after this release: its API server refuses them as unknown."""
+    for path, since in FIELDS_SINCE[kind].items():
+        if since > release and _holds(manifest, path.split(".")):
+            yield path
+
+
+def _holds(value: Any, steps: list[str]) -> bool:
+    if not steps:
+        return True
+    name = steps[0].removesuffix("[]")
+    found = mapping(value)
+    if found.get(name) is None:
+        return False
+    if not steps[0].endswith("[]"):
+        return _holds(found[name], steps[1:])
+    items = cast("list[object]", found[name]) if isinstance(found[name], list) else []
+    return any(_holds(item, steps[1:]) for item in items)

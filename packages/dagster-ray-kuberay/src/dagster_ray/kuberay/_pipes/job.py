@@ -14,8 +14,7 @@ import yaml
 
 from dagster_ray.kuberay._kubernetes.fields import mapping
 from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
-from dagster_ray.kuberay._operator_rules.runtime_env_yaml import UNREADABLE
-from dagster_ray.kuberay._operator_rules.yaml_merges import BoundedLoader
+from dagster_ray.kuberay._operator_rules.runtime_env_yaml import UNREADABLE, BoundedLoader
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.file import LIMIT_VALUES
 from dagster_ray.kuberay._spec.plain_json import Json, plain_json

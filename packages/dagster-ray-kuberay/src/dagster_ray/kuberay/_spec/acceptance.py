@@ -9,7 +9,7 @@ from functools import lru_cache
 from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping
 from dagster_ray.kuberay._labels import LOCK_PREFIX
 from dagster_ray.kuberay._operator_rules.crd_fields import CrdKind, Release, release, versions
-from dagster_ray.kuberay._operator_rules.field_releases import missing_fields
+from dagster_ray.kuberay._operator_rules.crd_release import missing_fields
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, render_rayjob
 from dagster_ray.kuberay._spec.plain_json import Json, references
@@ -17,8 +17,7 @@ from dagster_ray.kuberay._spec.portable import STRATEGY, portable_spec
 from dagster_ray.kuberay._spec.rules import check_object
 from dagster_ray.kuberay._spec.selection import selected_cluster
 from dagster_ray.kuberay._spec.typed_values import typed
-from dagster_ray.kuberay._spec.unknown_keys import unknown_keys
-from dagster_ray.kuberay._spec.unknown_values import unknown_values
+from dagster_ray.kuberay._spec.unknown_keys import unknown_keys, unknown_values
 
 # Stands for the facts of a step while a code location loads.
 _ANY_STEP = RenderInput(name="a", namespace="default", image="a", ray_version="2.60.0")

@@ -1,14 +1,110 @@
-"""The cluster that is meant by an incomplete specification; arguments are never changed. Pure."""
+"""The cluster that is meant by an incomplete specification, and its pod templates; no argument is changed. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from dagster_ray.core import Identity
 from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
-from dagster_ray.kuberay._spec.completion import is_built, is_manifest
+from dagster_ray.kuberay._spec.completion import is_built, is_manifest, without_mark
 from dagster_ray.kuberay._spec.head_ports import CLIENT, DASHBOARD, GCS, completed_ports
 from dagster_ray.kuberay._spec.plain_json import Json
-from dagster_ray.kuberay._spec.pod_templates import completed_template
-from dagster_ray.kuberay._spec.rendering import RenderInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderInput:
+    """Facts of one step that go into the manifest.
+
+    Args:
+        name: The object's name, fixed before it is sent.
+        namespace: The object's namespace.
+        labels: Identity, on the object and on every pod. They win over the user's.
+        annotations: Full values of labels that had to be shortened; they win as well.
+        image: The image of containers that name none.
+        ray_version: `rayVersion`, unless the user gives it.
+        env_vars: Environment of the Ray containers. Variables of the user's containers win.
+        queue: Kueue's local queue. None: no queue.
+        priority: Kueue's workload priority class.
+        pre_running_deadline_seconds: `preRunningDeadlineSeconds`, unless the user gives it. KubeRay has it from 1.6.
+        owner_reference: A reference to the object with which this one is to be deleted.
+        environ: Where `{"env": "NAME"}` finds its value.
+    """
+
+    name: str
+    namespace: str
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    annotations: Mapping[str, str] = field(default_factory=dict[str, str])
+    image: str
+    ray_version: str | None = None
+    env_vars: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    queue: str | None = None
+    priority: str | None = None
+    pre_running_deadline_seconds: int | None = None
+    owner_reference: Mapping[str, Any] | None = None
+    environ: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+
+
+# Requests equal limits, so that the pod gets what Ray counts on and is evicted last. The GCS and the dashboard of
+# an idle head take about 1 GiB; a worker's share of 4 GiB leaves room for an object store.
+DEFAULT_RESOURCES: Mapping[str, str] = {"cpu": "1", "memory": "4Gi"}
+# With fork support, gRPC hangs in some of the processes that Ray Client's server starts on the head.
+HEAD_ENV: Mapping[str, str] = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
+
+
+def default_resources() -> Json:
+    """Return requests and limits for a Ray container that has none."""
+    return {"requests": dict(DEFAULT_RESOURCES), "limits": dict(DEFAULT_RESOURCES)}
+
+
+def label_values(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return labels with values that Kubernetes takes."""
+    return {key: Identity.label_value(text) for key, text in labels.items()}
+
+
+def _with_image(container: Mapping[str, Any], image: str) -> Json:
+    return dict(container) if container.get("image") else {**container, "image": image}
+
+
+def _env(container: Mapping[str, Any], ours: Mapping[str, str]) -> list[Json]:
+    """Return the container's variables, then those of ours that it does not have."""
+    given = [dict(variable) for variable in mappings(container.get("env"))]
+    names = [variable.get("name") for variable in given]
+    return given + [{"name": name, "value": value} for name, value in ours.items() if name not in names]
+
+
+def _ray_container(container: Mapping[str, Any], name: str, env_vars: Mapping[str, str], *, completed: bool) -> Json:
+    """Complete the first container, which is the one that the operator runs Ray in."""
+    ray: Json = {"name": name, **container}
+    if completed and not ray.get("resources"):
+        ray["resources"] = default_resources()
+    if env := _env(container, env_vars):
+        ray["env"] = env
+    return ray
+
+
+def completed_template(template: Mapping[str, Any], wish: RenderInput, *, head: bool, completed: bool) -> Json:
+    """Return a pod template with images, environment, and the labels of the identity.
+
+    Args:
+        template: The user's.
+        wish: The facts of the step.
+        head: Whether it is that of the head.
+        completed: Whether a Ray container without resources gets some. One that is missing is added in any case.
+    """
+    metadata, spec = without_mark(mapping(template.get("metadata"))), dict(mapping(template.get("spec")))
+    metadata["labels"] = label_values({**mapping(metadata.get("labels")), **wish.labels})
+    annotations = {**mapping(metadata.get("annotations")), **wish.annotations}
+    if annotations or "annotations" in metadata:
+        metadata["annotations"] = annotations
+    name, env = ("ray-head", {**HEAD_ENV, **wish.env_vars}) if head else ("ray-worker", wish.env_vars)
+    containers: list[Any] = mappings(spec.get("containers", [{}]))
+    if containers:
+        containers[0] = _ray_container(containers[0], name, env, completed=completed or "containers" not in spec)
+    spec["containers"] = [_with_image(container, wish.image) for container in containers]
+    if "initContainers" in spec:
+        spec["initContainers"] = [_with_image(each, wish.image) for each in mappings(spec["initContainers"])]
+    return {**template, "metadata": metadata, "spec": spec}
+
 
 DEFAULT_GROUP = "workers"
 DEFAULT_MAX_REPLICAS = 10

@@ -1,12 +1,11 @@
-"""Specifications in YAML files."""
+"""Specifications in YAML files, and what `kubectl get -o yaml` adds to them."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from dagster_ray.kuberay._kubernetes.fields import mapping, name_of
-from dagster_ray.kuberay._operator_rules.runtime_env_yaml import UNREADABLE
-from dagster_ray.kuberay._operator_rules.yaml_merges import TooManyMergesError
+from dagster_ray.kuberay._operator_rules.runtime_env_yaml import UNREADABLE, TooManyMergesError
 from dagster_ray.kuberay._spec.errors import SpecFileError
 from dagster_ray.kuberay._spec.plain_json import Json, step
 
@@ -143,3 +142,20 @@ def read_spec(file: str) -> FileSpec:
     if len(content) > LIMIT_BYTES:
         raise SpecFileError(file, "", f"it is larger than {LIMIT_BYTES >> 20} MiB", "name a smaller file")
     return parse_spec(file, text)
+
+
+_METADATA = frozenset({
+    "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields",
+    "resourceVersion", "selfLink", "uid",
+})  # fmt: skip
+# The whole object as `kubectl apply` sent it last, which the next apply would compare with ours.
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def without_server_fields(metadata: Mapping[str, Any]) -> Json:
+    """Return the metadata of an object as its author wrote it, without empty keys."""
+    kept = {key: value for key, value in metadata.items() if key not in _METADATA and value is not None}
+    annotations = mapping(kept.get("annotations"))
+    if _LAST_APPLIED in annotations:
+        kept["annotations"] = {key: value for key, value in annotations.items() if key != _LAST_APPLIED}
+    return kept

@@ -11,11 +11,9 @@ from dagster_ray.core.variables import variable_of
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings
 from dagster_ray.kuberay._operator_rules.crd_fields import OLDEST, CrdKind
 from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
-from dagster_ray.kuberay._spec.cluster_defaults import completed_cluster
+from dagster_ray.kuberay._spec.cluster_defaults import RenderInput, completed_cluster, label_values
 from dagster_ray.kuberay._spec.head_ports import check_dashboard_name
 from dagster_ray.kuberay._spec.plain_json import Json, references, with_values
-from dagster_ray.kuberay._spec.pod_templates import label_values
-from dagster_ray.kuberay._spec.rendering import RenderInput
 from dagster_ray.kuberay._spec.rules import check_object
 from dagster_ray.kuberay._spec.typed_values import typed
 

@@ -12,7 +12,7 @@ import yaml
 from typing_extensions import override
 
 from dagster_ray.kuberay._operator_rules.crd_fields import CrdKind, Field, field_at
-from dagster_ray.kuberay._operator_rules.yaml_merges import BoundedLoader
+from dagster_ray.kuberay._operator_rules.runtime_env_yaml import BoundedLoader
 from dagster_ray.kuberay._spec.typed_values import RELEASE, metadata_field
 
 _TEXT = "tag:yaml.org,2002:str"
