@@ -75,7 +75,7 @@ def _container(
 def _variable(name: str, value: object) -> Json:
     is_text = isinstance(value, str) or variable_of(value) is not None
     if not isinstance(value, Mapping) and (fault := env_vars_fault({name: value}, "env")) is not None:
-        raise InvalidSpecError(*fault, "put it in quotes")
+        raise InvalidSpecError(*fault)
     return {"name": name, "value" if is_text else "valueFrom": plain_json(cast("object", value))}
 
 
