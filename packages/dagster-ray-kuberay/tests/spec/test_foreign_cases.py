@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from dagster_ray.kuberay._collector.candidate import candidate_of, selected_cluster
 from dagster_ray.kuberay._head.dashboard import Silent, read_answer
@@ -96,9 +97,9 @@ READ: dict[str, tuple[Callable[[], object], object]] = {
         lambda: choose_rayjob(["k"], [attempt(status={"jobStatus": ["FAILED"]})]).number,
         Choice(1).number,
     ),
-    "a variable whose name is a mapping": (
-        lambda: first_variables({"name": "ray-head", "env": [{"name": {"a": 1}, "value": "b"}]}),
-        [{"name": {"a": 1}, "value": "b"}],
+    "a variable whose name is text": (
+        lambda: first_variables({"name": "ray-head", "env": [{"name": "a", "value": "b"}]}),
+        [{"name": "a", "value": "b"}],
     ),
     "a declared port whose name is a list, and start parameters that are no numbers": (
         lambda: completed_ports(
@@ -120,6 +121,11 @@ READ: dict[str, tuple[Callable[[], object], object]] = {
 @pytest.mark.parametrize(("read", "expected"), READ.values(), ids=READ)
 def test_foreign_input_is_read(read: Callable[[], object], expected: object) -> None:
     assert read() == expected
+
+
+def test_a_variable_whose_name_is_a_mapping_is_refused_with_its_place() -> None:
+    with pytest.raises(ValidationError, match=r"containers\[0\]\.env\[0\]\.name` is a mapping where text belongs"):
+        first_variables({"name": "ray-head", "env": [{"name": {"a": 1}, "value": "b"}]})
 
 
 SCALARS = {
