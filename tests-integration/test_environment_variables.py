@@ -70,7 +70,12 @@ def sample(name: str, annotation: Any) -> tuple[str, Any]:
 def plain_fields(model: type[dg.Config], path: tuple[str, ...] = ()) -> Iterator[Place]:
     """Yield every plain field of a class and of the classes below it; a kind of field that is new here fails."""
     fields: Mapping[str, FieldInfo] = model.model_fields
-    hints = get_type_hints(model)
+    # Not `get_type_hints`: private attributes may name classes that only a step loads.
+    hints = {
+        name: kind
+        for parent in reversed(model.__mro__)
+        for name, kind in vars(parent).get("__annotations__", {}).items()
+    }
     for name, field in fields.items():
         annotation = hints[name]
         (kind, *others) = kinds_of(annotation)
