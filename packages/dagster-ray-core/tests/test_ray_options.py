@@ -8,7 +8,6 @@ from typing import Any, get_args
 
 import dagster as dg
 import pytest
-import ray
 from pydantic import ValidationError
 from typing_extensions import override
 
@@ -99,8 +98,10 @@ def test_a_variable_of_another_kind_is_named_without_its_value(monkeypatch: pyte
     assert "canary" not in str(caught.value)
 
 
-@pytest.mark.skipif(tuple(map(int, ray.__version__.split(".")[:2])) < (2, 60), reason="the table is that of Ray 2.60")
 def test_the_types_are_those_that_ray_declares() -> None:
+    pytest.importorskip("ray", minversion="2.60", reason="the table is that of Ray 2.60")
+    import ray
+
     declared = {
         name: next(kind for kind in (*get_args(parameter.annotation), parameter.annotation) if kind is not type(None))
         for name, parameter in inspect.signature(ray.init).parameters.items()
