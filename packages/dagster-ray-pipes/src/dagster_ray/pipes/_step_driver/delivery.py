@@ -14,7 +14,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import (
 )
 from dagster._core.definitions.data_version import INPUT_EVENT_POINTER_TAG_PREFIX
 from dagster._core.execution.plan.outputs import StepOutputHandle
-from dagster._record import copy  # pyright: ignore[reportUnknownVariableType]
+from dagster._record import copy, is_record  # pyright: ignore[reportUnknownVariableType]
 from dagster._serdes import deserialize_value
 
 from dagster_ray.core.cluster_step.host_facts import checked_assets
@@ -227,11 +227,13 @@ def _target(record: dg.EventLogRecord) -> AssetCheckEvaluationTargetMaterializat
 
 
 def _with_target(data: Any, target: AssetCheckEvaluationTargetMaterializationData) -> AssetCheckEvaluation:
-    """Return an evaluation with another target; it is a named tuple before Dagster 1.13."""
-    changed: Any = getattr(data, "_replace", None)
-    if changed is not None:
-        return changed(target_materialization_data=target)
-    return copy(data, target_materialization_data=target)
+    """Return an evaluation with another target; it is a plain named tuple before Dagster 1.13.
+
+    A record is a named tuple underneath, whose `_replace` fails.
+    """
+    if is_record(data):
+        return copy(data, target_materialization_data=target)
+    return data._replace(target_materialization_data=target)
 
 
 def _by_partition(context: "StepExecutionContext") -> bool:
