@@ -127,7 +127,7 @@ def test_a_dashboard_that_takes_no_job_is_named_by_its_pod() -> None:
         pod = world.heads[0]
     assert not ran.success
     assert "[dagster-ray: job-server-unavailable]" in ran.log
-    assert "POST /api/jobs/ of the dashboard at port 8265 of pod " in ran.log
+    assert "POST /api/jobs/ at the dashboard at port 8265 of pod " in ran.log
     assert "kubectl describe pod " in ran.log
     assert ADVICE_ABOUT_ADDRESSES not in ran.log
     assert pod.jobs == {}

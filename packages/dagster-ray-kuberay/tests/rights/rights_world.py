@@ -337,8 +337,12 @@ def a_forgotten_rayjob_ends(world: RightsWorld, kubeconfig: str) -> Seen:
 
 
 def clusters_by_hand(world: RightsWorld, kubeconfig: str) -> Seen:
-    """The job deletes what nobody uses, and knows what a RayJob runs on."""
+    """The job deletes what nobody uses, and knows what a RayJob runs on.
+
+    A cluster that the operator writes to after it was listed is kept, so the operator waits.
+    """
     simulator = world.simulator()
+    simulator.operator.freeze()
     simulator.store.create("rayclusters", raycluster("unused", shared(), lock(-5)))
     simulator.store.create("rayclusters", raycluster("selected", shared(), lock(-5)))
     body = {"submissionMode": "HTTPMode", "entrypoint": "true", "clusterSelector": {"ray.io/cluster": "selected"}}
@@ -347,6 +351,7 @@ def clusters_by_hand(world: RightsWorld, kubeconfig: str) -> Seen:
     result = delete_rayclusters.execute_in_process(
         run_config={"ops": {"delete_rayclusters_op": {"config": config}}}, raise_on_error=False
     )
+    simulator.operator.thaw()
     names = left(simulator)
     return Seen(result.success and "unused" not in names, extra="selected" in names)
 
