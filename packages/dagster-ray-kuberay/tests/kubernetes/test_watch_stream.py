@@ -164,3 +164,44 @@ def test_a_list_that_is_none_is_no_proof_that_something_is_gone(page: Any, times
         over.set()
         api.close()
     assert [event and event.type for event in found] == ["ADDED", "MODIFIED"]
+
+
+def torn(handler: Any) -> None:
+    """Open a stream, and break the connection in the middle of a chunk."""
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.wfile.write(b"100\r\n{")
+    reset(handler)
+
+
+@pytest.mark.parametrize(
+    ("replies", "is_away"),
+    [
+        pytest.param([torn], False, id="one stream that breaks was answered"),
+        pytest.param([torn, torn], True, id="a server whose streams all break"),
+        pytest.param([reset], True, id="no answer"),
+    ],
+)
+def test_when_a_server_counts_as_away(
+    replies: list[Reply], is_away: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deadline that passes right after a stream broke has something better to say than that nobody answered."""
+    rounds: list[float] = []
+    over = threading.Event()
+
+    def pause_seconds(self: Pace, **round_: Any) -> float:
+        rounds.append(real(self, **round_))
+        if len(rounds) < len(replies):
+            return 0.0
+        over.set()
+        return 60.0
+
+    real = Pace.pause_seconds
+    monkeypatch.setattr(Pace, "pause_seconds", pause_seconds)
+    with ScriptedServer(*replies) as server:
+        api = api_of(server, tmp_path)
+        with api.watch(RAYJOBS, "ray", resource_version="1") as watching:
+            assert over.wait(20)
+            assert (watching.absence is not None) == is_away
+        api.close()

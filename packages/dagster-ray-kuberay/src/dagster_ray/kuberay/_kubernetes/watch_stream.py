@@ -71,7 +71,7 @@ class WatchStream:
         self._closed = threading.Event()
         self._response: Any = None
         self._pace = Pace(random.Random())  # noqa: S311 - jitter, not a secret
-        self._is_asking = False
+        self._is_asking = self._is_open = False
         self._events = 0
         self._lasted_seconds = 0.0
         self.absence: UnavailableError | None = None
@@ -126,7 +126,7 @@ class WatchStream:
 
     def _run(self) -> None:
         while not self._closed.is_set():
-            self._events, self._lasted_seconds, retry_after = 0, 0.0, None
+            self._events, self._lasted_seconds, self._is_open, retry_after = 0, 0.0, False, None
             try:
                 self._step()
             except UnavailableError as error:
@@ -144,7 +144,8 @@ class WatchStream:
                 retry_after = error.retry_after
             except Exception as error:  # noqa: BLE001 - resets, timeouts, half answers have many names in urllib3, ssl
                 self._state.ended()
-                self._note_absence(0, type(error).__name__)  # urllib3's texts have addresses of objects in them
+                if not self._is_open or self._pace.useless_rounds:  # one stream that breaks is no silent server
+                    self._note_absence(0, type(error).__name__)  # urllib3's texts have addresses of objects in them
             pause = self._pace.pause_seconds(
                 events=self._events, lasted_seconds=self._lasted_seconds, retry_after=retry_after
             )
@@ -170,7 +171,7 @@ class WatchStream:
             self._response = response
         finally:
             self._is_asking = False
-        self.absence = None
+        self.absence, self._is_open = None, True
         self._read(response)
 
     def _read(self, response: Any) -> None:
