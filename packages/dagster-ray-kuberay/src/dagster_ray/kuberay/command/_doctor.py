@@ -1,8 +1,12 @@
 """`dagster-ray doctor`: whether this environment and this cluster are fit for dagster-ray."""
 
+import importlib.metadata
+import importlib.util
 import platform
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -30,10 +34,6 @@ from dagster_ray.kuberay.command._terminal import (
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-import importlib.metadata
-import importlib.util
-import sys
-from pathlib import Path
 
 FAMILY = (
     "dagster-ray",

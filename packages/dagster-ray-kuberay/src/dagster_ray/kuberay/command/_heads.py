@@ -1,42 +1,45 @@
 """`dagster-ray logs` and `dagster-ray dashboard`: at the head of a RayJob or RayCluster that a person names."""
 
-from collections.abc import Mapping
+import json
+import signal
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from dagster_ray.core import Deadline
+from dagster_ray.kuberay._head.dashboard import secret_name
+from dagster_ray.kuberay._head.port_forward import PortForward
 from dagster_ray.kuberay._head.route import DASHBOARD_PORT
 from dagster_ray.kuberay._kubernetes.errors import NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at, mappings
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, SERVICES
 from dagster_ray.kuberay._status.cluster_state import Created, Head, created, ports_of_service, service_differs_from_pod
 from dagster_ray.kuberay.command._checks import Refusal
-from dagster_ray.kuberay.command._terminal import CALL_SECONDS
-
-if TYPE_CHECKING:
-    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-import json
-import signal
-import threading
-from collections.abc import Generator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-import click
-
-from dagster_ray.kuberay._head.dashboard import secret_name
-from dagster_ray.kuberay._head.port_forward import PortForward
-from dagster_ray.kuberay.command._terminal import FINDING, FINE, Place, cluster_options, note, say, tell_error
+from dagster_ray.kuberay.command._terminal import (
+    CALL_SECONDS,
+    FINDING,
+    FINE,
+    Place,
+    cluster_options,
+    note,
+    say,
+    tell_error,
+)
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
-
 _HEAD_CONTAINER = "ray-head"
 _DASHBOARD = 8265
 """Ray's own, for clusters whose status names no port."""
+_LIMIT_BYTES = 10_000_000
+_LOOK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,23 @@ def _cluster(api: "KubernetesApi", namespace: str, name: str) -> Created:
     return created(RAYCLUSTERS, namespace, found)
 
 
-_LIMIT_BYTES = 10_000_000
+def _pod_of(place: Place, api: "KubernetesApi", name: str, without: Mapping[str, Any]) -> tuple[FoundHead, str] | None:
+    """Return the head that a person names, and its pod; None, after saying why, if there is none.
+
+    Args:
+        place: Where to look, and how to answer.
+        api: The Kubernetes API.
+        name: The RayJob or RayCluster.
+        without: The fields of the JSON answer where there is no pod; `reason` is filled in.
+    """
+    found = named_head(api, place.namespace or api.namespace, name)
+    if isinstance(found, Refusal):
+        tell_error(found, as_json=place.as_json)
+        return None
+    if found.pod is None:
+        place.printed({**without, "reason": found.sentence}, found.sentence)
+        return None
+    return found, found.pod
 
 
 @click.command()
@@ -135,17 +154,13 @@ def logs(place: Place, name: str, previous: bool, tail: int) -> int:
     """Print the log of the head of a RayJob or RayCluster."""
     api = place.api()
     try:
-        namespace = place.namespace or api.namespace
-        found = named_head(api, namespace, name)
-        if isinstance(found, Refusal):
-            tell_error(found, as_json=place.as_json)
+        head = _pod_of(place, api, name, {"pod": None, "reason": None, "lines": []})
+        if head is None:
             return FINDING
-        if found.pod is None:
-            place.printed({"pod": None, "reason": found.sentence, "lines": []}, found.sentence)
-            return FINDING
+        found, pod = head
         text = api.pod_log(
-            namespace,
-            found.pod,
+            found.named.namespace,
+            pod,
             Deadline(CALL_SECONDS),
             container=found.container,
             previous=previous,
@@ -155,14 +170,11 @@ def logs(place: Place, name: str, previous: bool, tail: int) -> int:
     finally:
         api.close()
     if not text and not place.as_json:
-        note(f"Container {found.container} of pod {found.pod} has written nothing.")
+        note(f"Container {found.container} of pod {pod} has written nothing.")
         return FINE
-    where = {"pod": found.pod, "container": found.container, "previous": previous}
+    where = {"pod": pod, "container": found.container, "previous": previous}
     place.printed({**where, "lines": text.splitlines()}, text)
     return FINE
-
-
-_LOOK_SECONDS = 0.5
 
 
 @click.command()
@@ -175,15 +187,10 @@ def dashboard(place: Place, name: str) -> int:
     """
     api = place.api()
     try:
-        namespace = place.namespace or api.namespace
-        found = named_head(api, namespace, name)
-        if isinstance(found, Refusal):
-            tell_error(found, as_json=place.as_json)
+        head = _pod_of(place, api, name, {"url": None, "reason": None})
+        if head is None:
             return FINDING
-        if found.pod is None:
-            place.printed({"url": None, "reason": found.sentence}, found.sentence)
-            return FINDING
-        _serve(place, api, found)
+        _serve(place, api, head[0])
     finally:
         api.close()
     return FINE
