@@ -97,7 +97,6 @@ def test_each_line_prints_what_stands_below_it(
         code = BLOCKS[BLOCKS.index(line) - 1]
         (tmp_path / words[1]).write_text(code.text, encoding="utf-8")
         monkeypatch.chdir(tmp_path)
-        monkeypatch.delitem(sys.modules, "definitions", raising=False)  # other tests import files of that name
     done = CliRunner().invoke(main, words, env=ENVIRON)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception

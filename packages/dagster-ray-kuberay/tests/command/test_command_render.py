@@ -58,6 +58,14 @@ def head_env(manifest: dict[str, Any]) -> dict[str, Any]:
     return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
 
 
+def test_a_file_is_found_by_its_path_although_a_module_of_its_name_is_loaded(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        found = tmp_path / name / "definitions_of_two_folders.py"
+        found.write_text(DEFINITIONS.replace("own:1", f"{name}:1"), encoding="utf-8")
+        assert f"image: {name}:1" in dagster_ray("render", found, "own").out
+
+
 def test_references_to_the_environment_stay_references(file: Path) -> None:
     printed = dagster_ray("render", file, "job", environ=ENVIRON)
     assert printed.code == 0, printed.err

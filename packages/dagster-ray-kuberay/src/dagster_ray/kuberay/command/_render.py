@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, cast
 
 import click
+from dagster_shared.seven import import_module_from_path
 
 from dagster_ray.core import with_values
 from dagster_ray.core.variables import is_env_var, resolved
@@ -87,8 +88,12 @@ def _loaded(module_or_file: str) -> ModuleType | tuple[Refusal, ...]:
         raise click.BadParameter(f"{module_or_file} does not exist")
     sys.path.insert(0, str(path.resolve().parent if is_file else Path.cwd()))
     try:
-        return importlib.import_module(path.stem if is_file else module_or_file)
+        if is_file:  # by its path, as Dagster does: `import` would find another module of that name that is loaded
+            return import_module_from_path(path.stem, path)
+        return importlib.import_module(module_or_file)
     except Exception as error:
+        if is_file:
+            sys.modules.pop(path.stem, None)  # half of a module, which `import` would drop as well
         if told := refused(error):
             return told
         # Other texts may quote what the module has computed, such as a secret.
