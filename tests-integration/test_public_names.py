@@ -9,7 +9,7 @@ import pytest
 
 PUBLIC = (
     *("core", "core.errors", "core.testing", "core.variables", "local", "local.errors"),
-    *("kuberay", "kuberay.configs", "kuberay.errors", "kuberay.groups"),
+    *("kuberay", "kuberay.accelerators", "kuberay.configs", "kuberay.errors", "kuberay.groups"),
     *("pipes", "pipes.clients", "pipes.errors", "simulator"),
 )
 
@@ -25,7 +25,7 @@ def test_a_module_lists_what_it_offers_and_nothing_else(name: str) -> None:
     assert all(hasattr(module, each) for each in listed)
 
 
-@pytest.mark.parametrize("name", ["configs", "errors", "groups"])
+@pytest.mark.parametrize("name", ["accelerators", "configs", "errors", "groups"])
 def test_the_modules_of_the_kuberay_package_are_attributes(name: str) -> None:
     code = f"import dagster_ray.kuberay as k; print(k.{name}.__name__)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -64,7 +64,7 @@ _LATER = {
     "head_group": "groups",
     "worker_group": "groups",
 }
-_MODULES = ("configs", "errors", "groups")
+_MODULES = ("accelerators", "configs", "errors", "groups")
 
 
 def __getattr__(name: str) -> object:

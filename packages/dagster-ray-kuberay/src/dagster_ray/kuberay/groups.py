@@ -4,7 +4,8 @@ Both return plain dictionaries as in a manifest, to be changed at will before th
 annotation of the pod template, `dagster/completion`, marks them as completed by dagster-ray's defaults; it is not sent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from dagster_ray.core.variables import env_vars_fault, is_env_var, variable_of
@@ -12,6 +13,7 @@ from dagster_ray.kuberay._spec.completion import with_defaults
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.merge import merged
 from dagster_ray.kuberay._spec.plain_json import Json, plain_json, refuse_snake_case
+from dagster_ray.kuberay.accelerators import Accelerator
 
 __all__ = ["GPU_PRODUCT_LABEL", "GPU_RESOURCE", "head_group", "worker_group"]
 
@@ -32,30 +34,55 @@ def _some(amount: int) -> bool:
     return is_env_var(amount) or amount > 0
 
 
-def _resources(cpus: float | str, memory: int | str, gpus: int) -> Json:
+@dataclass(frozen=True, slots=True)
+class _Devices:
+    """What a pod has beside CPUs and memory, and where it runs for them."""
+
+    amounts: Mapping[str, Any]
+    tolerations: Sequence[Mapping[str, str]]
+    node_selector: Mapping[str, str]
+    start_params: Mapping[str, str] = field(default_factory=dict[str, str])
+    hosts: int = 1
+
+
+def _devices(gpus: int, accelerator: "str | Mapping[str, str] | Accelerator | None", group: str) -> _Devices:
+    if isinstance(accelerator, Accelerator):
+        if _some(gpus):
+            advice = "leave out gpus: the accelerator has its own count"
+            raise InvalidSpecError(f"{group}.accelerator", f"is {accelerator.resource}, and gpus is set too", advice)
+        return _Devices(
+            {accelerator.resource: str(accelerator.count)},
+            accelerator.tolerations,
+            accelerator.node_selector,
+            accelerator.start_params,
+            accelerator.hosts,
+        )
+    selector = {GPU_PRODUCT_LABEL: accelerator} if isinstance(accelerator, str) else dict(accelerator or {})
+    if not _some(gpus):
+        return _Devices({}, [], selector)
+    toleration = {"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}
+    # Ray counts them by the limits: KubeRay and Ray's autoscaler read this name in all releases.
+    return _Devices({GPU_RESOURCE: _quantity(gpus)}, [toleration], selector)
+
+
+def _resources(cpus: float | str, memory: int | str, devices: _Devices) -> Json:
     """Return requests equal to limits: the pod gets what Ray counts on and is evicted last."""
-    amounts = {"cpu": _quantity(cpus), "memory": _quantity(memory)}
-    if _some(gpus):
-        amounts[GPU_RESOURCE] = _quantity(gpus)
+    amounts = {"cpu": _quantity(cpus), "memory": _quantity(memory), **devices.amounts}
     return {"requests": dict(amounts), "limits": dict(amounts)}
 
 
 def _template(
-    container: Json,
-    gpus: int,
-    accelerator: str | Mapping[str, str] | None,
-    labels: Mapping[str, str] | None,
-    pod_spec: Mapping[str, Any],
+    container: Json, devices: _Devices, labels: Mapping[str, str] | None, pod_spec: Mapping[str, Any]
 ) -> Json:
     """Return a pod template; `pod_spec` is merged over it."""
     spec: Json = {"containers": [container]}
-    if _some(gpus):
-        spec["tolerations"] = [{"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}]
-    if accelerator is not None:
-        spec["nodeSelector"] = {GPU_PRODUCT_LABEL: accelerator} if isinstance(accelerator, str) else dict(accelerator)
+    if devices.tolerations:
+        spec["tolerations"] = [dict(each) for each in devices.tolerations]
+    if devices.node_selector:
+        spec["nodeSelector"] = dict(devices.node_selector)
     given: Json = plain_json(pod_spec)
     refuse_snake_case(given, "template.spec")
-    if _some(gpus) and "tolerations" in given:
+    if devices.tolerations and "tolerations" in given:
         given["tolerations"] = [*given["tolerations"], *spec["tolerations"]]
     metadata: Json = {"labels": dict(labels)} if labels else {}
     return with_defaults({"metadata": metadata, "spec": merged(spec, given)})
@@ -88,7 +115,7 @@ def head_group(
     image: str | None = None,
     env: Mapping[str, str | Mapping[str, Any]] | None = None,
     labels: Mapping[str, str] | None = None,
-    accelerator: str | Mapping[str, str] | None = None,
+    accelerator: str | Mapping[str, str] | Accelerator | None = None,
     **pod_spec: Any,
 ) -> Json:
     """Return a `headGroupSpec`.
@@ -102,18 +129,25 @@ def head_group(
         image: The image. None: that of the resource.
         env: Environment of the container: text, or a mapping as under `valueFrom`.
         labels: Labels of the pod.
-        accelerator: The model of GPU as in the label `nvidia.com/gpu.product`, or a whole node selector, for
-            example `{"cloud.google.com/gke-accelerator": "nvidia-l4"}`.
+        accelerator: The model of NVIDIA GPU as in the label `nvidia.com/gpu.product`; or a whole node selector, for
+            example `{"cloud.google.com/gke-accelerator": "nvidia-l4"}`; or devices of another kind, such as
+            `accelerators.amd(8)`, which have their own count.
         **pod_spec: Anything else of the pod's spec, in Kubernetes' names: `serviceAccountName="ray"`. Containers are
             merged by name; the container of Ray is `ray-head`.
 
     Raises:
-        InvalidSpecError: A name of `pod_spec` is none of Kubernetes, or a value of `env` is not text.
+        InvalidSpecError: A name of `pod_spec` is none of Kubernetes, a value of `env` is not text, or `accelerator`
+            has a count beside `gpus`, or several hosts.
     """
-    container = _container("ray-head", _resources(cpus, memory, gpus), image, env)
+    devices = _devices(gpus, accelerator, "headGroupSpec")
+    if devices.hosts > 1:
+        reason = f"needs {devices.hosts} pods, and a cluster has one head"
+        raise InvalidSpecError("headGroupSpec.accelerator", reason, "put it into a worker group")
+    container = _container("ray-head", _resources(cpus, memory, devices), image, env)
+    cpus_for_tasks = {} if num_cpus is None else {"num-cpus": _quantity(num_cpus)}
     return {
-        "rayStartParams": {} if num_cpus is None else {"num-cpus": _quantity(num_cpus)},
-        "template": _template(container, gpus, accelerator, labels, pod_spec),
+        "rayStartParams": {**cpus_for_tasks, **devices.start_params},
+        "template": _template(container, devices, labels, pod_spec),
     }
 
 
@@ -123,7 +157,7 @@ def worker_group(
     cpus: float | str = 1,
     memory: int | str = "4Gi",
     gpus: int = 0,
-    accelerator: str | Mapping[str, str] | None = None,
+    accelerator: str | Mapping[str, str] | Accelerator | None = None,
     min_replicas: int = 0,
     max_replicas: int | None = None,
     replicas: int | None = None,
@@ -141,11 +175,12 @@ def worker_group(
         cpus: CPUs of a pod, as a number or a quantity like "500m". Requested, the limit, and what Ray counts on.
         memory: Memory of a pod, in bytes or as a quantity like "8Gi". Requested, the limit, and what Ray counts on.
         gpus: GPUs of a pod. The taint of GPU nodes is tolerated.
-        accelerator: The model of GPU as in the label `nvidia.com/gpu.product`, or a whole node selector, for
-            example `{"cloud.google.com/gke-accelerator": "nvidia-l4"}`.
-        min_replicas: The least number of pods.
-        max_replicas: The most pods. None: `replicas`, or 10 if that is not given either.
-        replicas: Pods to begin with. None: `min_replicas`.
+        accelerator: The model of NVIDIA GPU as in the label `nvidia.com/gpu.product`; or a whole node selector, for
+            example `{"cloud.google.com/gke-accelerator": "nvidia-l4"}`; or devices of another kind, such as
+            `accelerators.tpu("v6e", "4x4")`, which have their own count.
+        min_replicas: The least number of replicas. A replica is a pod, or all pods of a multi-host TPU slice.
+        max_replicas: The most replicas. None: `replicas`, or 10 if that is not given either.
+        replicas: Replicas to begin with. None: `min_replicas`.
         image: The image. None: that of the resource.
         env: Environment of the container: text, or a mapping as under `valueFrom`.
         labels: Labels of the pods.
@@ -153,10 +188,22 @@ def worker_group(
             merged by name; the container of Ray is `ray-worker`.
 
     Raises:
-        InvalidSpecError: The numbers of replicas contradict each other, a name of `pod_spec` is none of Kubernetes, or
-            a value of `env` is not text.
+        InvalidSpecError: The numbers of replicas contradict each other, a name of `pod_spec` is none of Kubernetes, a
+            value of `env` is not text, or `accelerator` has a count beside `gpus`.
     """
-    group: Json = {"groupName": name}
+    devices = _devices(gpus, accelerator, f"workerGroupSpecs[{name}]")
+    group: Json = {"groupName": name, **_size(name, replicas, min_replicas, max_replicas)}
+    if devices.hosts > 1:
+        group["numOfHosts"] = devices.hosts
+    container = _container("ray-worker", _resources(cpus, memory, devices), image, env)
+    group["rayStartParams"] = dict(devices.start_params)
+    group["template"] = _template(container, devices, labels, pod_spec)
+    return group
+
+
+def _size(name: str, replicas: int | None, min_replicas: int, max_replicas: int | None) -> Json:
+    """Return the replicas of a worker group, as far as they are given."""
+    group: Json = {}
     if replicas is not None:
         group["replicas"] = replicas
     if max_replicas is not None or _some(min_replicas):
@@ -169,9 +216,6 @@ def worker_group(
         ):
             reason = f"is not between min_replicas, {min_replicas}, and max_replicas, {max_replicas}"
             raise InvalidSpecError(f"workerGroupSpecs[{name}].replicas", reason, "change one of the three")
-    container = _container("ray-worker", _resources(cpus, memory, gpus), image, env)
-    group["rayStartParams"] = {}
-    group["template"] = _template(container, gpus, accelerator, labels, pod_spec)
     return group
 
 
