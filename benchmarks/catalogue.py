@@ -3,6 +3,7 @@
 from figures import Benchmark, Budget, Figure
 
 CROWD = 200
+PARTITIONS = 50
 RAYCLUSTERS = 10_000
 EXPIRED = 100
 SLOW_LINES, FAST_LINES = 100, 200_000
@@ -196,6 +197,31 @@ SHARING = Benchmark(
     ),
 )
 
+_BACKFILL_FLOOR = "the same backfill, each run with a cluster of its own"
+BACKFILL = Benchmark(
+    "backfill",
+    "A backfill",
+    f"{PARTITIONS} partitions of an asset, a run each, one after another, on the simulator with heads that answer as "
+    "far as the wait needs: `KubeRayCluster` with `match_backfill=True`. Times are not compared, because a cold start "
+    "on the simulator says nothing about image pulls and nodes.",
+    (
+        Figure(
+            "backfill-clusters",
+            f"Backfill of {PARTITIONS} partitions: clusters",
+            "clusters",
+            floor=_BACKFILL_FLOOR,
+            budgets=(Budget(1, each_turn=True),),
+        ),
+        Figure(
+            "backfill-requests",
+            f"Backfill of {PARTITIONS} partitions: Kubernetes API requests of a run",
+            "requests",
+            floor=_BACKFILL_FLOOR,
+            budgets=(Budget(6, each_turn=True),),
+        ),
+    ),
+)
+
 COLLECTOR = Benchmark(
     "collector",
     "The cleanup sensor",
@@ -239,6 +265,6 @@ COLLECTOR = Benchmark(
     ),
 )
 
-BENCHMARKS = (IMPORT_COST, LOCAL_RAY, INTERACTIVE_STEP, PIPES_LOGS, SHARING, COLLECTOR)
+BENCHMARKS = (IMPORT_COST, LOCAL_RAY, INTERACTIVE_STEP, PIPES_LOGS, SHARING, BACKFILL, COLLECTOR)
 SUMMARY = ("step-requests", "step-connect", "import-time", "log-p95", "log-rate", "tick-seconds")
 """The figures that the README shows."""

@@ -138,10 +138,11 @@ def test_a_step_that_asks_itself_knows_its_assets_and_partition() -> None:
     def table(context: dg.AssetExecutionContext) -> None:
         seen.append(identity_of(context, resource_key="mine"))
 
-    dg.materialize([table], partition_key="a|b")
+    dg.materialize([table], partition_key="a|b", tags={"dagster/backfill": "qhsmkxqf"})
     assert [(one.step_key, one.asset_keys, one.partition_key, one.resource_key) for one in seen] == [
         ("table", ("table",), "a|b", "mine")
     ]
+    assert seen[0].labels["dagster/backfill"] == "qhsmkxqf"
 
 
 def test_attempts_are_counted_from_the_events_of_the_step() -> None:

@@ -1,5 +1,6 @@
 """With whom a step shares, which cluster it takes, and what it leaves behind. Tables."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,6 +27,10 @@ from dagster_ray.kuberay._sharing.locks import Lock
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 IDENTITY = Identity(run_id="run-1", step_key="train", resource_key="ray", code_location="etl", job="nightly")
+OF_BACKFILL = replace(IDENTITY, backfill_id="qhsmkxqf")
+
+
+BACKFILL = SharingRules(backfill=True)
 
 
 def selector(rules: SharingRules, identity: Identity = IDENTITY) -> str:
@@ -52,6 +57,32 @@ def test_what_is_matched_beside(rules: SharingRules, part: str) -> None:
     assert part in selector(rules)
 
 
+SCOPES: dict[str, tuple[SharingRules, Identity, str | None, str | None, str | None]] = {
+    "a backfill, if asked": (BACKFILL, OF_BACKFILL, "backfill", "qhsmkxqf", None),
+    "outside of one, only clusters that no backfill has": (BACKFILL, IDENTITY, None, None, None),
+    "the backfill comes before the run": (replace(BACKFILL, run=True), OF_BACKFILL, "backfill", "qhsmkxqf", None),
+    "outside of one, the run counts": (replace(BACKFILL, run=True), IDENTITY, "run", None, "run-1"),
+}
+
+
+@pytest.mark.parametrize(("rules", "identity", "scope", "backfill", "run"), SCOPES.values(), ids=SCOPES)
+def test_a_backfill_has_a_cluster_that_ends_with_it(
+    rules: SharingRules, identity: Identity, scope: str | None, backfill: str | None, run: str | None
+) -> None:
+    selection = selection_of(identity, rules, "h")
+    assert selection.required["dagster/sharing-scope"] == scope
+    assert selection.required["dagster/backfill"] == backfill
+    assert selection.required.get("dagster/run-id") == run
+    assert selection.has_scope is (scope is not None)
+
+
+def test_runs_of_one_backfill_have_one_key_and_another_backfill_has_its_own() -> None:
+    others = [replace(OF_BACKFILL, run_id="run-2"), replace(OF_BACKFILL, backfill_id="other")]
+    same, different = (selection_of(one, BACKFILL, "h").key for one in others)
+    assert same == selection_of(OF_BACKFILL, BACKFILL, "h").key
+    assert same != different
+
+
 @pytest.mark.parametrize(
     ("rules", "part"),
     [
@@ -70,6 +101,7 @@ def test_the_sharing_key_tells_all_that_is_matched_apart() -> None:
         SharingRules(),
         SharingRules(job=True),
         SharingRules(run=True),
+        BACKFILL,
         SharingRules(spec=False),
         SharingRules(labels={"team": "a"}),
     ]
@@ -192,7 +224,7 @@ ENDS: dict[str, tuple[dict[str, Any], Leave]] = {
         {"release_on_success": True, "outcome": StepOutcome.FAILED},
         Leave.KEEP_LOCK,
     ),
-    "a cluster of a run is kept by the run": ({"run_scope": True}, Leave.RELEASE),
+    "a cluster of a run or a backfill is kept by that": ({"has_scope": True}, Leave.RELEASE),
     "a set-up that failed on somebody's cluster": (
         {"used": False, "outcome": StepOutcome.SETUP_FAILED},
         Leave.RELEASE,
@@ -214,7 +246,7 @@ def test_what_a_step_leaves(given: dict[str, Any], expected: Leave) -> None:
         "outcome": StepOutcome.SUCCEEDED,
         "used": True,
         "made": False,
-        "run_scope": False,
+        "has_scope": False,
         "release_on_success": False,
         **given,
     }

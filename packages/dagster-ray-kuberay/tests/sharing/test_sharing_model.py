@@ -98,7 +98,7 @@ def step(actor: Actor) -> None:
     outcome = world.rng.choice(OUTCOMES)
     used = outcome is not StepOutcome.SETUP_FAILED
     release = world.rng.random() < 0.5
-    what = leaving(outcome, used=used, made=held.made, run_scope=False, release_on_success=release)
+    what = leaving(outcome, used=used, made=held.made, has_scope=False, release_on_success=release)
     try:
         leave(api, Held(held.own, lock, held.made), what, deadline, world.log)
     except DagsterRayError as error:  # the lock ends by itself
@@ -264,7 +264,7 @@ def test_a_maker_whose_set_up_fails_takes_its_cluster_along_unless_somebody_hold
             f"step{number}", lambda actor: held.append(acquire(actor.api, request(actor.name), actor.deadline(), LOG))
         )
         world.run()
-    what = leaving(StepOutcome.SETUP_FAILED, used=False, made=True, run_scope=False, release_on_success=False)
+    what = leaving(StepOutcome.SETUP_FAILED, used=False, made=True, has_scope=False, release_on_success=False)
     world.actor("end", lambda actor: leave(actor.api, held[0], what, actor.deadline(), LOG))
     world.run()
     assert len(world.clusters()) == users - 1

@@ -57,7 +57,9 @@ def resource(simulator: Simulator, **more: Any) -> KubeRayInteractiveJob:
     return KubeRayInteractiveJob(**fields(simulator, **more))
 
 
-def run_step(cluster: KubeRayInteractiveJob | KubeRayCluster, *, fails: bool = False) -> Outcome:
+def run_step(
+    cluster: KubeRayInteractiveJob | KubeRayCluster, *, fails: bool = False, tags: dict[str, str] | None = None
+) -> Outcome:
     """Run one step on a cluster; return how it ended and what the event log says."""
 
     @dg.asset
@@ -66,7 +68,9 @@ def run_step(cluster: KubeRayInteractiveJob | KubeRayCluster, *, fails: bool = F
             raise ValueError("told to fail")
 
     with dg.DagsterInstance.ephemeral() as instance:
-        result = dg.materialize([step], resources={"ray_cluster": cluster}, instance=instance, raise_on_error=False)
+        result = dg.materialize(
+            [step], resources={"ray_cluster": cluster}, instance=instance, raise_on_error=False, tags=tags
+        )
         entries = instance.all_logs(result.run_id)
     return Outcome(result.success, "\n".join(str(entry) for entry in entries))
 

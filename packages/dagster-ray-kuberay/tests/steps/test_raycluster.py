@@ -253,6 +253,19 @@ def test_a_cluster_of_a_run_is_not_taken_by_the_next_run_and_holds_no_lock(simul
     assert {cluster["metadata"]["labels"]["dagster/sharing-scope"] for cluster in found} == {"run"}
 
 
+def test_the_runs_of_a_backfill_have_one_cluster_and_leave_no_lock(simulator: Simulator) -> None:
+    cluster = resource(simulator, cluster_sharing=ClusterSharing(enabled=True, match_backfill=True))
+    for tags in ({"dagster/backfill": "one"}, {"dagster/backfill": "one"}, {"dagster/backfill": "two"}, {}):
+        outcome = run_step(cluster, tags=tags)
+        assert outcome.success, outcome.log
+    found = {each["metadata"]["labels"].get("dagster/backfill"): each for each in clusters(simulator)}
+    assert found.keys() == {"one", "two", None}
+    assert len(clusters(simulator)) == 3
+    scopes = {key: each["metadata"]["labels"].get("dagster/sharing-scope") for key, each in found.items()}
+    assert scopes == {"one": "backfill", "two": "backfill", None: None}
+    assert {key: len(locks(each)) for key, each in found.items()} == {"one": 0, "two": 0, None: 1}
+
+
 def test_a_lock_goes_at_once_after_a_success_if_asked(simulator: Simulator) -> None:
     sharing = ClusterSharing(enabled=True, release_on_success=True)
     assert shared(simulator, sharing=sharing).success

@@ -59,6 +59,7 @@ class Identity:
         job: The run's job.
         asset_keys: The assets of the step, as text with `/` between the parts.
         partition_key: The run's partition.
+        backfill_id: The backfill that the run is part of.
         nonce: What makes a name unique outside of a run.
     """
 
@@ -73,6 +74,7 @@ class Identity:
     job: str | None = None
     asset_keys: tuple[str, ...] = ()
     partition_key: str | None = None
+    backfill_id: str | None = None
     nonce: str = ""
 
     def full_values(self) -> Mapping[str, str]:
@@ -88,6 +90,7 @@ class Identity:
             "dagster/job": self.job,
             "dagster/asset-key": ",".join(sorted(self.asset_keys)),
             "dagster/partition": self.partition_key,
+            "dagster/backfill": self.backfill_id,
         }
         return {key: value for key, value in known.items() if value}
 

@@ -134,6 +134,7 @@ def identity_of(
         job=run.job_name,
         asset_keys=_asset_keys(context, run, step_key),
         partition_key=info.get("dagster/partition"),
+        backfill_id=run.tags.get("dagster/backfill"),
     )
 
 

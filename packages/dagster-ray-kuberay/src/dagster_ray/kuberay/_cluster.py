@@ -182,7 +182,7 @@ class KubeRayCluster(KubeRayResource):
             outcome,
             used=cluster.route is not None,
             made=made,
-            run_scope=sharing.match_run,
+            has_scope=cluster.has_scope,
             release_on_success=sharing.release_on_success,
         )
 

@@ -14,6 +14,8 @@ MANAGED_BY = "dagster-ray"
 
 RUN_LABEL = "dagster/run-id"
 STEP_LABEL = "dagster/step-key"
+BACKFILL_LABEL = "dagster/backfill"
+"""The backfill of the run. Dagster's tag on the run has the same name."""
 RESOURCE_LABEL = "dagster/resource-key"
 INSTANCE_LABEL = "dagster/instance-id"
 """The id of the Dagster instance: its own if it was given one, otherwise that of its run storage."""
@@ -36,6 +38,8 @@ GENERATION_LABEL = "dagster/sharing-generation"
 SCOPE_LABEL = "dagster/sharing-scope"
 RUN_SCOPE = "run"
 """The scope of a shared cluster that ends with its run; without the label it outlives runs."""
+BACKFILL_SCOPE = "backfill"
+"""The scope of a shared cluster that ends with its backfill."""
 SPEC_LABEL = "dagster/spec-hash"
 """The hash of the specification that a shared cluster was made from."""
 
@@ -58,6 +62,8 @@ class SharingRules:
     Attributes:
         code_location, git_sha, resource_key, job: Facts of Dagster that must be the same.
         run: Whether only steps of one run share; the cluster then ends with the run.
+        backfill: Whether only runs of one backfill share; the cluster then ends with the backfill. Outside of a
+            backfill, `run` decides.
         spec: Whether the specification must be the same.
         labels: Labels that a cluster must have beside.
     """
@@ -67,5 +73,6 @@ class SharingRules:
     resource_key: bool = True
     job: bool = False
     run: bool = False
+    backfill: bool = False
     spec: bool = True
     labels: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -8,6 +8,8 @@ from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappin
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS, Kind
 from dagster_ray.kuberay._labels import (
     ALIVE_ANNOTATION,
+    BACKFILL_LABEL,
+    BACKFILL_SCOPE,
     CLEANUP_LABEL,
     INSTANCE_LABEL,
     MANAGED_BY,
@@ -81,6 +83,7 @@ class Candidate:
         locks: All locks on it.
         created_at: When it was created, by the API server's clock.
         job: What only a RayJob has.
+        backfill_id: The backfill with which it ends although it is shared; None if it does not.
         alive_at: When its step last showed that it lives, by the API server's clock; None if it never did.
     """
 
@@ -102,6 +105,7 @@ class Candidate:
     locks: tuple[AnyLock, ...]
     created_at: datetime | None
     job: JobFacts | None
+    backfill_id: str | None = None
     alive_at: datetime | None = None
 
     @property
@@ -139,6 +143,7 @@ def candidate_of(kind: Kind, obj: Manifest) -> Candidate:
         locks=locks_of(obj),
         created_at=created_at,
         job=_job_facts(obj, created_at) if kind == RAYJOBS else None,
+        backfill_id=_full_value(metadata, BACKFILL_LABEL) if labels.get(SCOPE_LABEL) == BACKFILL_SCOPE else None,
         alive_at=time_of(at(metadata, "annotations", ALIVE_ANNOTATION)),
     )
 

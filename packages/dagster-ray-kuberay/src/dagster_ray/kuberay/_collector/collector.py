@@ -19,7 +19,7 @@ from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._collector.candidate import SELECTOR, Candidate, candidate_of, selected_cluster
 from dagster_ray.kuberay._collector.cursor import Cursor, Target
-from dagster_ray.kuberay._collector.plan import NO_TURN, Delete, Plan, Undecided, run_ids
+from dagster_ray.kuberay._collector.plan import NO_TURN, Delete, Plan, Undecided, backfill_ids, run_ids
 from dagster_ray.kuberay._collector.report import Report
 from dagster_ray.kuberay._collector.run_facts import InstanceFacts, RunFacts
 from dagster_ray.kuberay._collector.runs import RunReader, StorageSilentError
@@ -96,6 +96,7 @@ class Collector:
         self._failed_deletes: Counter[str] = Counter()
         self._waiting: list[tuple[Target, Undecided]] = []
         self._runs: dict[str, RunFacts | None] = {}
+        self._backfills: dict[str, RunFacts | None] = {}
         self.report = Report(is_trial=work.dry_run)
 
     def run(self, targets: Sequence[Target], cursor: Cursor) -> Cursor:
@@ -181,15 +182,14 @@ class Collector:
 
     def _settle(self, target: Target, candidates: Sequence[Candidate], now: datetime) -> bool:
         """Deal with the objects of a page; return whether nothing of it is left but what waits for steps."""
-        by_run = [one for one in candidates if run_ids([one])]
-        first = self._sparing(
-            target, self._work.plan([one for one in candidates if not run_ids([one])], self._nothing, now)
-        )
+        by_run = [one for one in candidates if run_ids([one]) or backfill_ids([one])]
+        by_lock = [one for one in candidates if not (run_ids([one]) or backfill_ids([one]))]
+        first = self._sparing(target, self._work.plan(by_lock, self._nothing, now))
         if not self._carry_out(target, first):
             return False
         second = Plan((), ())
         if by_run:
-            second = self._sparing(target, self._work.plan(by_run, self._facts_of_runs(run_ids(by_run)), now))
+            second = self._sparing(target, self._work.plan(by_run, self._facts_of_runs(by_run), now))
             if not self._carry_out(target, second):
                 return False
         self._note_kept(first)
@@ -264,12 +264,19 @@ class Collector:
         everything = {(one.what.namespace, one.what.name) for one in plan.deletes}
         return plan.sparing(everything, "it could not be asked whether a RayJob runs on it")
 
-    def _facts_of_runs(self, wanted: frozenset[str]) -> InstanceFacts:
-        """Ask for runs once: those of a page may have objects on each of the pages to come."""
-        new = wanted - self._runs.keys()
-        if new:
+    def _facts_of_runs(self, candidates: Sequence[Candidate]) -> InstanceFacts:
+        """Ask for runs and backfills once: those of a page may have objects on each of the pages to come."""
+        runs, backfills = run_ids(candidates), backfill_ids(candidates)
+        if new := runs - self._runs.keys():
             self._runs |= self._facts(lambda: self._reader.runs(new, self._deadline), self._nothing).runs
-        return replace(self._nothing, runs={run_id: self._runs[run_id] for run_id in wanted if run_id in self._runs})
+        for one in sorted(backfills - self._backfills.keys()):
+            found = self._facts(lambda one=one: self._reader.backfills([one], self._deadline), self._nothing)
+            self._backfills |= found.backfills
+        return replace(
+            self._nothing,
+            runs={run_id: self._runs[run_id] for run_id in runs & self._runs.keys()},
+            backfills={one: self._backfills[one] for one in backfills & self._backfills.keys()},
+        )
 
     def _facts(self, ask: Callable[[], InstanceFacts], otherwise: InstanceFacts) -> InstanceFacts:
         """Ask run storage; what it does not tell keeps objects. One that is silent is not asked again in this tick."""

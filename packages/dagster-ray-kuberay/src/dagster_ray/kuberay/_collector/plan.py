@@ -9,8 +9,8 @@ from datetime import datetime
 
 from dagster_ray.kuberay._collector.candidate import Candidate
 from dagster_ray.kuberay._collector.run_facts import Ask, InstanceFacts, Keep, Remove, Rules, StepRef, Verdict
-from dagster_ray.kuberay._collector.run_rules import IN_PROGRESS, held, judge_shared, judge_unshared
-from dagster_ray.kuberay._collector.run_state import Gone, Unjudged, run_state
+from dagster_ray.kuberay._collector.run_rules import IN_PROGRESS, held, judge_shared, judge_unshared, of_backfill
+from dagster_ray.kuberay._collector.run_state import Gone, Unjudged, backfill_state, run_state
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, propagation_of
 
 NOT_ASKED = "run storage could not be asked for its step"
@@ -96,6 +96,11 @@ def run_ids(candidates: Iterable[Candidate]) -> frozenset[str]:
     )
 
 
+def backfill_ids(candidates: Iterable[Candidate]) -> frozenset[str]:
+    """Return the backfills that decide about objects."""
+    return frozenset(one.backfill_id for one in candidates if one.backfill_id is not None and untouchable(one) is None)
+
+
 def untouchable(candidate: Candidate) -> Keep | None:
     """Return why an object is never touched, whatever is asked for; None if it may be judged."""
     if not candidate.is_ours:
@@ -168,7 +173,12 @@ def _judge(candidate: Candidate, facts: InstanceFacts, now: datetime, *, even_if
 
 
 def _use_by_run(candidate: Candidate, facts: InstanceFacts, now: datetime) -> Keep | None:
-    """Return why a run may use a cluster; only locks count for one that outlives runs."""
+    """Return why a run or a backfill may use a cluster; only locks count for one that outlives both."""
+    if candidate.backfill_id is not None:
+        backfill = backfill_state(candidate, facts, now)
+        if isinstance(backfill, Unjudged):
+            return Keep(of_backfill(backfill.value))
+        return None if isinstance(backfill, Gone) or backfill.is_finished else Keep(of_backfill(IN_PROGRESS))
     if candidate.is_shared and not candidate.is_run_scoped:
         return None
     run = run_state(candidate, facts, now)

@@ -37,7 +37,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What run storage says of a run.
+    """What run storage says of a run, or of a backfill, which is finished when it is over and so are its runs.
 
     Attributes:
         is_finished: Whether it has succeeded, failed, or was canceled.
@@ -78,6 +78,7 @@ class InstanceFacts:
             the database has it too.
         storage_id: The id of the run storage, where that is not `instance_id`.
         succeeded: Marks of steps that had succeeded in an earlier tick.
+        backfills: Backfills by id; None for one that the storage does not know.
     """
 
     instance_id: str | None
@@ -86,6 +87,7 @@ class InstanceFacts:
     has_own_id: bool = False
     storage_id: str | None = None
     succeeded: frozenset[str] = frozenset()
+    backfills: Mapping[str, RunFacts | None] = field(default_factory=dict[str, RunFacts | None])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """When a cluster goes: that of a step by its run, policy and step, a shared one by its locks or its run. Pure."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from dagster_ray.kuberay._collector.candidate import Candidate, JobFacts
@@ -13,10 +14,23 @@ from dagster_ray.kuberay._collector.run_facts import (
     StepRef,
     Verdict,
 )
-from dagster_ray.kuberay._collector.run_state import Gone, Unjudged, is_certain, is_overdue, run_state
+from dagster_ray.kuberay._collector.run_state import (
+    Gone,
+    RunState,
+    Unjudged,
+    backfill_state,
+    is_certain,
+    is_overdue,
+    run_state,
+)
 from dagster_ray.kuberay._sharing.locks import ENDED_ID, Lock, UnreadableLock, ends_at
 
 IN_PROGRESS = "its run is in progress"
+
+
+def of_backfill(reason: str) -> str:
+    """Return a reason that speaks of a run as one of a backfill."""
+    return reason.replace("its run", "its backfill")
 
 
 def held(candidate: Candidate, now: datetime) -> Keep | None:
@@ -33,8 +47,16 @@ def held(candidate: Candidate, now: datetime) -> Keep | None:
 
 def judge_shared(candidate: Candidate, facts: InstanceFacts, now: datetime, rules: Rules) -> Verdict:
     """Return what becomes of a shared cluster that no live lock keeps."""
+    if candidate.backfill_id is not None:
+        verdict = _by_scope(backfill_state(candidate, facts, now))
+        return replace(verdict, because=of_backfill(verdict.because))
     if candidate.is_run_scoped and candidate.run_id is not None:
-        return _by_run(candidate, facts, now)
+        return _by_scope(run_state(candidate, facts, now))
+    return _by_locks(candidate, now, rules)
+
+
+def _by_locks(candidate: Candidate, now: datetime, rules: Rules) -> Keep | Remove:
+    """No lock is live, and neither a run nor a backfill keeps the cluster."""
     end = ends_at(candidate.locks)
     if end is not None:
         idle = (now - end).total_seconds()
@@ -49,9 +71,8 @@ def judge_shared(candidate: Candidate, facts: InstanceFacts, now: datetime, rule
     return Keep("has no lock and is new")
 
 
-def _by_run(candidate: Candidate, facts: InstanceFacts, now: datetime) -> Verdict:
+def _by_scope(run: RunState) -> Keep | Remove:
     """The locks are over already, so that no step of the run is left whose cleanup could come first."""
-    run = run_state(candidate, facts, now)
     if isinstance(run, Unjudged):
         return Keep(run.value)
     if isinstance(run, RunFacts) and not run.is_finished:

@@ -1,4 +1,4 @@
-"""What a run tells about an object, weighed against the life that the object itself shows. Pure.
+"""What a run or a backfill tells about an object, weighed against the life that the object itself shows. Pure.
 
 Two Dagster instances can have the same storage id: a database that was restored elsewhere from a dump is a copy of the
 other in every respect. In the copy, new runs of the original are unknown, and runs that were in progress at the dump
@@ -9,6 +9,7 @@ Signs of life are dated by the API server's clock and the end of a run by Dagste
 how long ago each event was.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TypeAlias
@@ -63,13 +64,28 @@ def run_state(candidate: Candidate, facts: InstanceFacts, now: datetime) -> RunS
         facts: What this Dagster instance knows.
         now: The API server's time.
     """
-    if candidate.run_id is None:
+    return _state(candidate, candidate.run_id, facts.runs, facts, now)
+
+
+def backfill_state(candidate: Candidate, facts: InstanceFacts, now: datetime) -> RunState:
+    """Return what is known of the backfill with which a shared cluster ends; see `run_state`."""
+    return _state(candidate, candidate.backfill_id, facts.backfills, facts, now)
+
+
+def _state(
+    candidate: Candidate,
+    owner: str | None,
+    known: Mapping[str, RunFacts | None],
+    facts: InstanceFacts,
+    now: datetime,
+) -> RunState:
+    if owner is None:
         return Unjudged.NO_RUN
     if candidate.instance_id is not None and candidate.instance_id != facts.instance_id:
         return Unjudged.STORAGE_ID if candidate.instance_id == facts.storage_id else Unjudged.OTHER_INSTANCE
-    if candidate.run_id not in facts.runs:
+    if owner not in known:
         return Unjudged.NOT_ASKED
-    run = facts.runs[candidate.run_id]
+    run = known[owner]
     if run is None and candidate.instance_id is None:
         return Unjudged.UNKNOWN
     found = Gone.GONE if run is None else run

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 QUERY_SECONDS = 10.0
 _BATCH = 100
+_BACKFILL_TAG = "dagster/backfill"
+# dagster/_core/execution/backfill.py, BulkActionStatus. COMPLETED and FAILED may have runs in progress.
+_BACKFILL_IS_OVER = {"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"}
 _T = TypeVar("_T")
 
 
@@ -80,6 +83,40 @@ class RunReader:
             found |= dict.fromkeys(some)
             found |= {record.dagster_run.run_id: self._facts(record) for record in records}
         return replace(self._nothing, runs=found)
+
+    def backfills(self, backfill_ids: Iterable[str], deadline: Deadline) -> InstanceFacts:
+        """Return how backfills stand; with those that do not exist. One is finished when it and all its runs are over.
+
+        Raises:
+            StorageSilentError: The storage did not answer before the deadline, or within the seconds of a query.
+        """
+        instance = self._instance
+        if instance is None:
+            return self._nothing
+        found = {backfill_id: self._backfill(instance, backfill_id, deadline) for backfill_id in sorted(backfill_ids)}
+        return replace(self._nothing, backfills=found)
+
+    def _backfill(self, instance: "dg.DagsterInstance", backfill_id: str, deadline: Deadline) -> RunFacts | None:
+        import dagster as dg
+
+        backfill = self._within(deadline, lambda: instance.get_backfill(backfill_id))
+        if backfill is None:
+            return None
+        if backfill.status.value not in _BACKFILL_IS_OVER:
+            return RunFacts(is_finished=False)
+        over = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
+        unfinished = dg.RunsFilter(
+            tags={_BACKFILL_TAG: backfill_id}, statuses=[status for status in dg.DagsterRunStatus if status not in over]
+        )
+        if self._within(deadline, lambda: instance.get_runs_count(unfinished)):
+            return RunFacts(is_finished=False)
+        ended = backfill.backfill_end_timestamp
+        return RunFacts(
+            is_finished=True,
+            succeeded=backfill.status.value == "COMPLETED_SUCCESS",
+            seconds_since_end=None if ended is None else self._now().timestamp() - ended,
+            was_canceled=backfill.status.value == "CANCELED",
+        )
 
     def steps(self, facts: InstanceFacts, asks: Iterable[StepRef], deadline: Deadline) -> InstanceFacts:
         """Return the facts with how steps stand; one query for each run, as Dagster has none for several.

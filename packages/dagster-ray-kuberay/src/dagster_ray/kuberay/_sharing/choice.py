@@ -17,6 +17,8 @@ from dagster_ray.kuberay._diagnosis.diagnosis import explain_head
 from dagster_ray.kuberay._diagnosis.patience import is_proven
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, time_of
 from dagster_ray.kuberay._labels import (
+    BACKFILL_LABEL,
+    BACKFILL_SCOPE,
     GENERATION_LABEL,
     RUN_LABEL,
     RUN_SCOPE,
@@ -44,6 +46,11 @@ class Selection:
     """
 
     required: Mapping[str, str | None]
+
+    @property
+    def has_scope(self) -> bool:
+        """Whether a run or a backfill, not the locks, keeps a cluster between its steps."""
+        return self.required.get(SCOPE_LABEL) is not None
 
     @property
     def selector(self) -> str:
@@ -84,16 +91,20 @@ def selection_of(identity: Identity, rules: SharingRules, hash_of_spec: str) -> 
     be unknown of the cluster too.
     """
     values = identity.labels
+    backfill = values.get(BACKFILL_LABEL) if rules.backfill else None
+    of_run = rules.run and backfill is None
     wanted = {
         "dagster/code-location": rules.code_location,
         "dagster/git-sha": rules.git_sha,
         "dagster/resource-key": rules.resource_key,
         "dagster/job": rules.job,
-        RUN_LABEL: rules.run,
+        RUN_LABEL: of_run,
+        BACKFILL_LABEL: rules.backfill,
     }
     required: dict[str, str | None] = {key: Identity.label_value(value) for key, value in rules.labels.items()}
     required |= {key: values.get(key) for key, on in wanted.items() if on}
-    required |= {SHARING_LABEL: SHARED, SCOPE_LABEL: RUN_SCOPE if rules.run else None}
+    scope = BACKFILL_SCOPE if backfill is not None else RUN_SCOPE if of_run else None
+    required |= {SHARING_LABEL: SHARED, SCOPE_LABEL: scope}
     return Selection(required | ({SPEC_LABEL: hash_of_spec} if rules.spec else {}))
 
 
@@ -170,19 +181,19 @@ class Leave(Enum):
     RELEASE_AND_DELETE_UNUSED = "the lock is removed, and the cluster deleted if nobody else holds it"
 
 
-def leaving(outcome: StepOutcome, *, used: bool, made: bool, run_scope: bool, release_on_success: bool) -> Leave:
+def leaving(outcome: StepOutcome, *, used: bool, made: bool, has_scope: bool, release_on_success: bool) -> Leave:
     """Return what a step does with its lock.
 
     Args:
         outcome: How the step ended.
         used: Whether the head accepted this step's driver, so that the cluster is good for others.
         made: Whether this step has created the cluster.
-        run_scope: Whether the run, not the lock, keeps the cluster between its steps.
+        has_scope: Whether the run or the backfill, not the lock, keeps the cluster between its steps.
         release_on_success: Whether the user wants no time after a success.
     """
     if not used:
         return Leave.RELEASE_AND_DELETE_UNUSED if made else Leave.RELEASE
-    if run_scope or (release_on_success and outcome is StepOutcome.SUCCEEDED):
+    if has_scope or (release_on_success and outcome is StepOutcome.SUCCEEDED):
         return Leave.RELEASE
     return Leave.KEEP_LOCK
 

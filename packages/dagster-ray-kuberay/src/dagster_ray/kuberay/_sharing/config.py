@@ -61,6 +61,13 @@ class ClusterSharing(StrictConfig):
             "Share within the run only. The cluster lives as long as the run, and the cleanup sensor deletes it then."
         ),
     )
+    match_backfill: bool = Field(
+        default=False,
+        description=(
+            "Share within the backfill only. The cluster lives as long as the backfill, and the cleanup sensor deletes "
+            "it then. A run outside of a backfill shares as if this were off."
+        ),
+    )
     match_spec: bool = Field(
         default=True,
         description=(
@@ -84,6 +91,7 @@ class ClusterSharing(StrictConfig):
             resource_key=match.resource_key,
             job=match.job,
             run=self.match_run,
+            backfill=self.match_backfill,
             spec=self.match_spec,
             labels=dict(self.match_labels),
         )
@@ -108,6 +116,6 @@ class ClusterSharing(StrictConfig):
             raise InvalidSpecError("match_labels", f"has `{wrong}`, which is not a valid label key", KEY_ADVICE)
         for key in self.match_labels:
             if key.startswith(_OURS) or key == MANAGED_BY_LABEL:
-                advice = "use match_dagster_labels, match_run and match_spec for it"
+                advice = "use match_dagster_labels, match_run, match_backfill and match_spec for it"
                 raise InvalidSpecError("match_labels", f"has `{key}`, which is set by dagster-ray", advice)
         return self

@@ -90,6 +90,11 @@ class SharedCluster(StepCluster):
         """Whether it is shared with other steps, so that another one may be taken in its place."""
         return self._wanted is not None
 
+    @property
+    def has_scope(self) -> bool:
+        """Whether a run or a backfill keeps it between its steps."""
+        return self._wanted is not None and self._wanted.selection.has_scope
+
     def take(self, request: SharedRequest) -> None:
         """Use the best cluster that there is, else make a new one.
 

@@ -14,7 +14,7 @@ from dagster_ray.kuberay._sharing.locks import AnyLock, Lock
 from dagster_ray.kuberay._status.cluster_state import HEAD_READY, condition_of
 from dagster_ray.kuberay.command._tables import duration, table
 
-Use = Literal["own", "shared", "run", "adopted"]
+Use = Literal["own", "shared", "run", "backfill", "adopted"]
 _HOUR = 3600
 _OVER = {"Succeeded", "Failed"}
 _SHOWN_ID = 8
@@ -131,6 +131,8 @@ def table_of(rows: Sequence[Row], now: datetime) -> str:
 def _use(what: Candidate) -> Use:
     if not what.is_ours:
         return "adopted"
+    if what.backfill_id is not None:
+        return "backfill"
     return "run" if what.is_run_scoped else "shared" if what.is_shared else "own"
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import click
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._collector.candidate import Candidate, selected_cluster
 from dagster_ray.kuberay._collector.collector import SELECTED
-from dagster_ray.kuberay._collector.plan import Plan, plan, run_ids
+from dagster_ray.kuberay._collector.plan import Plan, backfill_ids, plan, run_ids
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._collector.settings import Given
 from dagster_ray.kuberay._kubernetes.errors import ForbiddenError
@@ -72,6 +73,8 @@ def _plan(candidates: Sequence[Candidate], now: datetime) -> Plan:
         facts = reader.nothing
         try:
             facts = reader.runs(run_ids(candidates), deadline)
+            backfills = reader.backfills(backfill_ids(candidates), deadline).backfills
+            facts = replace(facts, backfills=backfills)
             for step in plan(candidates, facts, now, rules).asks:
                 facts = reader.steps(facts, [step], deadline)
         except Exception as error:  # noqa: BLE001 - any storage can sit behind it, and locks are shown without it
