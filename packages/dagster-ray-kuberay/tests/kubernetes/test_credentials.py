@@ -232,7 +232,7 @@ def test_a_plug_in_that_hangs_is_told_at_the_deadline_and_ended_with_the_step(wo
 
 def test_a_step_whose_plug_in_hangs_ends_at_its_timeout(world: World, tmp_path: Path) -> None:
     path = written(tmp_path, world, exec_user(counting_plug_in(tmp_path, "sleep 600")))
-    resource = KubeRayInteractiveJob(timeout=2, kubeconfig_file=path, image="rayproject/ray:2.60.0-py311")
+    resource = KubeRayInteractiveJob(timeout=2, kubeconfig_file=path, image="registry.example/ray")
     with pytest.raises(ExecPluginError, match="has not ended after 2 s"):
         resource.create(dg.build_init_resource_context())
     resource.release(dg.build_init_resource_context())
