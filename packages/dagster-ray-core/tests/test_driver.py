@@ -3,9 +3,11 @@
 # Dagster's decorators are typed in part only.
 # pyright: reportUnknownMemberType=false
 
+import contextlib
 import importlib
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -193,3 +195,53 @@ def test_a_resource_knows_that_the_steps_own_code_has_disconnected(journal: str)
     )
     assert job.execute_in_process().success
     assert told[0].startswith("it was disconnected, by `ray.shutdown`")
+
+
+def interrupted_run(journal: str, instance: dg.DagsterInstance, body: Callable[[], None]) -> Any:
+    """Run a step that is interrupted in its body; return what its failure says."""
+
+    @dg.op(required_resource_keys={"ray_cluster"})
+    def work() -> None:
+        body()
+
+    job = dg.GraphDefinition("one", node_defs=[work]).to_job(
+        resource_defs={"ray_cluster": ProbeCluster(journal=journal)}
+    )
+    assert not job.execute_in_process(instance=instance, raise_on_error=False).success
+    assert journal_lines(journal)[-1]["outcome"] == "interrupted"
+    (record,) = instance.get_run_records()
+    (failure,) = instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    assert failure.dagster_event is not None
+    return failure.dagster_event.step_failure_data
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM], ids=lambda signum: signum.name)
+def test_an_interrupt_within_ray_is_dagsters_own(
+    journal: str, instance: dg.DagsterInstance, signum: signal.Signals
+) -> None:
+    said = interrupted_run(journal, instance, lambda: the_ray().get(signum))
+    assert said.error.cls_name == "DagsterExecutionInterruptedError"
+    assert f"{signum.name} ended the step within a call of Ray" in said.error.message
+    assert said.error_source.value == "INTERRUPT"
+
+
+def test_an_interrupt_elsewhere_is_as_dagster_raises_it(journal: str, instance: dg.DagsterInstance) -> None:
+    """A library of the body that catches KeyboardInterrupt must not keep it."""
+
+    def body() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+
+    said = interrupted_run(journal, instance, body)
+    assert said.error.cls_name == "DagsterExecutionInterruptedError"
+    assert said.error.cause is None
+
+
+def test_dagster_is_left_as_it_was_when_the_driver_ends() -> None:
+    errors = importlib.import_module("dagster._core.errors")
+    before = errors.raise_interrupts_as
+    first, second = use(), use()
+    process_driver.leave(first)
+    assert errors.raise_interrupts_as is not before
+    process_driver.leave(second)
+    assert errors.raise_interrupts_as is before

@@ -15,7 +15,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dagster_ray.core._signals import sigterm_handler_kept
+from dagster_ray.core._signals import show_interrupts_to_ray, sigterm_handler_kept
 from dagster_ray.core.errors import DriverInUseError
 
 if TYPE_CHECKING:
@@ -125,6 +125,8 @@ class ProcessDriver:
             present = present_driver()
             identity = object() if present is None else present.identity
             self._connected = Connected(context, job_id, identity, environment, _let_ray_start_itself(allowed=False))
+            # A client waits in Python, where an interrupt is one already.
+            show_interrupts_to_ray(shown=present is None or not present.address.startswith(CLIENT_SCHEME))
             return Connection(context, job_id, identity, self._connected)
 
     def leave(self, connection: Connection) -> None:
@@ -141,6 +143,7 @@ class ProcessDriver:
             try:
                 self._end(driver)
             finally:
+                show_interrupts_to_ray(shown=False)
                 _let_ray_start_itself(allowed=driver.auto_connect)
                 restore(driver.environment)
 

@@ -1,11 +1,15 @@
-"""Signal handlers: defer interrupts around work that must finish, and undo what `ray.init` installs."""
+"""Signal handlers: defer interrupts around work that must finish, undo what `ray.init` installs, let Ray see them."""
 
+import importlib
 import signal
 import socket
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
+from typing import Any
+
+import dagster as dg
 
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
@@ -136,3 +140,73 @@ def lost_interrupts_raised() -> Generator[Callable[[], None]]:
                 arrived()  # the one that was raised here
 
         yield raise_lost
+
+
+class _InterruptInRay(dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
+    """Dagster's interrupt, as Ray's C++ code knows it."""
+
+
+_Raises = Callable[[type[BaseException]], AbstractContextManager[None]]
+
+
+def show_interrupts_to_ray(*, shown: bool) -> None:
+    """Let an interrupt by Dagster end a call of Ray at once, or leave it to Dagster again.
+
+    While a native driver waits in C++ (`ray.get`, `ray.wait`), Ray lets Python's signal handlers run, but it knows only
+    KeyboardInterrupt and SystemExit (check_signals in ray/_raylet.pyx). What Dagster's handler raises neither ends the
+    wait nor gets lost: when the object arrives, maybe hours later, it shows as a SystemError, which fails the step
+    and counts as an attempt. So that handler raises an exception of both kinds where it finds a frame of Ray, and
+    the KeyboardInterrupt that Ray makes of it leaves the step's code as Dagster's own interrupt.
+    """
+    errors: Any = importlib.import_module("dagster._core.errors")
+    present: _Raises | None = getattr(errors, "raise_interrupts_as", None)
+    if present is None:  # a private name, which a later Dagster need not have
+        return
+    original: _Raises | None = getattr(present, "of_dagster", None)
+    if shown and original is None:
+        errors.raise_interrupts_as = _shown_to_ray(present)
+    elif not shown and original is not None:
+        errors.raise_interrupts_as = original
+
+
+def _shown_to_ray(raises: _Raises) -> _Raises:
+    @contextmanager
+    def raise_interrupts_as(error_cls: type[BaseException]) -> Generator[None]:
+        with raises(error_cls):
+            if not _in_main_thread() or not issubclass(error_cls, dg.DagsterExecutionInterruptedError):
+                yield
+                return
+            in_ray = _show_to_ray()  # Dagster restores the handlers that were there before
+            try:
+                yield
+            except KeyboardInterrupt as error:
+                if not in_ray or isinstance(error, error_cls):
+                    raise
+                words = f"{signal.Signals(in_ray[0]).name} ended the step within a call of Ray"
+                raise error_cls(words) from error
+
+    made: Any = raise_interrupts_as
+    made.of_dagster = raises
+    return raise_interrupts_as
+
+
+def _show_to_ray() -> list[int]:
+    """Wrap the handlers that are set now; return where the signals that find Ray are noted."""
+    in_ray: list[int] = []
+    handlers = {signum: signal.getsignal(signum) for signum in _INTERRUPTS}
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        handler = handlers[signal.Signals(signum)]
+        try:
+            if callable(handler):
+                handler(signum, frame)
+        except dg.DagsterExecutionInterruptedError as error:
+            module = "" if frame is None else str(frame.f_globals.get("__name__"))
+            if module.partition(".")[0] != "ray":
+                raise
+            in_ray.append(signum)
+            raise _InterruptInRay(*error.args) from error
+
+    for signum in _INTERRUPTS:
+        signal.signal(signum, handle)
+    return in_ray

@@ -1,7 +1,8 @@
 """What of Ray a driver uses, without a cluster: a run with this folder on its path needs no head, and no ray.
 
-It keeps to two of Ray's habits that matter for the phases: `init` takes over SIGTERM in the main thread with a
-handler that exits (ray/_private/worker.py), and leaves its variables in the environment.
+It keeps to those of Ray's habits that matter here: `init` takes over SIGTERM in the main thread with a
+handler that exits (ray/_private/worker.py), and leaves its variables in the environment; `get` knows Python's own
+interrupt only.
 """
 
 import os
@@ -50,6 +51,24 @@ def shutdown() -> None:
     before, _before_shutdown = _before_shutdown, _nothing
     before()
     _connected = False
+
+
+def get(signum: int) -> None:
+    """Wait for an object, and let Python's handlers run when this signal comes, as Ray's C++ code does.
+
+    It knows KeyboardInterrupt; another exception stays set until a call notices it (check_signals in ray/_raylet.pyx).
+    """
+    try:
+        signal.raise_signal(signum)
+    except KeyboardInterrupt:
+        interrupted = True
+    except BaseException as error:
+        words = "<built-in method __new__> returned a result with an exception set"
+        raise SystemError(words) from error
+    else:
+        interrupted = False
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def is_initialized() -> bool:
