@@ -68,9 +68,8 @@ TURNS ?= 3
 bench: .venv/.synced ## Measure everything beside dagster-ray 0.4.8 and bare Ray or Kubernetes: benchmarks/RESULTS.md (a quarter of an hour)
 	$(BIN)python benchmarks/run_all.py --turns $(TURNS)
 
-docs: .venv/.synced ## Build the documentation into site/; a broken link, or anything from another host, fails
-	$(BIN)zensical build --clean --strict
-	$(BIN)python scripts/site_links.py site
+docs: .venv/.synced ## Build the documentation into site/ and check its links, its English and the reference of fields
+	$(BIN)python scripts/build_docs.py
 
 workflows: .venv/.synced ## Lint .github/ with zizmor, and with actionlint where Go is installed
 	$(UV) tool run --quiet zizmor@1.32.0 --offline --quiet --persona=pedantic .github

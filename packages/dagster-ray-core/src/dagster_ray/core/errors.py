@@ -1,21 +1,5 @@
 """What can go wrong, as types.
 
-    DagsterRayError
-      NotARayResourceError      a resource lacks members of `RayResource`
-      UnknownFieldError         a config has a misspelt or unknown field (also a ValueError)
-      InvalidFieldError         a field has a value that cannot work (also a ValueError)
-      MissingVariableError      a field refers to an environment variable that is not set (also a ValueError)
-      InvalidVariableError      an environment variable has a value that its field cannot use (also a ValueError)
-      BackendNotFoundError      no installed package offers the backend
-      BackendBrokenError        an installed backend cannot be imported
-      RayNotInstalledError      this Python has no ray
-      NotCreatedError           a phase was called before `create`
-      NotConnectedError         `context` was read before `connect`
-      NotReadyError             the deadline passed before the cluster accepted drivers
-      ConnectFailedError        ray.init gave up
-      DriverInUseError          this process already has a driver on another cluster
-      CleanupFailedError        what the resource made could not be deleted
-
 Each error carries its fields, says what is wrong (`problem`) and what to do (`remedy`), and has a
 stable `code` with a page in the documentation (`errors/<code>`). The error of a library underneath
 is the `__cause__`. All of them pickle: Dagster and Ray move exceptions between processes.
@@ -164,7 +148,9 @@ class NotARayResourceError(DagsterRayError):
     where: str
     """The place that needs the resource."""
     type_name: str
+    """The object's type."""
     missing: tuple[str, ...]
+    """The members that it lacks."""
 
 
 class UnknownFieldError(DagsterRayError, ValueError):
@@ -177,9 +163,11 @@ class UnknownFieldError(DagsterRayError, ValueError):
     model: str
     """The config's class name."""
     field: str
+    """The unknown field."""
     suggestion: str | None
     """The nearest known field, if one is similar."""
     known: tuple[str, ...]
+    """The fields of the class."""
 
     @property
     def advice(self) -> str:
@@ -199,6 +187,7 @@ class InvalidFieldError(DagsterRayError, ValueError):
     reason: str
     """What is wrong with the value, without the value if it may be a secret."""
     advice: str
+    """What to do about this reason."""
 
 
 class MissingVariableError(DagsterRayError, ValueError):
@@ -209,6 +198,7 @@ class MissingVariableError(DagsterRayError, ValueError):
     remedy = "set {variable} in the environment of the Dagster step."
 
     variable: str
+    """The variable's name."""
     path: str
     """The path of the field."""
 
@@ -221,6 +211,7 @@ class InvalidVariableError(DagsterRayError, ValueError):
     remedy = "set {variable} to {wanted}."
 
     variable: str
+    """The variable's name."""
     path: str
     """The path of the field."""
     wanted: str
@@ -235,7 +226,9 @@ class BackendNotFoundError(DagsterRayError):
     remedy = "{advice}."
 
     name: str
+    """The name that was asked for."""
     installed: tuple[str, ...]
+    """The names of the installed backends."""
     install: str | None
     """The requirement that brings the backend, if it is one of ours."""
 
@@ -255,11 +248,15 @@ class BackendBrokenError(DagsterRayError):
     remedy = "{advice}."
 
     name: str
+    """The backend's name."""
     entry_point: str
+    """The entry point's value: `module:Class`."""
     distribution: str
     """The distribution that declares the entry point."""
     reason: str
+    """What is wrong with it, as a predicate."""
     advice: str
+    """What to do about this reason."""
 
 
 class RayNotInstalledError(DagsterRayError):
@@ -285,6 +282,7 @@ class NotCreatedError(DagsterRayError):
     target: str
     """The resource's display name."""
     phase: str
+    """The phase that was called."""
 
 
 class NotConnectedError(DagsterRayError):
@@ -343,7 +341,9 @@ class ConnectFailedError(DagsterRayError):
     target: str
     """The resource's display name."""
     address: str
+    """Where the driver tried to connect."""
     attempts: int
+    """How often it tried."""
     reason: str
     """Ray's own words."""
 
@@ -387,6 +387,7 @@ class CleanupFailedError(DagsterRayError):
     target: str
     """The resource's display name."""
     reason: str
+    """Why it was not deleted."""
 
 
 def __dir__() -> list[str]:

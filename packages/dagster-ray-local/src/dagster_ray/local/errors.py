@@ -17,7 +17,9 @@ class SharedClusterError(DagsterRayError):
     remedy = "{advice}."
 
     reason: str
+    """What happened."""
     advice: str
+    """What to do about this reason."""
 
 
 def __dir__() -> list[str]:

@@ -57,7 +57,9 @@ class ServerVersion:
     """Which Ray answers, and its session."""
 
     ray_version: str
+    """The server's version of Ray."""
     session_name: str
+    """Ray's name of the head's session; another head has another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,13 @@ class Node:
     """A node of the cluster, as the dashboard lists it."""
 
     node_id: str
+    """Ray's id of the node."""
     is_head: bool
+    """Whether it is the head."""
     is_alive: bool
+    """Whether Ray counts it as alive."""
     session_dir: str | None
+    """The folder of Ray's session on the node; None if the dashboard does not report it."""
 
 
 def log_name(submission_id: str) -> str:

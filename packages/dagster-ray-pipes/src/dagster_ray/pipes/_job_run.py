@@ -49,10 +49,12 @@ class RunSettings:
 
     forward_termination: bool = True
     termination_seconds: float = 30.0
+    """Seconds that a job has to end after it was asked to stop."""
     require_messages: RequireMessages = "if_opened"
     message_channel: MessageChannel = "auto"
     forward_logs: bool = True
     patience: Patience = field(default_factory=Patience)
+    """For how long a job server may be away."""
 
     def leaves_job(self, error: BaseException) -> bool:
         """Return whether the job outlives a step that `error` ends: one that is interrupted, without forwarding."""

@@ -96,6 +96,7 @@ class JobServerRefusedError(DagsterRayError):
     call: str
     """Method and path of the request."""
     status: int
+    """The HTTP status."""
     answer: str
     """The beginning of the answer."""
 
@@ -112,6 +113,7 @@ class JobServerAnswerError(DagsterRayError):
     call: str
     """Method and path of the request."""
     status: int
+    """The HTTP status."""
     answer: str
     """The beginning of the answer."""
 
@@ -126,6 +128,7 @@ class SubmissionRefusedError(DagsterRayError):
     address: str
     """The server's URL."""
     submission_id: str
+    """The job's submission id."""
     reason: str
     """The last line of Ray's answer."""
 
@@ -140,6 +143,7 @@ class JobExistsError(DagsterRayError):
     address: str
     """The server's URL."""
     submission_id: str
+    """The job's submission id."""
 
 
 class JobNotFoundError(DagsterRayError):
@@ -152,6 +156,7 @@ class JobNotFoundError(DagsterRayError):
     address: str
     """The server's URL."""
     submission_id: str
+    """The job's submission id."""
 
 
 class RayJobFailedError(DagsterRayError):
@@ -162,7 +167,9 @@ class RayJobFailedError(DagsterRayError):
     remedy = "{advice}."
 
     submission_id: str
+    """The job's submission id."""
     status: str
+    """FAILED or STOPPED."""
     message: str
     """Ray's message."""
     exit_code: int | None
@@ -204,6 +211,7 @@ class JobLostError(DagsterRayError):
     remedy = "{what_to_do}."
 
     submission_id: str
+    """The job's submission id."""
     address: str
     """The server's URL, or the display name of the cluster."""
     reason: str
@@ -228,7 +236,9 @@ class PipesContextTooLargeError(DagsterRayError, ValueError):
     variable: str
     """The environment variable."""
     size_bytes: int
+    """The size of the context, in bytes."""
     limit_bytes: int
+    """The largest size that fits, in bytes."""
 
 
 class PipesMessagesMissingError(DagsterRayError):
@@ -239,6 +249,7 @@ class PipesMessagesMissingError(DagsterRayError):
     remedy = "{what_to_do}."
 
     submission_id: str
+    """The job's submission id."""
     opened: bool
     """Whether the session was opened."""
     reason: str
@@ -271,6 +282,7 @@ class PackageTooLargeError(DagsterRayError, ValueError):
     path: str
     """The folder or file."""
     limit_bytes: int
+    """Ray's limit, in bytes."""
     biggest: tuple[tuple[str, int], ...]
     """The biggest files, with their sizes in bytes."""
 

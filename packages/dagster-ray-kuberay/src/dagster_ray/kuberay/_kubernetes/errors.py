@@ -38,6 +38,7 @@ class KubeconfigError(DagsterRayError):
     reason: str
     """What is wrong with it, never its contents."""
     advice: str = "correct the kubeconfig"
+    """What to do about this reason."""
 
 
 class CredentialsError(DagsterRayError):
@@ -52,6 +53,7 @@ class CredentialsError(DagsterRayError):
     reason: str
     """What is wrong with them, never the credentials."""
     advice: str
+    """What to do about this reason."""
 
 
 class ExecPluginError(DagsterRayError):
@@ -62,6 +64,7 @@ class ExecPluginError(DagsterRayError):
     remedy = "{advice}."
 
     command: str
+    """The program, without its arguments."""
     reason: str
     """What went wrong."""
     said: str = ""
@@ -106,10 +109,13 @@ class KubernetesError(DagsterRayError):
     remedy = "act on the server's message."
 
     verb: str
+    """The verb, as a Role names it."""
     resource: str
     """The resource, as a Role names it."""
     namespace: str | None
+    """The object's namespace; None for a cluster-wide call."""
     name: str | None
+    """The object's name; None for a list or a create without a name."""
     status: int
     """The HTTP status, or 0 for no answer."""
     message: str

@@ -27,6 +27,7 @@ class SpecRefusedError(DagsterRayError):
     remedy = "change the spec as the message says."
 
     target: str
+    """The object's display name."""
     reason: str
     """The operator's reason."""
     message: str
@@ -41,6 +42,7 @@ class RayJobEndedError(DagsterRayError):
     remedy = "{advice}."
 
     target: str
+    """The object's display name."""
     status: str
     """The RayJob's deployment status."""
     reason: str
@@ -71,6 +73,7 @@ class ClusterGoneError(DagsterRayError):
     remedy = "find out who deleted it (audit log, quota or clean-up jobs of the namespace), and run the step again."
 
     target: str
+    """The object's display name."""
     what: str
     """What happened to it."""
 
@@ -83,10 +86,13 @@ class CannotStartError(DagsterRayError):
     remedy = "{what_to_do} (diagnosis {diagnosis})."
 
     target: str
+    """The object's display name."""
     diagnosis: str
     """The code of the diagnosis: a section of the page on troubleshooting."""
     reason: str
+    """The reason that Kubernetes, KubeRay or Kueue gives."""
     message: str
+    """The message that belongs to the reason."""
     advice: str
     """What to do about it, as a sentence."""
     log: str = ""
@@ -111,6 +117,7 @@ class RightsMissingError(DagsterRayError):
     remedy = "grant them; `dagster-ray rbac {options}` prints the Role."
 
     namespace: str
+    """The namespace in which they are missing."""
     missing: tuple[tuple[str, str], ...]
     """Pairs of verb and resource."""
     features: tuple[str, ...]
@@ -138,6 +145,7 @@ class OperatorSilentError(DagsterRayError):
     )
 
     target: str
+    """The object's display name."""
     budget_seconds: float
     """The whole budget, in seconds."""
 
@@ -150,6 +158,7 @@ class QueueTimeoutError(DagsterRayError):
     remedy = "look at the queue's Workload objects; raise `queue_timeout` if the queue is only long."
 
     target: str
+    """The object's display name."""
     queue: str
     """What holds it."""
     budget_seconds: float
@@ -164,6 +173,7 @@ class WriteDeniedError(DagsterRayError):
     remedy = "let the policy or webhook that denied this update allow it for the step's account."
 
     target: str
+    """The object's display name."""
     what: str
     """What was to be written."""
     reason: str
@@ -178,6 +188,7 @@ class NameTakenError(DagsterRayError):
     remedy = "leave `metadata.name` unset, so that each step gets a name of its own."
 
     target: str
+    """The object's display name."""
 
 
 class FieldNotSupportedError(DagsterRayError):
@@ -188,6 +199,7 @@ class FieldNotSupportedError(DagsterRayError):
     remedy = "correct the field's name, leave it out, or upgrade the operator together with its CRDs."
 
     target: str
+    """The object's display name."""
     field: str
     """The field's path."""
 
@@ -200,6 +212,7 @@ class VersionMismatchError(DagsterRayError):
     remedy = "use an image with {what} {ours}, or run the step with {what} {theirs}."
 
     target: str
+    """The object's display name."""
     what: str
     """`Ray` or `Python`."""
     ours: str
@@ -216,6 +229,7 @@ class TokenRequiredError(DagsterRayError):
     remedy = "{what_to_do}."
 
     target: str
+    """The object's display name."""
     answer: str
     """What the dashboard answered, or what is wrong with the Secret."""
     advice: str = ""
@@ -246,6 +260,7 @@ class ClientPortClosedError(DagsterRayError):
     )
 
     target: str
+    """The object's display name."""
     place: str
     """Where it was tried."""
     budget_seconds: float

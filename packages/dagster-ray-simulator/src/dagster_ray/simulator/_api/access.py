@@ -15,8 +15,11 @@ class Rule:
     """One rule of a Role; `*` stands for everything."""
 
     groups: Sequence[str]
+    """API groups; `*` for all."""
     resources: Sequence[str]
+    """Resources as a Role names them; `*` for all."""
     verbs: Sequence[str]
+    """Verbs; `*` for all."""
 
     def allows(self, group: str, resource: str, verb: str) -> bool:
         """Return whether the rule grants a verb on a resource."""
@@ -29,8 +32,11 @@ class Account:
     """Who has a token, and what it may do in which namespaces (None: in all)."""
 
     user: str
+    """The user's name."""
     rules: Sequence[Rule] = ()
+    """What the account may do."""
     namespaces: frozenset[str] | None = None
+    """Where the rules hold."""
 
 
 _VERBS = ("create", "get", "list", "watch", "update", "patch", "delete", "deletecollection")
@@ -44,6 +50,7 @@ class Access:
     """The accounts by token, and rights that were taken away for a test."""
 
     accounts: dict[str, Account] = field(default_factory=lambda: {ADMIN_TOKEN: ADMIN})
+    """The accounts, by their tokens."""
     anonymous: Account = ADMIN
     """Who comes without a token: kubectl sends none over plain HTTP."""
     denied: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
