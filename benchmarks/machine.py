@@ -21,7 +21,7 @@ def machine() -> dict[str, str]:
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{int(memory[1]) / 2**20:.1f} GiB" if memory else "unknown",
         "kernel": f"{platform.system()} {platform.release()}",
-        "load average at the begin, 1 and 5 minutes": " and ".join(f"{load:.2f}" for load in os.getloadavg()[:2]),
+        "load average at the start, 1 and 5 minutes": " and ".join(f"{load:.2f}" for load in os.getloadavg()[:2]),
     }
 
 

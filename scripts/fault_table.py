@@ -16,7 +16,7 @@ HEAD = """# What happens when
 <!-- Written by scripts/fault_table.py from tests-integration/fault_matrix.py; change that. -->
 
 What a fault does to a step, and what becomes of its cluster. [What is deleted when](kuberay-lifetimes.md) is about
-the ends of a step that no fault has caused, and about settings that change what is said here.
+the ends of a step that no fault has caused, and about settings that change what this page says.
 
 Each row of a table is backed by tests on the [simulator](kuberay-simulator.md), most of them in accelerated time; the
 repository's `tests-integration/fault_matrix.py` names them. Defaults throughout: `timeout` 600,

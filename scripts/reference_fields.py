@@ -45,6 +45,7 @@ PAGES = {
     "dagster_ray.kuberay": "kuberay",
     "dagster_ray.kuberay.errors": "kuberay",
     "dagster_ray.kuberay.configs": "kuberay",
+    "dagster_ray.kuberay.accelerators": "kuberay",
     "dagster_ray.local": "local",
     "dagster_ray.pipes": "pipes",
     "dagster_ray.pipes.clients": "pipes",

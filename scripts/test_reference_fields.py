@@ -7,7 +7,8 @@ from dagster_ray.kuberay import KubeRayInteractiveJob
 
 ROWS = all_rows()
 UNITS = re.compile(
-    r"seconds|bytes|cpus|gpus|how (?:often|many)|status|exit code|port|tried before|repeatable", re.IGNORECASE
+    r"seconds|bytes|cpus|gpus|how (?:often|many)|status|exit code|port|tried before|repeatable|devices|pods",
+    re.IGNORECASE,
 )
 
 

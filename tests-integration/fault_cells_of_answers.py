@@ -51,7 +51,7 @@ ANSWER_CELLS: tuple[Cell, ...] = (
             KUBE_PIPES: (CREATE, SUBMIT, RUN, CLEANUP),
             PIPES: (SUBMIT, CLEANUP),
         },
-        f"{NOTICES_NOTHING} The call is sent again; what the first one did is recognised, so that nothing is made "
+        f"{NOTICES_NOTHING} The call is sent again; what the first one did is recognized, so that nothing is made "
         "twice: a `RayJob` or cluster by its name and an annotation, a job by its id.",
         UNCHANGED,
         (

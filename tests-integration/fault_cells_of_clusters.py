@@ -243,7 +243,7 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
     Cell(
         DASHBOARD,
         {JOB: (WAIT,), SHARED: (WAIT,)},
-        f"{NOTICES_NOTHING} Versions and token are not compared beforehand; Ray Client tells what does not fit, later.",
+        f"{NOTICES_NOTHING} Versions and token are not compared first; Ray Client reports later what does not fit.",
         UNCHANGED,
         (SILENT_DASHBOARD,),
     ),
@@ -316,7 +316,7 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
     Cell(
         SERVER,
         {SHARED: (RUN,)},
-        "As for a `RayJob`; beside that a warning that the lock could not be renewed.",
+        "As for a `RayJob`; also a warning that the lock could not be renewed.",
         "The lock is renewed within seconds when the server is back. With a `ttl_seconds` of less than the outage a "
         "tick of the sensor may come first.",
         steps_that_meet(SERVER_DOWN, SHARED, RUN),
@@ -324,7 +324,7 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
     Cell(
         SERVER,
         {KUBE_PIPES: (RUN,)},
-        "The step goes on. Where the dashboard is reached by a port-forward, its log stands still meanwhile.",
+        "The step goes on. Where the dashboard is reached by a port-forward, its log is paused meanwhile.",
         UNCHANGED,
         (
             *jobs_whose_kubernetes_meets(SERVER_DOWN, RUN),

@@ -49,7 +49,7 @@ STEP_CELLS: tuple[Cell, ...] = (
     Cell(
         SIGTERM,
         {JOB: PHASES[JOB]},
-        "The run is cancelled, or failed where nobody has cancelled it.",
+        "The run is canceled; it has failed if nobody canceled it.",
         BY_STEP,
         with_ids(
             f"{KUBERAY_TESTS}/steps/test_signals.py::test_sigterm_leaves_no_cluster",
@@ -63,7 +63,7 @@ STEP_CELLS: tuple[Cell, ...] = (
     Cell(
         SIGTERM,
         {SHARED: (CREATE, WAIT)},
-        "The run is cancelled, or failed where nobody has cancelled it.",
+        "The run is canceled; it has failed if nobody canceled it.",
         "The step removes its lock, and deletes the cluster if it has made it and nobody else holds it, within 20 s.",
         with_ids(
             f"{KUBERAY_TESTS}/steps/test_signals.py::test_sigterm_before_a_shared_cluster_serves_leaves_none",
@@ -74,7 +74,7 @@ STEP_CELLS: tuple[Cell, ...] = (
     Cell(
         SIGTERM,
         {SHARED: (CONNECT, RUN, CLEANUP)},
-        "The run is cancelled, or failed where nobody has cancelled it.",
+        "The run is canceled; it has failed if nobody canceled it.",
         f"The cluster stays for other steps. {BY_LOCK}",
         (
             *with_ids(
@@ -94,7 +94,7 @@ STEP_CELLS: tuple[Cell, ...] = (
     Cell(
         SIGTERM,
         {KUBE_PIPES: (CREATE, WAIT)},
-        "The run is cancelled, or failed where nobody has cancelled it.",
+        "The run is canceled; it has failed if nobody canceled it.",
         BY_STEP,
         with_ids(
             f"{KUBERAY_TESTS}/pipes/test_pipes_signals.py::test_sigterm_stops_the_job_and_leaves_no_cluster",
@@ -105,7 +105,7 @@ STEP_CELLS: tuple[Cell, ...] = (
     Cell(
         SIGTERM,
         {KUBE_PIPES: (SUBMIT, RUN, CLEANUP)},
-        "The run is cancelled, or failed where nobody has cancelled it.",
+        "The run is canceled; it has failed if nobody canceled it.",
         "The step stops the job, for which it waits `termination_timeout` (30 s), then deletes the `RayJob` within "
         "20 s. With `forward_termination=False` both go on, and a retry follows the job.",
         (
@@ -117,7 +117,7 @@ STEP_CELLS: tuple[Cell, ...] = (
     Cell(
         SIGTERM,
         {PIPES: PHASES[PIPES]},
-        "The run is cancelled, or failed where nobody has cancelled it.",
+        "The run is canceled; it has failed if nobody canceled it.",
         "The step stops the job, for which it waits `termination_timeout` (30 s). With `forward_termination=False` the "
         "job goes on, and a retry follows it.",
         with_ids(SIGTERM_STOPS_JOB, *(f"pipes-{phase}" for phase in PHASES[PIPES])),

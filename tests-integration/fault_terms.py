@@ -28,7 +28,7 @@ class Fault:
 
 SIGTERM = Fault(
     "SIGTERM",
-    "The step's process is asked to end: a run is cancelled, a pod is evicted, a spot node goes. A second signal "
+    "The step's process is asked to end: a run is canceled, a pod is evicted, a spot node goes. A second signal "
     "during the cleanup waits until the cleanup is done. A `KubeRayCluster` of one step is deleted by the step, within "
     "20 s.",
 )
@@ -36,8 +36,8 @@ SIGKILL = Fault(
     "SIGKILL",
     "The step's process ends at once: out of memory, a node that dies, a grace period that is over. Nothing of ours "
     "runs any more; Dagster finds the step dead by its executor or its run monitoring. A `KubeRayCluster` of one step "
-    "goes with the step's pod. If the pod does not own it, the sensor deletes it when the run has ended and the step "
-    "has been silent for 15 minutes, or an hour after its creation in a run that goes on.",
+    "goes with the step's pod. If the pod does not own it, the sensor deletes it. In a run that has ended, the step "
+    "must have been silent for 15 minutes; in a run that goes on, the cluster must be an hour old.",
 )
 BURST = Fault(
     "Bursts of 429, 500 and 503",
@@ -52,8 +52,8 @@ LOST = Fault(
 )
 REFUSED = Fault(
     "An answer that is lost, then a refusal",
-    "The API server carries out the call that creates an object, the answer is lost, and the repetition is refused: by "
-    "a quota that the first one has used up, by credentials that have expired, by an admission webhook.",
+    "The API server carries out the call that creates an object, and the answer is lost. The repetition is refused: by "
+    "a quota that the first call has used up, by credentials that have expired, or by an admission webhook.",
 )
 FROZEN = Fault(
     "An operator that does nothing", "KubeRay's operator is down, or stuck, and does not come back meanwhile."

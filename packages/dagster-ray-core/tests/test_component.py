@@ -109,10 +109,10 @@ def test_a_reference_is_read_when_a_step_runs(monkeypatch: pytest.MonkeyPatch) -
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
-    "a misspelt field": ({"imag": "i"}, "imag"),
+    "a misspelled field": ({"imag": "i"}, "imag"),
     "a value of a wrong type": ({"workers": "many"}, "workers"),
     "a value that the resource refuses": ({"workers": 0}, "workers"),
-    "a misspelt field further down": ({"shape": {"fre": {}}}, "Shape has no field `fre`. To fix: write `free`"),
+    "a misspelled field further down": ({"shape": {"fre": {}}}, "Shape has no field `fre`. To fix: write `free`"),
     "a scalar where a mapping belongs": ({"shape": 3}, "shape"),
     "a template of digits where text is taken": ({"image": "{{ env.TAG }}"}, "image"),
     "a template without its variable where nothing is not taken": ({"workers": "{{ env.NOT_THERE }}"}, "workers"),

@@ -1,4 +1,4 @@
-"""A misspelt field is an error that names the field, wherever it is written."""
+"""A misspelled field is an error that names the field, wherever it is written."""
 
 # Dagster's decorators and config classes are typed in part only.
 # pyright: reportUnknownMemberType=false
@@ -60,7 +60,7 @@ class Settings(dg.ConfigurableResource[Any]):
         ),
     ],
 )
-def test_the_constructor_refuses_a_misspelt_field(
+def test_the_constructor_refuses_a_misspelled_field(
     model: type[StrictConfig], given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValidationError) as caught:
@@ -110,7 +110,7 @@ def test_known_fields_of_a_nested_config_arrive_from_run_config() -> None:
         pytest.param({"outer": {"inner": {"ttl": 1}}}, "ttl", id="two levels down"),
     ],
 )
-def test_run_config_refuses_a_misspelt_field(config: dict[str, Any], field: str) -> None:
+def test_run_config_refuses_a_misspelled_field(config: dict[str, Any], field: str) -> None:
     with pytest.raises(dg.DagsterInvalidConfigError, match=f'unexpected config entry "{field}"'):
         run_with(config)
 

@@ -134,7 +134,7 @@ def test_codes_are_unique() -> None:
     assert sorted(codes) == sorted(set(codes))
 
 
-def test_a_misspelt_field_is_a_value_error_so_that_pydantic_reports_it() -> None:
+def test_a_misspelled_field_is_a_value_error_so_that_pydantic_reports_it() -> None:
     assert issubclass(errors.UnknownFieldError, ValueError)
 
 
@@ -212,7 +212,7 @@ def test_an_error_needs_its_fields(values: tuple[Any, ...], named: dict[str, Any
         pytest.param(
             {"code": "x", "problem": "{who} is away.", "remedy": "x."},
             "`problem` of BadError names 'who', which is not a field of it",
-            id="a misspelt field",
+            id="a misspelled field",
         ),
     ],
 )

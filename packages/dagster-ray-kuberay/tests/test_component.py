@@ -95,7 +95,7 @@ def test_arguments_of_the_sensor_may_be_variables(monkeypatch: pytest.MonkeyPatc
 
 
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "a misspelt field of the cluster": (
+    "a misspelled field of the cluster": (
         {"ray_job": {"spec": {"rayClusterSpec": {"ray_versio": "2.50.0"}}}},
         ValidationError,
         r"ray_job\.spec\.rayClusterSpec\s+Value error, RayClusterSpec has no field `ray_versio`. .*`ray_version`",
@@ -115,7 +115,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         UnknownFieldError,
         "KubeRayComponent without a resource has no field `timeout`",
     ),
-    "a misspelt argument of the sensor": (
+    "a misspelled argument of the sensor": (
         {"cleanup_sensor": {"grace_second": 3}},
         ValidationError,
         r"cleanup_sensor\.grace_second",

@@ -166,7 +166,7 @@ def test_refusals_are_told_as_kubernetes_tells_them(kubectl: Kubectl) -> None:
     assert "Error from server (Forbidden): rayjobs.ray.io is forbidden: User" in kubectl("get", "rayjobs").err
 
 
-def test_a_misspelt_field_is_refused_by_the_servers_strict_validation(kubectl: Kubectl) -> None:
+def test_a_misspelled_field_is_refused_by_the_servers_strict_validation(kubectl: Kubectl) -> None:
     manifest = rayjob("one")
     manifest["spec"]["shutdownAfterJobFinish"] = True
     refused = kubectl("create", "-f", kubectl.file(manifest))

@@ -133,9 +133,9 @@ def _case(backend: str, tests: set[str], fault: str, sentence: str) -> object:
         ),
         _case(
             "TestSwallowsMisspeltFields",
-            {"test_a_misspelt_field_is_refused"},
+            {"test_a_misspelled_field_is_refused"},
             "`make(tiemout=1.0)` was accepted",
-            "it accepts a misspelt field",
+            "it accepts a misspelled field",
         ),
         _case(
             "TestReturnsNoneBeforeConnect",

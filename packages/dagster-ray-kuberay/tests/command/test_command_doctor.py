@@ -100,12 +100,16 @@ CONCLUSIONS: dict[str, tuple[Callable[[], Check], str, str]] = {
     "an operator that is ready": (lambda: checks.operator_check([pod(ready=True)], [], NOON), "ok", "v1.7.0"),
     "an operator that is not": (lambda: checks.operator_check([pod(ready=False)], [], NOON), "failed", "not ready"),
     "a status of late": (lambda: checks.operator_check(REFUSED, [cluster(120)], NOON), "ok", "2 minutes ago"),
-    "an old status": (lambda: checks.operator_check([], [cluster(7200)], NOON), "skipped", "Nothing tells"),
+    "an old status": (
+        lambda: checks.operator_check([], [cluster(7200)], NOON),
+        "skipped",
+        "Whether an operator runs is unknown",
+    ),
     "no status for long": (lambda: checks.operator_check(REFUSED, [cluster(None)], NOON), "failed", "Nobody"),
     "no status for a moment": (
         lambda: checks.operator_check(REFUSED, [cluster(None, created=5)], NOON),
         "skipped",
-        "Nothing tells",
+        "Whether an operator runs is unknown",
     ),
     "nothing that may be listed": (lambda: checks.operator_check([], REFUSED, NOON), "skipped", "forbidden"),
     "a namespace that may be read": (lambda: checks.namespace_check("ray", {}), "ok", "exists"),

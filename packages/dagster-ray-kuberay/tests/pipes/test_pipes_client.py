@@ -129,7 +129,7 @@ def test_an_option_that_cannot_work_is_refused_when_the_client_is_made(options: 
     assert caught.value.field == field
 
 
-def test_a_misspelt_option_is_an_error_that_names_it() -> None:
+def test_a_misspelled_option_is_an_error_that_names_it() -> None:
     options: Any = {"timout": 5.0}
     with pytest.raises(TypeError, match="timout"):
         PipesKubeRayJobClient(**options)

@@ -131,7 +131,7 @@ def test_a_cluster_and_its_sharing_arrive_in_the_step() -> None:
             {"ttl_second_after_finished": 60},
             "InteractiveRayJobSpec has no field `ttl_second_after_finished`. To fix: write "
             "`ttl_seconds_after_finished`.",
-            id="a misspelt name",
+            id="a misspelled name",
         ),
         pytest.param(
             RayClusterSpec,

@@ -186,7 +186,7 @@ def test_a_spec_is_refused_with_the_field_that_is_wrong(spec: dict[str, Any], fi
         pytest.param({"namespace": "../../../api/v1/namespaces/kube-system"}, "metadata.namespace", id="a path"),
         pytest.param({"namespace": "a" * 64}, "metadata.namespace", id="a long namespace"),
         pytest.param({"generateName": "a-"}, "metadata.generateName", id="a generated name"),
-        pytest.param({"label": {}}, "metadata.label", id="a misspelt key"),
+        pytest.param({"label": {}}, "metadata.label", id="a misspelled key"),
         pytest.param({"uid": "x"}, "metadata.uid", id="what only the server writes"),
         pytest.param({"labels": ["a"]}, "metadata.labels", id="labels as a list"),
         pytest.param({"labels": {"team, prod": "x"}}, "metadata.labels", id="a label's key with a space"),

@@ -116,7 +116,7 @@ def test_an_ipv6_address_of_a_head_has_brackets_before_a_port_and_none_when_it_i
 
 @pytest.mark.parametrize(
     "template",
-    [pytest.param("{clustr}", id="misspelt"), pytest.param("{0}", id="a number"), pytest.param("{", id="open")],
+    [pytest.param("{clustr}", id="misspelled"), pytest.param("{0}", id="a number"), pytest.param("{", id="open")],
 )
 def test_a_head_host_that_cannot_be_filled_in_is_refused_at_load(template: str) -> None:
     with pytest.raises(InvalidSpecError, match="head_host"):

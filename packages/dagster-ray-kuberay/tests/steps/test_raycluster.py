@@ -461,7 +461,7 @@ def test_the_tutorials_two_forms_mean_the_same(simulator: Simulator) -> None:
             "metadata.annotations.dagster/lock-x",
             id="the lock of another step",
         ),
-        pytest.param(lambda: ClusterSharing.model_validate({"ttl": 60}), "ttl", id="a misspelt field"),
+        pytest.param(lambda: ClusterSharing.model_validate({"ttl": 60}), "ttl", id="a misspelled field"),
     ],
 )
 def test_what_cannot_work_fails_at_load_and_names_the_field(given: Any, field: str) -> None:

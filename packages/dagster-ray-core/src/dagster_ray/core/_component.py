@@ -43,7 +43,7 @@ class RayComponent(dg.Component, dg.Resolvable):
 
     Attributes:
         resource_key: The key of the resource in Dagster.
-        ray_cluster: The resource. None if the component was told to declare none.
+        ray_cluster: The resource. None if the component declares none.
 
     Raises:
         UnknownFieldError: An attribute does not exist.

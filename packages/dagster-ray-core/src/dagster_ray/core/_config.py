@@ -17,7 +17,7 @@ def refuse_unknown_fields(model: type[Any], data: object) -> object:
     """Raise `UnknownFieldError` for the first key of `data` that is no field of `model`.
 
     Pydantic's own `extra="forbid"` would say only that the input is not permitted; Dagster's config
-    classes without either drop a misspelt field in silence.
+    classes without either drop a misspelled field in silence.
     """
     if isinstance(data, Mapping):
         fields = cast("Mapping[str, Any]", model.model_fields)
@@ -49,7 +49,7 @@ class VariablesConfig(dg.Config):
 
 
 class StrictConfig(VariablesConfig):
-    """A `dagster.Config` in which a misspelt field is an error that names the field.
+    """A `dagster.Config` in which a misspelled field is an error that names the field.
 
     Its plain fields take environment variables as well, see `VariablesConfig`.
     """

@@ -149,8 +149,8 @@ def with_values(config: ConfigT, environ: Mapping[str, str], path: str = "") -> 
 
     Raises:
         MissingVariableError: A variable is not set.
-        InvalidVariableError: A variable must be a whole number and is none.
-        pydantic.ValidationError: A value is none that the field takes.
+        InvalidVariableError: A variable must be a whole number and is not.
+        pydantic.ValidationError: A value is not valid for its field.
     """
     found: dict[str, Any] = {}
     for name, field in type(config).model_fields.items():

@@ -52,7 +52,7 @@ class Identity:
         attempt: How often the step was tried before in this run; 0 the first time.
         resource_key: The key of the resource that asks for the cluster.
         code_location: The code location of the run's job. None for runs that the command line started.
-        git_sha: The commit of the code location, where the deployment tells it.
+        git_sha: The commit of the code location, if the deployment reports it.
         deployment: The Dagster deployment.
         instance_id: The id of the Dagster instance: its own, if it was given one, otherwise that of its run storage.
             None if neither is known.

@@ -59,7 +59,7 @@ def run_phases(resource: RayResource, context: dg.InitResourceContext) -> Genera
     configuration, is yielded again instead: the last block to be left cleans it up.
 
     SIGINT and SIGTERM wait while cleanup runs. Nothing is created when the run has ended already: Dagster
-    initialises resources once more after some runs.
+    initializes resources once more after some runs.
 
     Raises:
         NotARayResourceError: `resource` lacks members of the protocol.

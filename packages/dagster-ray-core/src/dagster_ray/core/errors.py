@@ -1,8 +1,23 @@
 """What can go wrong, as types.
 
-Each error carries its fields, says what is wrong (`problem`) and what to do (`remedy`), and has a
-stable `code` with a page in the documentation (`errors/<code>`). The error of a library underneath
-is the `__cause__`. All of them pickle: Dagster and Ray move exceptions between processes.
+    DagsterRayError
+      NotARayResourceError      a resource lacks members of `RayResource`
+      UnknownFieldError         a config has a misspelled or unknown field (also a ValueError)
+      InvalidFieldError         a field has a value that cannot work (also a ValueError)
+      MissingVariableError      a field refers to an environment variable that is not set (also a ValueError)
+      InvalidVariableError      an environment variable has a value that its field cannot use (also a ValueError)
+      BackendNotFoundError      no installed package offers the backend
+      BackendBrokenError        an installed backend cannot be imported
+      RayNotInstalledError      this Python has no ray
+      NotCreatedError           a phase was called before `create`
+      NotConnectedError         `context` was read before `connect`
+      NotReadyError             the deadline passed before the cluster accepted drivers
+      ConnectFailedError        ray.init gave up
+      DriverInUseError          this process already has a driver on another cluster
+      CleanupFailedError        what the resource made could not be deleted
+
+Each error carries its fields, says what is wrong (`problem`) and what to do (`remedy`), and has a stable `code` with a
+page (`errors/<code>`). A library's error is its `__cause__`. All pickle: Dagster and Ray move them between processes.
 """
 
 from inspect import Parameter, Signature, get_annotations
@@ -36,10 +51,10 @@ _PARTS = Formatter().parse
 
 @dataclass_transform(eq_default=False)
 class DagsterRayError(Exception):
-    """Root of every error that dagster-ray raises on its own account.
+    """Root of every error that dagster-ray itself raises.
 
-    A subclass is a declaration: fields as in a dataclass, and three texts. In `problem` and `remedy` a name in braces
-    is a field or a property of the error. The texts of an instance have the values filled in.
+    A subclass is a declaration: fields as in a dataclass, some of which many errors have, and three texts. In `problem`
+    and `remedy` a name in braces is a field or a property of the error. An instance's texts have the values filled in.
 
         class NoSlotError(DagsterRayError):
             code = "no-slot"
@@ -48,6 +63,14 @@ class DagsterRayError(Exception):
 
             queue: str
             seconds: float
+
+    Attributes:
+        target: What the error is about, as its display name: `RayJob namespace/name`.
+        reason: What is wrong or what happened, as a part of the sentence.
+        advice: What to do about this reason.
+        variable: The environment variable.
+        path: The path of the field.
+        name: The backend's name.
 
     Raises:
         TypeError: The class lacks one of the texts, or a text names neither a field nor a property.
@@ -187,7 +210,6 @@ class InvalidFieldError(DagsterRayError, ValueError):
     reason: str
     """What is wrong with the value, without the value if it may be a secret."""
     advice: str
-    """What to do about this reason."""
 
 
 class MissingVariableError(DagsterRayError, ValueError):
@@ -198,9 +220,7 @@ class MissingVariableError(DagsterRayError, ValueError):
     remedy = "set {variable} in the environment of the Dagster step."
 
     variable: str
-    """The variable's name."""
     path: str
-    """The path of the field."""
 
 
 class InvalidVariableError(DagsterRayError, ValueError):
@@ -211,9 +231,7 @@ class InvalidVariableError(DagsterRayError, ValueError):
     remedy = "set {variable} to {wanted}."
 
     variable: str
-    """The variable's name."""
     path: str
-    """The path of the field."""
     wanted: str
     """What the field needs, for example "a whole number"."""
 
@@ -226,7 +244,6 @@ class BackendNotFoundError(DagsterRayError):
     remedy = "{advice}."
 
     name: str
-    """The name that was asked for."""
     installed: tuple[str, ...]
     """The names of the installed backends."""
     install: str | None
@@ -248,15 +265,12 @@ class BackendBrokenError(DagsterRayError):
     remedy = "{advice}."
 
     name: str
-    """The backend's name."""
     entry_point: str
     """The entry point's value: `module:Class`."""
     distribution: str
     """The distribution that declares the entry point."""
     reason: str
-    """What is wrong with it, as a predicate."""
     advice: str
-    """What to do about this reason."""
 
 
 class RayNotInstalledError(DagsterRayError):
@@ -267,7 +281,6 @@ class RayNotInstalledError(DagsterRayError):
     remedy = "pip install '{install}', in the version that the cluster runs."
 
     target: str
-    """The resource's display name."""
     install: str
     """The requirement that brings ray."""
 
@@ -280,7 +293,6 @@ class NotCreatedError(DagsterRayError):
     remedy = "call `create(context)` first, or leave `create` on in `Lifecycle`."
 
     target: str
-    """The resource's display name."""
     phase: str
     """The phase that was called."""
 
@@ -293,7 +305,6 @@ class NotConnectedError(DagsterRayError):
     remedy = "call `create`, `wait` and `connect` in the step, or leave them on in `Lifecycle`."
 
     target: str
-    """The resource's display name."""
     member: str
     """What was read."""
     why: str
@@ -308,7 +319,6 @@ class NotReadyError(DagsterRayError):
     remedy = "{what_to_do}."
 
     target: str
-    """The resource's display name."""
     budget_seconds: float
     """The whole budget, in seconds."""
     last_seen: str
@@ -339,7 +349,6 @@ class ConnectFailedError(DagsterRayError):
     remedy = "{advice}."
 
     target: str
-    """The resource's display name."""
     address: str
     """Where the driver tried to connect."""
     attempts: int
@@ -372,7 +381,6 @@ class DriverInUseError(DagsterRayError):
     )
 
     target: str
-    """The resource's display name."""
     present: str
     """The address of the cluster that the process is connected to."""
 
@@ -385,9 +393,7 @@ class CleanupFailedError(DagsterRayError):
     remedy = "delete it by hand if it still exists."
 
     target: str
-    """The resource's display name."""
     reason: str
-    """Why it was not deleted."""
 
 
 def __dir__() -> list[str]:

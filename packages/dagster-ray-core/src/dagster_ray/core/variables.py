@@ -77,7 +77,7 @@ class Variable:
 
         Raises:
             MissingVariableError: It is not set.
-            InvalidVariableError: It must be a whole number and is none.
+            InvalidVariableError: It must be a whole number and is not.
         """
         if self.name not in environ:
             raise MissingVariableError(self.name, path)
@@ -130,7 +130,7 @@ def variables(
     """Yield the path and the reference of every variable that a value names, however deep.
 
     Args:
-        value: Dictionaries, lists and what stands in them.
+        value: Dictionaries, lists and what they contain.
         path: Where it stands.
         text_maps: Keys of maps whose own keys are the user's.
         is_text_map: Whether `value` itself is such a map, or a dictionary that no variable can stand for.
@@ -159,7 +159,7 @@ def resolved(
     A dictionary is copied, and so is a list; anything else stays the object that it is.
 
     Args:
-        value: Dictionaries, lists and what stands in them.
+        value: Dictionaries, lists and what they contain.
         environ: The environment.
         path: Where the value stands, for errors.
         text_maps: Keys of maps whose own keys are the user's.
@@ -167,7 +167,7 @@ def resolved(
 
     Raises:
         MissingVariableError: A variable is not set.
-        InvalidVariableError: A variable must be a whole number and is none.
+        InvalidVariableError: A variable must be a whole number and is not.
     """
     if (variable := None if is_text_map and isinstance(value, Mapping) else variable_of(value)) is not None:
         return variable.value(environ, path)

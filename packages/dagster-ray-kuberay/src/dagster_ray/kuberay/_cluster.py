@@ -30,7 +30,7 @@ class KubeRayCluster(KubeRayResource):
     cluster that others have left, or makes one and leaves it; the cleanup sensor deletes it when nobody has used it for
     some time. A cluster that `ray_cluster.metadata.name` names and dagster-ray has not made is used and never deleted.
 
-    Prefer `KubeRayInteractiveJob` where the operator itself shall end the cluster.
+    Prefer `KubeRayInteractiveJob` if the operator itself should delete the cluster.
     Needs the KubeRay operator 1.3.0 or later.
     """
 

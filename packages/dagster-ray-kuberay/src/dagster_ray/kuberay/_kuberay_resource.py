@@ -39,7 +39,7 @@ class KubeRayResource(BaseRayResource):
     queue_timeout: float = Field(
         default=86400.0,
         gt=0,
-        description="Seconds that a queue may hold the cluster back; the timeout stands still meanwhile.",
+        description="Seconds that a queue may hold the cluster back; the timeout is paused meanwhile.",
     )
     wait_for: Literal["head", "workers"] = Field(
         default="head",
@@ -70,8 +70,8 @@ class KubeRayResource(BaseRayResource):
         default="quick",
         description=(
             "What is checked before anything is created. quick: names and versions of images, the rules of the "
-            "installed KubeRay, and by one request a process the account's rights. full: also whether the API server "
-            "and its admission take the object, and it warns if no operator is to be seen. off: nothing."
+            "installed KubeRay, and the account's rights by one request per process. full: also whether the API "
+            "server and its admission accept the object; a warning if no operator is found. off: nothing."
         ),
     )
 

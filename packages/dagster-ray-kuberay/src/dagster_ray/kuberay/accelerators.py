@@ -181,7 +181,7 @@ def tpu(generation: str, topology: str, *, chips_per_host: int | None = None) ->
             types that differ, such as 4 for a `2x4` slice of two hosts.
 
     Raises:
-        InvalidSpecError: The generation is unknown, the topology is none of it, or hosts cannot divide it equally.
+        InvalidSpecError: The generation is unknown, the topology is of another one, or hosts cannot divide it equally.
     """
     known = _TPUS.get(generation)
     if known is None:

@@ -154,8 +154,8 @@ class InteractiveRayJobSpec(KubernetesConfig):
     shutdown_after_job_finishes: bool | None = Field(
         default=None,
         description=(
-            "Delete the cluster after the end of the job, whatever it was. Unset: on, except beside deletionRules and "
-            "the deletion policy DeleteNone, which exclude it."
+            "Delete the cluster after the end of the job, whatever it was. Unset: on, except with deletionRules and "
+            "with the deletion policy DeleteNone, which exclude it."
         ),
     )
     ttl_seconds_after_finished: int | None = Field(
@@ -286,7 +286,7 @@ class InteractiveRayJobConfig(StrictConfig):
         """Return `metadata` and `spec` as plain JSON with camelCase names, over what `spec_file` holds.
 
         Raises:
-            InvalidSpecError: A value is none of JSON.
+            InvalidSpecError: A value is not JSON-serializable.
             SpecFileError: The file cannot be used.
         """
         spec = cast("InteractiveRayJobSpec", self.spec)
@@ -330,7 +330,7 @@ class RayClusterConfig(StrictConfig):
         """Return `metadata` and `spec` as plain JSON with camelCase names, over what `spec_file` holds.
 
         Raises:
-            InvalidSpecError: A value is none of JSON.
+            InvalidSpecError: A value is not JSON-serializable.
             SpecFileError: The file cannot be used.
         """
         spec = cast("RayClusterSpec", self.spec)

@@ -136,8 +136,8 @@ def head_group(
             merged by name; the container of Ray is `ray-head`.
 
     Raises:
-        InvalidSpecError: A name of `pod_spec` is none of Kubernetes, a value of `env` is not text, or `accelerator`
-            has a count beside `gpus`, or several hosts.
+        InvalidSpecError: A name of `pod_spec` is not valid in Kubernetes, a value of `env` is not text, or
+            `accelerator` has a count and `gpus` too, or several hosts.
     """
     devices = _devices(gpus, accelerator, "headGroupSpec")
     if devices.hosts > 1:
@@ -188,8 +188,8 @@ def worker_group(
             merged by name; the container of Ray is `ray-worker`.
 
     Raises:
-        InvalidSpecError: The numbers of replicas contradict each other, a name of `pod_spec` is none of Kubernetes, a
-            value of `env` is not text, or `accelerator` has a count beside `gpus`.
+        InvalidSpecError: The numbers of replicas contradict each other, a name of `pod_spec` is not valid in
+            Kubernetes, a value of `env` is not text, or `accelerator` has a count and `gpus` too.
     """
     devices = _devices(gpus, accelerator, f"workerGroupSpecs[{name}]")
     group: Json = {"groupName": name, **_size(name, replicas, min_replicas, max_replicas)}

@@ -17,9 +17,7 @@ class SharedClusterError(DagsterRayError):
     remedy = "{advice}."
 
     reason: str
-    """What happened."""
     advice: str
-    """What to do about this reason."""
 
 
 def __dir__() -> list[str]:

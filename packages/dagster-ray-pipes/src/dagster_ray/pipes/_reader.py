@@ -143,7 +143,7 @@ class PipesRayJobMessageReader(PipesMessageReader):
     @contextmanager
     @override
     def read_messages(self, handler: "PipesMessageHandler") -> "Generator[PipesParams]":
-        """Yield where the job shall write its messages; at the end, wait for the last of them.
+        """Yield where the job must write its messages; at the end, wait for the last of them.
 
         Raises:
             InvalidFieldError: The reader serves a session already.

@@ -22,7 +22,7 @@ def check_runtime_env(runtime_env: Mapping[Any, Any]) -> None:
     """Check keys and environment variables of a runtime_env. Pure.
 
     Raises:
-        InvalidFieldError: A key is a misspelt one of Ray's, or a variable is not text.
+        InvalidFieldError: A key is a misspelled one of Ray's, or a variable is not text.
     """
     for key in unknown_keys(runtime_env):
         for known in _KNOWN:

@@ -95,9 +95,9 @@ class BackendUnderTest:
 
     @classmethod
     def definition(cls, resource: RayResource) -> object:
-        """Return what stands under the resource key in Dagster.
+        """Return what is bound to the resource key in Dagster.
 
-        A ConfigurableResource stands there itself; any other object has its phases run by `run_phases`.
+        A ConfigurableResource is bound itself; any other object has its phases run by `run_phases`.
         """
         if isinstance(resource, ConfigurableResourceFactory):
             return cast("object", resource)

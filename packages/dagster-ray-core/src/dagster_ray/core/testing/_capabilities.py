@@ -9,7 +9,7 @@ class Capability(StrEnum):
     A backend promises all of them except those that its contract class lists in `lacks`.
     """
 
-    STRICT_CONFIG = "A misspelt field is refused, and the error names it."
+    STRICT_CONFIG = "A misspelled field is refused, and the error names it."
     SAME_CONFIG = "The step gets the configuration that the code location gave."
     NOT_CONNECTED = "`context` and `job_id` raise NotConnectedError while no driver is connected."
     BARE_ANNOTATION = "A parameter annotated `RayResource` gets the connected cluster."

@@ -17,7 +17,7 @@ class ConfigurationTests(BackendUnderTest):
         """A step can swap this backend for another one."""
         require_members(self.make(**runs.fields))
 
-    def test_a_misspelt_field_is_refused(self, runs: Runs) -> None:
+    def test_a_misspelled_field_is_refused(self, runs: Runs) -> None:
         """A typing error shows when the code location loads."""
         self.need(Capability.STRICT_CONFIG)
         notes = Notes()
@@ -26,7 +26,7 @@ class ConfigurationTests(BackendUnderTest):
         )
         error = notes.errors["make"]
         assert "tiemout" in error, (
-            f"the error for the misspelt field `tiemout` must name it, else the user has to guess: {error}"
+            f"the error for the misspelled field `tiemout` must name it, else the user has to guess: {error}"
         )
 
     @pytest.mark.parametrize("cleanup", ["always", "on_exception", "never"])

@@ -31,7 +31,7 @@ class DeleteRayClustersConfig(StrictConfig):
     label_selector: str = Field(
         default="", description="Only clusters with these labels, as `kubectl get -l` takes them. Empty: all."
     )
-    dry_run: bool = Field(default=True, description="Only tell what would be deleted.")
+    dry_run: bool = Field(default=True, description="Only report what would be deleted.")
     even_if_locked: bool = Field(
         default=False, description="Delete also what a step, a run or a RayJob uses, or what nothing is known of."
     )
@@ -44,13 +44,13 @@ class DeleteRayClustersConfig(StrictConfig):
 
 @dg.op(
     name="delete_rayclusters_op",
-    description="Delete RayClusters of dagster-ray that nobody uses, or tell which these are.",
+    description="Delete RayClusters of dagster-ray that nobody uses, or list them.",
 )
 def delete_rayclusters_op(context: dg.OpExecutionContext, config: DeleteRayClustersConfig) -> dict[str, Any]:
     """Delete RayClusters; return what was deleted, and what was kept and why.
 
     Raises:
-        dagster.Failure: Something could not be done; what was done stands in the output's metadata and the log.
+        dagster.Failure: Something could not be done; the output's metadata and the log have what was done.
     """
     report = _delete(context, config)
     metadata = {"deleted": len(report.deleted), "kept": report.kept.total(), "report": dg.MetadataValue.md(_md(report))}

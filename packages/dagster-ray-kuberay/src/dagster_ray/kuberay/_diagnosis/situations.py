@@ -136,8 +136,8 @@ REMEDIES: Mapping[Code, str] = {
     "operator-down": "Repair the operator's pod: read its log and events.",
     "operator-silent": "Check that the KubeRay operator runs and that it watches this namespace.",
     "other-controller": "Check the controller that `managedBy` names, or leave the field out.",
-    "deletion-stuck": "Start whoever owns the finalizer again; remove the finalizer by hand only if that is gone for "
-    "ever.",
+    "deletion-stuck": "Start whoever owns the finalizer again; remove the finalizer by hand only if it will "
+    "never run again.",
     "suspended": "Set `spec.suspend` to false, or ask whoever suspended it.",
     "queued": "Wait, ask for less, or use another queue.",
     "queue-too-small": "Ask for less than the queue's quota, use another queue, or have the quota raised.",
@@ -207,7 +207,7 @@ class Diagnosis:
     proof: Proof | None = None
     """How often and how long it must be seen before it is called fatal; None if it never is."""
     attempts: int = 0
-    """How many attempts of whoever tries have failed so far, where they are counted."""
+    """How many attempts have failed so far, where they are counted."""
 
     @property
     def page(self) -> str:

@@ -38,7 +38,6 @@ class KubeconfigError(DagsterRayError):
     reason: str
     """What is wrong with it, never its contents."""
     advice: str = "correct the kubeconfig"
-    """What to do about this reason."""
 
 
 class CredentialsError(DagsterRayError):
@@ -53,7 +52,6 @@ class CredentialsError(DagsterRayError):
     reason: str
     """What is wrong with them, never the credentials."""
     advice: str
-    """What to do about this reason."""
 
 
 class ExecPluginError(DagsterRayError):

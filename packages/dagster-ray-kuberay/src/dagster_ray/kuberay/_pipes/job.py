@@ -75,7 +75,7 @@ def read_call(ray_job: Mapping[str, Any]) -> PipesJob:
         own = _template(submission.pop("template", None) or {})
     cluster = None if selector is None else _selected(selector)
     if cluster is not None and _has_cluster(own):
-        reason = "stands beside the spec of a cluster"
+        reason = "is set together with the spec of a cluster"
         raise InvalidSpecError("clusterSelector", reason, "keep one of the two: a cluster is chosen or made")
     return PipesJob(submission, own, cluster)
 
@@ -108,7 +108,7 @@ def _of_manifest(manifest: Mapping[str, Any]) -> tuple[Json, Json, object]:
         raise InvalidSpecError("kind", f"is {manifest['kind']!r}", "give a RayJob")
     for key in manifest:
         if key not in _MANIFEST_KEYS:
-            reason = "stands beside the keys of a RayJob's manifest"
+            reason = "is set together with the keys of a RayJob's manifest"
             advice = "put it into `spec`, or give the parameters of the job and a `template`"
             raise InvalidSpecError(str(key), reason, advice)
     plain = plain_json(manifest.get("spec") or {}, "spec")

@@ -88,7 +88,7 @@ class RayJobWatch:
                 self._take(event.object, deleted=event.type == "DELETED")
         except KubernetesError as error:
             if not self._is_told:
-                self._log.warning("%s cannot be watched; its job is followed all the same: %s", self._job.target, error)
+                self._log.warning("%s cannot be watched; its job is followed anyway: %s", self._job.target, error)
             self._is_told = True
         self._look_at_head()
 

@@ -22,7 +22,7 @@ class MatchDagsterLabels(StrictConfig):
     """Which facts of Dagster two steps must have in common to share a cluster."""
 
     code_location: bool = Field(default=True, description="The same code location.")
-    git_sha: bool = Field(default=True, description="The same commit, where the deployment tells it.")
+    git_sha: bool = Field(default=True, description="The same commit, if the deployment reports it.")
     resource_key: bool = Field(default=True, description="The same resource key.")
     job: bool = Field(default=False, description="The same job.")
 

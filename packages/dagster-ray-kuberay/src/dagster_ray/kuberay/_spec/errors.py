@@ -20,9 +20,7 @@ class InvalidSpecError(DagsterRayError, ValueError):
     field: str
     """The field's path, as in YAML."""
     reason: str
-    """What is wrong with the value, as a predicate."""
     advice: str
-    """What to do about this reason."""
     versions: str = ""
     """The KubeRay versions that refuse it; empty for all."""
 
@@ -44,9 +42,7 @@ class SpecFileError(DagsterRayError, ValueError):
     key: str
     """The key in it; empty for the file as a whole."""
     reason: str
-    """What is wrong, as a predicate."""
     advice: str
-    """What to do about this reason."""
 
     @property
     def place(self) -> str:

@@ -27,7 +27,6 @@ class SpecRefusedError(DagsterRayError):
     remedy = "change the spec as the message says."
 
     target: str
-    """The object's display name."""
     reason: str
     """The operator's reason."""
     message: str
@@ -42,7 +41,6 @@ class RayJobEndedError(DagsterRayError):
     remedy = "{advice}."
 
     target: str
-    """The object's display name."""
     status: str
     """The RayJob's deployment status."""
     reason: str
@@ -73,7 +71,6 @@ class ClusterGoneError(DagsterRayError):
     remedy = "find out who deleted it (audit log, quota or clean-up jobs of the namespace), and run the step again."
 
     target: str
-    """The object's display name."""
     what: str
     """What happened to it."""
 
@@ -86,7 +83,6 @@ class CannotStartError(DagsterRayError):
     remedy = "{what_to_do} (diagnosis {diagnosis})."
 
     target: str
-    """The object's display name."""
     diagnosis: str
     """The code of the diagnosis: a section of the page on troubleshooting."""
     reason: str
@@ -145,7 +141,6 @@ class OperatorSilentError(DagsterRayError):
     )
 
     target: str
-    """The object's display name."""
     budget_seconds: float
     """The whole budget, in seconds."""
 
@@ -158,7 +153,6 @@ class QueueTimeoutError(DagsterRayError):
     remedy = "look at the queue's Workload objects; raise `queue_timeout` if the queue is only long."
 
     target: str
-    """The object's display name."""
     queue: str
     """What holds it."""
     budget_seconds: float
@@ -173,7 +167,6 @@ class WriteDeniedError(DagsterRayError):
     remedy = "let the policy or webhook that denied this update allow it for the step's account."
 
     target: str
-    """The object's display name."""
     what: str
     """What was to be written."""
     reason: str
@@ -188,7 +181,6 @@ class NameTakenError(DagsterRayError):
     remedy = "leave `metadata.name` unset, so that each step gets a name of its own."
 
     target: str
-    """The object's display name."""
 
 
 class FieldNotSupportedError(DagsterRayError):
@@ -199,7 +191,6 @@ class FieldNotSupportedError(DagsterRayError):
     remedy = "correct the field's name, leave it out, or upgrade the operator together with its CRDs."
 
     target: str
-    """The object's display name."""
     field: str
     """The field's path."""
 
@@ -212,7 +203,6 @@ class VersionMismatchError(DagsterRayError):
     remedy = "use an image with {what} {ours}, or run the step with {what} {theirs}."
 
     target: str
-    """The object's display name."""
     what: str
     """`Ray` or `Python`."""
     ours: str
@@ -229,7 +219,6 @@ class TokenRequiredError(DagsterRayError):
     remedy = "{what_to_do}."
 
     target: str
-    """The object's display name."""
     answer: str
     """What the dashboard answered, or what is wrong with the Secret."""
     advice: str = ""
@@ -260,7 +249,6 @@ class ClientPortClosedError(DagsterRayError):
     )
 
     target: str
-    """The object's display name."""
     place: str
     """Where it was tried."""
     budget_seconds: float

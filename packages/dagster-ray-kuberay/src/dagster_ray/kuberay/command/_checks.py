@@ -119,7 +119,7 @@ def crds_check(document: Manifest | Refusal) -> Check:
         sentence = f"The CRDs are of KubeRay {found.text}, and yet have {', '.join(found.strange[:3])}."
         return Check("crds", "warning", sentence, "apply the CRDs of one release, that of the operator")
     if found.since == OLDEST:
-        sentence = f"The CRDs are of KubeRay {found.text}; nothing tells 1.3 from older ones."
+        sentence = f"The CRDs are of KubeRay {found.text}; they do not distinguish 1.3 from older ones."
         return Check("crds", "warning", sentence, "make sure that it is 1.3 or later; 1.7 is the newest that is known")
     return Check("crds", "ok", f"The CRDs are of KubeRay {found.text}.")
 
@@ -155,7 +155,7 @@ def _by_traces(seen: str, objects: Sequence[Manifest], now: datetime) -> Check:
         sentence = f"Nobody has written a status into {', '.join(silent[:3])}. {seen}"
         return Check("operator", "failed", sentence, "check that the operator runs and watches this namespace")
     remedy = "run `dagster-ray doctor --round-trip`, which shows whether an operator works"
-    return Check("operator", "skipped", f"Nothing tells whether an operator runs. {seen}", remedy)
+    return Check("operator", "skipped", f"Whether an operator runs is unknown. {seen}", remedy)
 
 
 def _times(item: Manifest) -> list[datetime]:

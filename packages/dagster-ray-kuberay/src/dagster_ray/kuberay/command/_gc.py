@@ -34,11 +34,11 @@ _EXAMPLES = 10_000
 @click.command()
 @cluster_options
 @click.option("--all-namespaces", "-A", "everywhere", is_flag=True, help="Look into all namespaces.")
-@click.option("--dry-run", is_flag=True, help="Only tell what would be deleted. This is the default.")
+@click.option("--dry-run", is_flag=True, help="Only report what would be deleted. This is the default.")
 @click.option("--yes", is_flag=True, help="Delete.")
 @click.option("--timeout", default=600.0, show_default=True, help="Seconds that all of it may take.")
 def gc(place: Place, everywhere: bool, dry_run: bool, yes: bool, timeout: float) -> int:
-    """Delete what the cleanup sensor would delete now, once; or only tell it.
+    """Delete what the cleanup sensor would delete now, once; or only list it.
 
     Shared clusters are judged by their locks. Clusters of single steps are judged by their runs where DAGSTER_HOME is
     set, and kept where it is not. The sensor's environment variables (DAGSTER_RAY_CLEANUP_...) hold.

@@ -66,7 +66,7 @@ class ReceivedLines:
         line = read(text)
         with self._changed:
             if line is None or line.number != self._next:
-                found = "is none of ours" if line is None else f"has the number {line.number}"
+                found = "is not one of them" if line is None else f"has the number {line.number}"
                 self.broken = self.broken or f"the line after {self._next} others {found}"
                 return
             self._next += 1

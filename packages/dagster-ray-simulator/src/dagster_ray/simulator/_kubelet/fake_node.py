@@ -72,10 +72,10 @@ class IdleNode:
 
 
 class FakeRayNode(IdleNode):
-    """A head without Ray: its client port answers as gRPC does, its dashboard tells scripted jobs.
+    """A head without Ray: its client port answers as gRPC does, its dashboard serves scripted jobs.
 
     Args:
-        order: What to stand in for.
+        order: What it replaces.
     """
 
     def __init__(self, order: NodeOrder) -> None:

@@ -28,7 +28,7 @@ class NodeOrder:
         params: The group's rayStartParams, and what the container's resources add.
         env: The container's environment.
         token: The cluster's token; None without token authentication.
-        head_gcs: Tells where the GCS of the cluster's head listens on this machine.
+        head_gcs: Returns where the GCS of the cluster's head listens on this machine.
         folder: Where its processes start; None for an empty folder.
     """
 
@@ -74,7 +74,7 @@ class Node(Protocol):
         ...
 
     def stop(self, grace_seconds: float) -> None:
-        """Ask it to end; `exit_code` tells when it did."""
+        """Ask it to end; `exit_code` is set when it has."""
         ...
 
     def close(self) -> None:
