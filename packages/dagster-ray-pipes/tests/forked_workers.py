@@ -2,9 +2,11 @@
 
 import multiprocessing
 import os
+import shlex
 import signal
 import sys
 import time
+import traceback
 import zipfile
 from collections.abc import Mapping
 from multiprocessing import forkserver
@@ -28,7 +30,7 @@ def start_fork_server() -> None:
         forkserver.ensure_running()
 
 
-def work(folder: str, paths: list[str], cwd: str, log: str, variables: Mapping[str, str]) -> None:
+def work(entrypoint: str, paths: list[str], cwd: str, log: str, variables: Mapping[str, str]) -> None:
     """Be a worker, as Ray's job supervisor starts one."""
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -40,11 +42,29 @@ def work(folder: str, paths: list[str], cwd: str, log: str, variables: Mapping[s
     os.environ.update(variables)
     os.chdir(cwd)
     sys.path[:0] = [cwd, *paths]  # as `python -m` and Ray do
-    from dagster_ray.core.step_worker import main
-
-    status = main(folder)
+    words = shlex.split(entrypoint)
+    status = _dagster(words[words.index("api") :]) if "api" in words else _step_worker(words[-1])
     sys.stdout.flush()
     os._exit(status)
+
+
+def _step_worker(folder: str) -> int:
+    from dagster_ray.core.step_worker import main
+
+    return main(folder)
+
+
+def _dagster(arguments: list[str]) -> int:
+    from dagster._cli import create_dagster_cli
+
+    try:
+        create_dagster_cli()(arguments, auto_envvar_prefix="DAGSTER_CLI")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # noqa: BLE001 - a process ends so
+        traceback.print_exc()
+        return 1
+    return 0
 
 
 class _Process:
@@ -101,7 +121,7 @@ class ForkedWorkers(RayLike):
         place = Path.cwd() if cwd is None else self.stored[cwd.removeprefix("gcs://")]
         log = self.logs / f"job-driver-{name}.log"
         log.touch()
-        arguments = (body["entrypoint"].split()[-1], paths, str(place), str(log), env.get("env_vars", {}))
+        arguments = (body["entrypoint"], paths, str(place), str(log), env.get("env_vars", {}))
         process = _context.Process(target=work, args=arguments)
         process.start()
         self.processes[name] = _Process(process)  # pyright: ignore[reportArgumentType]

@@ -18,6 +18,7 @@ def test_the_public_names_are_these() -> None:
         "RayJobClient",
         "RayPipesClient",
         "ServerVersion",
+        "ray_executor",
     ]
     assert all(hasattr(dagster_ray.pipes, name) for name in dagster_ray.pipes.__all__)
 

@@ -1,4 +1,4 @@
-"""Submit Ray jobs from Dagster with Pipes.
+"""Submit Ray jobs from Dagster: with Pipes, or each step as a job.
 
 Importing this package imports neither ray nor kubernetes.
 """
@@ -8,6 +8,7 @@ from importlib.metadata import version
 from dagster_shared.libraries import DagsterLibraryRegistry
 
 from dagster_ray.pipes._client import PipesRayJobClient, RayPipesClient
+from dagster_ray.pipes._executor.executor import ray_executor
 from dagster_ray.pipes._invocation import CompletedRayJob
 from dagster_ray.pipes._job_answers import JobDetails, Node, ServerVersion
 from dagster_ray.pipes._job_client import RayJobClient
@@ -24,6 +25,7 @@ __all__ = [
     "RayJobClient",
     "RayPipesClient",
     "ServerVersion",
+    "ray_executor",
 ]
 
 __version__ = version("dagster-ray-pipes")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dagster_ray.pipes._agent import Agent, AgentRoute, may_have_token
-from dagster_ray.pipes._job_answers import JobDetails, log_name
+from dagster_ray.pipes._job_answers import JobDetails, log_name, node_is_dead
 from dagster_ray.pipes._job_client import RayJobClient
 from dagster_ray.pipes._job_file import JobFile
 from dagster_ray.pipes._sinks import Sink
@@ -247,13 +247,12 @@ class JobFollower:
             self._seen.readable_since = now
 
     def _check_node(self, details: JobDetails) -> None:
-        """Raise if the driver's node is dead: Ray leaves its job RUNNING for ever (run with Ray 2.60)."""
+        """Raise if the driver's node is dead."""
         try:
-            nodes = {node.node_id: node for node in self._client.nodes(timeout=_NODES_CALL_SECONDS) or ()}
+            nodes = self._client.nodes(timeout=_NODES_CALL_SECONDS) or ()
         except (JobServerUnavailableError, JobServerRefusedError):
             return
-        node = nodes.get(details.node_id or "")
-        if nodes and (node is None or not node.is_alive):
+        if node_is_dead(details.node_id, nodes):
             reason = f"the node {details.node_id} of its driver is dead"
             raise JobLostError(self._submission_id, self._client.address, reason)
 

@@ -5,7 +5,7 @@ Routes and answers are those of Ray 2.46 to 2.60 (ray/dashboard/modules/job/job_
 
 import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -74,6 +74,18 @@ class Node:
     """Whether Ray counts it as alive."""
     session_dir: str | None
     """The folder of Ray's session on the node; None if the dashboard does not report it."""
+
+
+def node_is_dead(node_id: str | None, nodes: Sequence[Node]) -> bool:
+    """Return whether a node is dead: of a job on it Ray may say RUNNING for ever (run with Ray 2.60).
+
+    Args:
+        node_id: The node; None: the job has none yet.
+        nodes: The nodes of the cluster; none if they are unknown.
+    """
+    if node_id is None or not nodes:
+        return False
+    return not any(node.node_id == node_id and node.is_alive for node in nodes)
 
 
 def log_name(submission_id: str) -> str:

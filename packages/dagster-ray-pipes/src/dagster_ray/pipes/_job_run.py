@@ -23,7 +23,7 @@ from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._reader import MessageChannel, PipesRayJobMessageReader, message_file
 from dagster_ray.pipes._reattach import SUBMITTING, Attempt, CallIdentity, delivered_logs
 from dagster_ray.pipes._runtime_env import unknown_keys
-from dagster_ray.pipes._step_context import StepContext
+from dagster_ray.pipes._step_context import StepContext, run_of
 from dagster_ray.pipes._submission import NONCE
 from dagster_ray.pipes._submitted_job import FILE_KEY, Place, StatusLines, job_metadata, named_job, stop_job
 from dagster_ray.pipes._verdicts import JOB_KEY, OBJECT_KEY, PREFIX, Verdict, report_event, report_verdict
@@ -174,7 +174,7 @@ class JobRun:
             names = ", ".join(unknown)
             self._log.warning("Ray has no runtime_env key %s; only a plug-in of the cluster can use it.", names)
         runtime_env["env_vars"] = {**runtime_env.get("env_vars", {}), **variables}
-        metadata = job_metadata(self._context, self._identity, job.get("metadata", {}), reader.file)
+        metadata = job_metadata(run_of(self._context), self._identity, job.get("metadata", {}), reader.file)
         fields = {**job, "submission_id": submission_id, "runtime_env": runtime_env, "metadata": metadata}
         submission = self._client.prepare(fields)
         self._nonce = submission.nonce

@@ -14,7 +14,6 @@ from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._job_client import RayJobClient
 from dagster_ray.pipes._links import dashboard_link
 from dagster_ray.pipes._reattach import CallIdentity
-from dagster_ray.pipes._step_context import StepContext, run_of
 from dagster_ray.pipes._submission import NONCE
 from dagster_ray.pipes._verdicts import PREFIX, Verdict
 from dagster_ray.pipes.errors import JobNotFoundError
@@ -53,19 +52,20 @@ class Place:
     judged: Callable[[Verdict], None] = lambda _: None
 
 
-def job_metadata(context: StepContext, identity: CallIdentity, given: Mapping[str, str], file: str) -> dict[str, str]:
+def job_metadata(
+    run: dg.DagsterRun | None, identity: CallIdentity, given: Mapping[str, str], file: str | None = None
+) -> dict[str, str]:
     """Return the metadata of a job: whose it is, what the user says, and what a later attempt relies on.
 
     Args:
-        context: The context of the step.
+        run: The run of the step; None if the asset or op was called directly.
         identity: Who submits.
         given: The user's own metadata.
-        file: Where the job writes what the step reads.
+        file: Where the job writes what the step reads; None: nowhere.
     """
-    run = run_of(context)
     known = {} if run is None else {key: text for key, text in run.dagster_execution_info.items() if text}
     named = {"job_name": identity.step_key}  # what Ray shows of the driver; unset, the submission id
-    own = {**identity.metadata, FILE_KEY: file}
+    own = identity.metadata if file is None else {**identity.metadata, FILE_KEY: file}
     return {**named, **known, "dagster/step-key": identity.step_key, **given, **own}
 
 

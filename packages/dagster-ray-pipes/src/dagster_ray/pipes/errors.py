@@ -176,6 +176,8 @@ class RayJobFailedError(DagsterRayError):
     """The exit code of the job's driver, if Ray knows it."""
     last_lines: tuple[str, ...]
     """The last lines of the driver's log."""
+    log: str = "the step's compute logs"
+    """Where the whole log is."""
 
     @property
     def with_exit_code(self) -> str:
@@ -200,7 +202,7 @@ class RayJobFailedError(DagsterRayError):
         """What to do about a job that failed, or that was stopped."""
         if self.status == "STOPPED":
             return "find out who stopped it; the step itself does so only when it is interrupted"
-        return "correct the job; its whole log is in the step's compute logs"
+        return f"correct the job; its whole log is in {self.log}"
 
 
 class JobLostError(DagsterRayError):

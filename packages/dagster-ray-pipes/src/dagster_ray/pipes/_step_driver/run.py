@@ -139,7 +139,7 @@ class StepRun:
                 "entrypoint": f"python -m dagster_ray.core.step_worker {folder_name(reference)}",
                 "submission_id": attempt.submission_id,
                 "runtime_env": env,
-                "metadata": job_metadata(self._context, self._identity, {}, file),
+                "metadata": job_metadata(self._step.dagster_run, self._identity, {}, file),
                 **self._wanted.options.of_job,
             }
             submission = self._client.prepare(checked_job(body))

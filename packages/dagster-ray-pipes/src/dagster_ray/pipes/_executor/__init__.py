@@ -1,0 +1,1 @@
+"""Runs whose steps are Ray jobs, and their workers as Ray jobs."""

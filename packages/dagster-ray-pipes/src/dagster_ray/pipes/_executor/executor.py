@@ -1,0 +1,80 @@
+"""`ray_executor`: each step of a run is a Ray job."""
+
+# Dagster is typed in part only.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
+from collections.abc import Generator
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
+from dagster._core.events import DagsterEvent
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode, get_retries_config
+from dagster._core.execution.tags import get_tag_concurrency_limits_config
+from dagster._core.executor.step_delegating import StepDelegatingExecutor
+from typing_extensions import override
+
+from dagster_ray.pipes._driver_config import config_of_tags
+from dagster_ray.pipes._executor.configuration import RayJobsConfig, variables_of
+from dagster_ray.pipes._executor.step_handler import RayStepHandler, StepJobs
+
+_HEALTH_SECONDS = 20
+SCHEMA: dict[str, Any] = {
+    "ray": RayJobsConfig.to_config_schema().as_field(),
+    "retries": get_retries_config(),
+    "max_concurrent": dg.Field(
+        dg.Noneable(dg.Int),
+        is_required=False,
+        default_value=None,
+        description="How many steps of a run may be Ray jobs at the same time. Unset: as many as there are.",
+    ),
+    "tag_concurrency_limits": get_tag_concurrency_limits_config(),
+}
+
+
+class RayExecutor(StepDelegatingExecutor):
+    """Dagster's executor for steps that run elsewhere; it reads the tags of all steps before the first one runs."""
+
+    @override
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Generator[DagsterEvent, Any]:
+        """Run the steps."""
+        for step in execution_plan.steps:
+            config_of_tags(step.tags or {}, f"the step {step.key}")
+        yield from super().execute(plan_context, execution_plan)
+
+
+@dg.executor(name="ray", config_schema=SCHEMA, requirements=multiple_process_executor_requirements())
+def ray_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
+    """Run each step of a run as a Ray job on the job server at `ray.address`.
+
+    Every process needs the code of the code location and Dagster's instance: its storage must be reachable from the
+    cluster. The tag `dagster-ray/config` of an op or asset says what its driver takes.
+    """
+    return executor_of(init_context)
+
+
+def executor_of(init_context: dg.InitExecutorContext, health_seconds: int = _HEALTH_SECONDS) -> RayExecutor:
+    """Return the executor, by its configuration.
+
+    Args:
+        init_context: The configuration, and the instance.
+        health_seconds: Seconds between two looks at the jobs of all steps that run.
+
+    Raises:
+        InvalidFieldError: A field has a wrong value, or there is no job server.
+    """
+    given: dict[str, Any] = dict(init_context.executor_config)
+    config = RayJobsConfig(**given["ray"])
+    jobs = StepJobs(config.driver(), variables_of(config.env_vars), config.metadata or {}, config.server_timeout)
+    return RayExecutor(
+        RayStepHandler(config.client(), jobs),
+        retries=RetryMode.from_config(given["retries"]) or RetryMode.ENABLED,
+        check_step_health_interval_seconds=health_seconds,
+        max_concurrent=given["max_concurrent"],
+        tag_concurrency_limits=given.get("tag_concurrency_limits"),
+        should_verify_step=True,
+    )

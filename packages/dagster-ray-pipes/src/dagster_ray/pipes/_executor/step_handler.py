@@ -1,0 +1,274 @@
+"""Submits the steps of a run as Ray jobs, watches them, and stops them."""
+
+# Dagster is typed in part only.
+# pyright: reportUnknownMemberType=false
+
+import logging
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+from dagster._core.events import DagsterEvent, EngineEventData
+from dagster._core.execution.context.system import StepOrchestrationContext
+from dagster._core.executor.step_delegating import CheckStepHealthResult, StepHandler, StepHandlerContext
+from dagster_shared.error import SerializableErrorInfo
+from typing_extensions import override
+
+from dagster_ray.core import DagsterRayError
+from dagster_ray.pipes._driver_config import DriverConfig, config_of_tags
+from dagster_ray.pipes._driver_errors import StepNotMovableError
+from dagster_ray.pipes._executor.attempts import Attempt
+from dagster_ray.pipes._executor.event_log import SUBMISSION_KEY, attempts_in_log
+from dagster_ray.pipes._executor.health import fault_of
+from dagster_ray.pipes._executor.job_watch import JobWatch
+from dagster_ray.pipes._job_client import RayJobClient
+from dagster_ray.pipes._job_run import CONTEXT_LIMIT_BYTES
+from dagster_ray.pipes._reattach import CallIdentity, is_of_step
+from dagster_ray.pipes._submission import NONCE, Submission
+from dagster_ray.pipes._submitted_job import Place, StatusLines, job_metadata, named_job, stop_job
+from dagster_ray.pipes.errors import JobNotFoundError, JobServerUnavailableError
+
+TERMINATION_SECONDS = 30.0
+_STOPPERS = 16
+_DIGEST = "the worker of the step"
+
+
+@dataclass(frozen=True, slots=True)
+class StepJobs:
+    """How the jobs of steps are submitted.
+
+    Args:
+        driver: What each driver takes, unless the step's tag says otherwise.
+        variables: Environment variables of each job.
+        metadata: Metadata of each job.
+        server_timeout: Seconds for which a job server that has answered may be away.
+    """
+
+    driver: DriverConfig
+    variables: Mapping[str, str] = field(default_factory=dict[str, str])
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    server_timeout: float = 1800.0
+
+
+@dataclass(slots=True)
+class _StepJob:
+    """The job of a step's last attempt.
+
+    Attributes:
+        identity: What the job's metadata say of the step.
+        submission_id: The job.
+        lines: Tells its status to the run's log.
+        since: When its submission began, as a monotonic time.
+        body: What is to be submitted; None: the job server has it.
+        submission: What is sent; None: it is not prepared yet, or the job server has it.
+        nonce: By what the job is known as ours; None: it is unknown, or nothing was sent.
+    """
+
+    identity: CallIdentity
+    submission_id: str
+    lines: StatusLines
+    since: float
+    body: Mapping[str, Any] | None = None
+    submission: Submission | None = None
+    nonce: str | None = None
+
+
+class RayStepHandler(StepHandler):
+    """Runs each step of one run as a Ray job: `dagster api execute_step`, on one job server."""
+
+    def __init__(self, client: RayJobClient, jobs: StepJobs, clock: Callable[[], float] = time.monotonic) -> None:
+        """Take the job server, what is submitted there, and a monotonic clock."""
+        self._client, self._jobs, self._clock = client, jobs, clock
+        self._watch = JobWatch(client, clock)
+        self._known: Mapping[str, Attempt] | None = None
+        """What the event log had of the run when it was first asked: not empty if the run is resumed."""
+        self._launched: dict[str, _StepJob] = {}
+        self._stopping: dict[str, Future[None]] | None = None
+
+    @property
+    @override
+    def name(self) -> str:
+        """The name of the handler in the run's log."""
+        return "RayStepHandler"
+
+    # Submission
+
+    @override
+    def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
+        """Submit a step. A step that cannot be submitted has failed, by its retry policy; the run goes on."""
+        context, step = step_handler_context, _step_of(step_handler_context)
+        key = step.step.key
+        number = self._next_number(context, key)
+        identity = CallIdentity((context.dagster_run.run_id,), key, _DIGEST, 0)
+        submission_id = identity.submission_id(context.dagster_run.run_id, number)
+        metadata = named_job(Place(self._client), submission_id)
+        yield DagsterEvent.step_worker_starting(step, f"The step {key} runs as the Ray job {submission_id}.", metadata)
+        lines = StatusLines(submission_id, step.log)
+        try:
+            body = self._body(context, identity, submission_id)
+            self._launched[key] = job = _StepJob(identity, submission_id, lines, self._clock(), body)
+            self._submit(job)
+        except Exception as error:  # noqa: BLE001 - what hinders one step must not end the others
+            yield _failed(context, step, error)
+
+    def _next_number(self, context: StepHandlerContext, key: str) -> int:
+        if (launched := self._launched.get(key)) is not None:
+            return int(launched.submission_id.rpartition("-")[2]) + 1
+        known = self._attempts(context).get(key)
+        return 0 if known is None else known.number + 1
+
+    def _attempts(self, context: StepHandlerContext) -> Mapping[str, Attempt]:
+        if self._known is None:
+            self._known = attempts_in_log(context.instance, context.dagster_run.run_id)
+        return self._known
+
+    def _body(self, context: StepHandlerContext, identity: CallIdentity, submission_id: str) -> dict[str, Any]:
+        """Return what is submitted. Dagster's arguments travel in the environment, as its Kubernetes executor does it.
+
+        They have the instance's `dagster.yaml` as it is: references to environment variables stay references.
+        """
+        arguments, key = context.execute_step_args, identity.step_key
+        given = {each["name"]: each["value"] for each in arguments.get_command_env()}
+        size = sum(map(len, given.values()))
+        if size > CONTEXT_LIMIT_BYTES:
+            reason = f"Dagster's arguments have {size} bytes; the job's environment can hold {CONTEXT_LIMIT_BYTES}"
+            raise StepNotMovableError(f"The step {key}", reason, "split the job into jobs of fewer steps")
+        config = self._jobs.driver.overridden_by(config_of_tags(context.step_tags[key], f"the step {key}"))
+        own = {"DAGSTER_RUN_JOB_NAME": context.dagster_run.job_name, "DAGSTER_RUN_STEP_KEY": key, **given}
+        variables = {**self._jobs.variables, **config.runtime_env.get("env_vars", {}), **own}
+        return {
+            **config.of_job,
+            "entrypoint": shlex.join(arguments.get_command_args(skip_serialized_namedtuple=True)),
+            "submission_id": submission_id,
+            "runtime_env": {**config.runtime_env, "env_vars": variables},
+            "metadata": job_metadata(context.dagster_run, identity, self._jobs.metadata),
+        }
+
+    def _submit(self, job: _StepJob) -> None:
+        """Submit a job; if the server is away for now, the next look at the step tries again.
+
+        The id is fixed, and what is sent stays the same, so that a job whose answer was lost does not run twice.
+        """
+        if job.body is None or not self._watch.may_ask():
+            return
+        try:
+            job.submission = job.submission or self._client.prepare(job.body)
+            job.nonce = job.submission.nonce
+            self._client.send(job.submission)
+        except JobServerUnavailableError as error:
+            seconds = self._clock() - job.since
+            if not self._client.server.answers:
+                raise  # nobody has ever answered at this address
+            if seconds > self._jobs.server_timeout:
+                raise JobServerUnavailableError(
+                    error.address, error.call, seconds, error.reason, "server_timeout"
+                ) from error
+            self._watch.missed(error)
+        else:
+            job.body = job.submission = None
+            self._watch.heard()
+
+    # While it runs
+
+    @override
+    def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
+        """Return whether the step can still come to its end. What is unknown is healthy, for a bounded time."""
+        context, step = step_handler_context, _step_of(step_handler_context)
+        job = self._job_of(context, step)
+        if job is None:
+            return CheckStepHealthResult.unhealthy(f"the step {step.step.key} was not submitted as a Ray job")
+        try:
+            self._submit(job)
+        except Exception as error:  # noqa: BLE001 - it would be tried for ever, and told each time
+            return CheckStepHealthResult.unhealthy(str(error))
+        if job.body is not None:
+            return CheckStepHealthResult.healthy()
+        look = self._watch.look(job.submission_id)
+        job.lines.tell(look.details)
+
+        def has_ended() -> bool:
+            found = attempts_in_log(context.instance, context.dagster_run.run_id).get(step.step.key)
+            return found is not None and found.has_ended and found.submission_id == job.submission_id
+
+        fault = fault_of(job.submission_id, self._client.address, look, self._jobs.server_timeout, has_ended)
+        return CheckStepHealthResult.healthy() if fault is None else CheckStepHealthResult.unhealthy(str(fault))
+
+    def _job_of(self, context: StepHandlerContext, step: StepOrchestrationContext) -> _StepJob | None:
+        """Return the job of a step; None if none was submitted, also by an earlier process of the run."""
+        key, run_id = step.step.key, context.dagster_run.run_id
+        if key not in self._launched and (known := self._attempts(context).get(key)) is not None:
+            identity = CallIdentity((run_id,), key, _DIGEST, 0)
+            lines = StatusLines(known.submission_id, step.log)
+            self._launched[key] = _StepJob(identity, known.submission_id, lines, self._clock())
+        return self._launched.get(key)
+
+    # Its end from outside
+
+    @override
+    def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
+        """Stop a step's job and wait for its end, at most 30 s.
+
+        Dagster terminates all steps of a run, one after the other: the first call asks for all of them at once.
+        """
+        context, step = step_handler_context, _step_of(step_handler_context)
+        job = self._job_of(context, step)
+        if job is None:
+            return
+        yield DagsterEvent.engine_event(
+            step,
+            f"Stopping the Ray job {job.submission_id}.",
+            EngineEventData(metadata={SUBMISSION_KEY: dg.MetadataValue.text(job.submission_id)}),
+        )
+        if self._stopping is None:
+            self._stopping = self._stop_all(context, step.log)
+        if (future := self._stopping.get(step.step.key)) is not None:
+            try:
+                future.result()
+            except DagsterRayError as error:
+                step.log.warning("The Ray job %s could not be stopped. %s", job.submission_id, error)
+
+    def _stop_all(self, context: StepHandlerContext, log: logging.Logger) -> dict[str, Future[None]]:
+        attempts = attempts_in_log(context.instance, context.dagster_run.run_id)
+        running = {
+            key: job for key, job in self._launched.items() if (known := attempts.get(key)) and not known.has_ended
+        }
+        pool = ThreadPoolExecutor(_STOPPERS, thread_name_prefix="stop ray jobs")
+        try:
+            return {key: pool.submit(self._stop, job, log) for key, job in running.items()}
+        finally:
+            pool.shutdown(wait=False)  # its threads end with the last job
+
+    def _stop(self, job: _StepJob, log: logging.Logger) -> None:
+        nonce = self._nonce_of(job) if job.nonce is None and job.body is None else job.nonce
+        if nonce is not None:
+            stop_job(self._client, job.submission_id, nonce, TERMINATION_SECONDS, log)
+        self._client.server.end_thread()
+
+    def _nonce_of(self, job: _StepJob) -> str | None:
+        """Return by what the job of an earlier process of the run is known, if it is the step's."""
+        try:
+            details = self._client.details(job.submission_id)
+        except JobNotFoundError:
+            return None
+        return details.metadata.get(NONCE) if is_of_step(job.identity, details) else None
+
+
+def _step_of(context: StepHandlerContext) -> StepOrchestrationContext:
+    (key,) = list(context.execute_step_args.step_keys_to_execute or [])
+    step = context.get_step_context(key)
+    if not isinstance(step, StepOrchestrationContext):
+        raise TypeError(f"Dagster gave a {type(step).__name__} for the step {key}")
+    return step
+
+
+def _failed(context: StepHandlerContext, step: StepOrchestrationContext, error: Exception) -> DagsterEvent:
+    """Let a step fail, or ask for its retry, as Dagster does where a step turns out to be unhealthy."""
+    told = SerializableErrorInfo(message=str(error), stack=[], cls_name=type(error).__name__)
+    known_state = context.execute_step_args.known_state
+    if known_state is None:
+        raise error
+    return step.executor.log_failure_or_retry_event_after_error(step, told, known_state)

@@ -1,0 +1,182 @@
+"""Jobs whose steps are Ray jobs."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.execution.retries import RetryMode
+
+from dagster_ray.pipes import RayJobClient, ray_executor
+from dagster_ray.pipes._driver_config import DriverConfig
+from dagster_ray.pipes._executor.executor import SCHEMA, RayExecutor, executor_of
+from dagster_ray.pipes._executor.step_handler import RayStepHandler, StepJobs
+
+
+@dg.executor(name="quick_ray", config_schema=SCHEMA)
+def quick_ray_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
+    """Look at the steps each time that the executor reads its events."""
+    return executor_of(init_context, health_seconds=0)
+
+
+@dg.executor(name="impatient_ray", config_schema=SCHEMA)
+def impatient_ray_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
+    """Wait little for each answer, by a clock on which 50 seconds are one."""
+    ray: Any = init_context.executor_config["ray"]
+    client = RayJobClient(ray["address"], timeout=1.0)
+    jobs = StepJobs(DriverConfig(), server_timeout=ray["server_timeout"])
+    handler = RayStepHandler(client, jobs, lambda: 50 * time.monotonic())
+    return RayExecutor(handler, RetryMode.ENABLED, check_step_health_interval_seconds=0)
+
+
+def attempts(folder: str, name: str) -> int:
+    file = Path(folder) / f"attempts of {name}"
+    with file.open("a") as opened:
+        opened.write("x")
+    return len(file.read_text())
+
+
+class Folder(dg.ConfigurableResource[Any]):
+    path: str
+
+
+@dg.op(tags={"dagster-ray/config": {"num_cpus": 2, "runtime_env": {"env_vars": {"FROM_TAG": "tag", "BOTH": "tag"}}}})
+def one() -> dict[str, str]:
+    return {name: os.environ.get(name, "") for name in ("FROM_CONFIG", "FROM_LIST", "FROM_TAG", "BOTH")}
+
+
+@dg.op
+def other(found: dict[str, str]) -> str:
+    return f"{found} {os.environ['DAGSTER_RUN_STEP_KEY']} {os.environ.get('BOTH')}"
+
+
+@dg.op(out=dg.DynamicOut(int))
+def several() -> Iterator[Any]:
+    for n in range(3):
+        yield dg.DynamicOutput(n, mapping_key=f"k{n}")
+
+
+@dg.op
+def number() -> int:
+    return 1
+
+
+@dg.op
+def double(n: int) -> int:
+    return n * 2
+
+
+@dg.op
+def total(found: list[int]) -> int:
+    return sum(found)
+
+
+@dg.op
+def fails() -> None:
+    raise ValueError("no data")
+
+
+@dg.op(retry_policy=dg.RetryPolicy(max_retries=2))
+def fails_once(folder: Folder) -> int:
+    if attempts(folder.path, "fails_once") == 1:
+        raise ValueError("the first time")
+    return 1
+
+
+@dg.op(retry_policy=dg.RetryPolicy(max_retries=2))
+def dies_once(folder: Folder) -> int:
+    if attempts(folder.path, "dies_once") == 1:
+        os._exit(3)
+    return 2
+
+
+@dg.op
+def leaves() -> None:
+    os._exit(0)
+
+
+@dg.op
+def sleeps(context: dg.OpExecutionContext, folder: Folder) -> None:
+    (Path(folder.path) / f"asleep-{context.op_handle.name}").touch()
+    time.sleep(60)  # noqa: TID251
+
+
+@dg.op(tags={"dagster-ray/config": {"num_cpu": 2}})
+def misspelt() -> None: ...
+
+
+class Broken(dg.ConfigurableResource[Any]):
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        raise ConnectionError("no database here")
+
+
+@dg.op(retry_policy=dg.RetryPolicy(max_retries=1))
+def needs_database(broken: Broken) -> None: ...
+
+
+@dg.job
+def environments() -> None:
+    other(one())
+
+
+@dg.job
+def dynamic() -> None:
+    total(several().map(double).collect())
+
+
+@dg.job
+def failing() -> None:
+    fails()
+    number()
+
+
+@dg.job
+def retries() -> None:
+    total([fails_once(), dies_once()])
+
+
+@dg.job
+def everything() -> None:
+    other(one())
+    fails()
+    dies_once()
+
+
+@dg.job
+def leaving() -> None:
+    leaves()
+
+
+@dg.job
+def sleeping() -> None:
+    sleeps.alias("one_sleeps")()
+    sleeps.alias("other_sleeps")()
+
+
+@dg.job
+def misspelling() -> None:
+    number()
+    misspelt()
+
+
+@dg.job
+def broken_resource() -> None:
+    needs_database()
+
+
+JOBS = [environments, everything, dynamic, failing, retries, leaving, sleeping, misspelling, broken_resource]
+
+
+def job_of(name: str, executor: str, folder: str) -> dg.JobDefinition:
+    """Return a job; other processes call this, too."""
+    executors = {"quick": quick_ray_executor, "impatient": impatient_ray_executor, "ray": ray_executor}
+    resources = {
+        "io_manager": dg.FilesystemIOManager(base_dir=folder),
+        "folder": Folder(path=folder),
+        "broken": Broken(),
+    }
+    return dg.Definitions(jobs=JOBS, resources=resources, executor=executors[executor]).resolve_job_def(name)
