@@ -29,6 +29,11 @@ def test_make_demo_computes_the_asset_on_two_backends_and_says_where_to_look() -
     assert "DAGSTER_RAY_BACKEND=local: sum_of_squares = 333833500, computed on LocalRay" in done.stdout
     assert "DAGSTER_RAY_BACKEND=kuberay: sum_of_squares = 333833500, computed on RayJob default/" in done.stdout
     assert f"dev -f {DEFINITIONS}" in done.stdout
+    assert "the head accepts drivers after" in done.stdout  # progress, as the cluster's resource logs it
+    assert "DEBUG" not in done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) < 40
+    log = (ROOT / ".dagster_home/demo.log").read_text(encoding="utf-8")
+    assert log.count("RUN_SUCCESS") == 2
 
 
 def test_dagster_loads_the_project() -> None:
