@@ -177,6 +177,19 @@ def test_a_misspelled_field_is_refused_by_the_servers_strict_validation(kubectl:
     assert 'Warning: unknown field "spec.shutdownAfterJobFinish"' in warned.err
 
 
+def test_a_dry_run_of_apply_checks_what_people_write_by_hand(kubectl: Kubectl) -> None:
+    role: dict[str, Any] = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "one"}}
+    rule = {"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["get"]}
+    dry_run = ("apply", "--dry-run=server", "-f")
+    accepted = kubectl(*dry_run, kubectl.file({**role, "rules": [rule]}))
+    assert accepted.out == "role.rbac.authorization.k8s.io/one created (server dry run)\n", accepted.err
+    misspelt = kubectl(*dry_run, kubectl.file({**role, "rules": [{**rule, "verb": ["list"]}]}))
+    assert 'unknown field "rules[0].verb"' in misspelt.err
+    refused = kubectl(*dry_run, kubectl.file({**role, "rules": [{**rule, "verbs": []}]}))
+    assert "rules[0].verbs: Required value: verbs must contain at least one value" in refused.err
+    assert kubectl.simulator.store.list("roles") == []
+
+
 def test_a_watch_shows_rows_until_it_ends(kubectl: Kubectl) -> None:
     kubectl("create", "-f", kubectl.file(rayjob("one")))
     rows = kubectl("get", "rayjobs", "-w", "--request-timeout=2s").table

@@ -54,7 +54,7 @@ def test_unknown_fields_are_warned_of_in_the_same_words(case: Case) -> None:
 def test_an_invalid_object_gets_the_same_answer(case: Case) -> None:
     kind = case["answer"]["details"]["kind"]
     name = case["manifest"]["metadata"].get("name", "")
-    assert invalid_status(kind, name, _admitted(case).causes) == case["answer"]
+    assert invalid_status(kind, "ray.io", name, _admitted(case).causes) == case["answer"]
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case["code"] == 400], ids=_name)

@@ -188,7 +188,7 @@ def test_a_text_that_is_told_twice_stands_once_in_the_message() -> None:
     sent = cluster()
     sent["metadata"]["labels"] = {"ok": "bad value!"}
     found = admit("RayCluster", sent, "1.7.0", old=cluster()).causes
-    status = invalid_status("RayCluster", "one", found)
+    status = invalid_status("RayCluster", "ray.io", "one", found)
     assert len(status["details"]["causes"]) == 3
     assert status["message"].count("bad value!") == 1
 

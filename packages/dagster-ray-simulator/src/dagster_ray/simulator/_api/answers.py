@@ -7,6 +7,7 @@ from typing import Any
 
 from dagster_ray.kuberay._kubernetes.fields import at, mapping
 from dagster_ray.simulator._api.bodies import APPLY, sent_object, sent_options, sent_patch
+from dagster_ray.simulator._api.built_in_kinds import BUILT_IN, admit_built_in
 from dagster_ray.simulator._api.events_v1 import as_served, as_stored
 from dagster_ray.simulator._api.lists import cut, page_of, too_old
 from dagster_ray.simulator._api.object_writes import check_preconditions
@@ -146,7 +147,7 @@ class Objects:
                 raise not_found(RESOURCES["namespaces"], route.namespace)
         obj["metadata"] = metadata
         told: tuple[str, ...] = ()
-        if route.resource.is_custom:
+        if _is_checked(route):
             obj, told = self._admitted(route, obj, None)
         made = self._store.create(route.resource.plural, obj, dry_run=route.dry_run)
         return Answer(201, as_served(route.resource, made), told)
@@ -154,17 +155,21 @@ class Objects:
     def _admitted(
         self, route: Route, obj: Mapping[str, Any], old: Object | None, *, patched: bool = False
     ) -> tuple[Object, tuple[str, ...]]:
-        """Return what is stored of a custom resource, and the warnings about fields that nobody knows."""
+        """Return what is stored of an object, and the warnings about fields that nobody knows."""
         kind = route.resource.kind
         without_status = {key: value for key, value in obj.items() if key != "status"}
-        found = admit(kind, without_status, self._version, old)  # type: ignore[arg-type]
+        if kind in BUILT_IN:
+            found = admit_built_in(kind, without_status)
+        else:
+            found = admit(kind, without_status, self._version, old)  # type: ignore[arg-type]
         validation = route.query.get("fieldValidation") or "Warn"
         if validation == "Strict" and found.unknown_fields:
             strict = strict_patch_status(json.dumps(obj), found.unknown_fields)
             raise Refused.of_status(strict if patched else strict_status(kind, found.unknown_fields))
         if found.causes:
             name = str(at(obj, "metadata", "name") or "")
-            raise Refused.of_status(invalid_status(str(obj.get("kind") or kind), name, found.causes))
+            refused = invalid_status(str(obj.get("kind") or kind), route.resource.group, name, found.causes)
+            raise Refused.of_status(refused)
         told = warnings(found.unknown_fields) if validation == "Warn" else ()
         return ({**found.object, "status": obj["status"]} if "status" in obj else found.object), told
 
@@ -187,7 +192,7 @@ class Objects:
         if route.subresource == "status":
             return Answer(200, self._store.replace_status(resource.plural, new, dry_run=route.dry_run))
         told: tuple[str, ...] = ()
-        if resource.is_custom:
+        if _is_checked(route):
             new, told = self._admitted(route, new, old)
         stored = self._store.replace(resource.plural, new, dry_run=route.dry_run)
         return Answer(200, as_served(resource, stored), told)
@@ -216,7 +221,7 @@ class Objects:
             sent.content_type if sent.content_type in {JSON, STRATEGIC} else "",
             status=route.subresource == "status",
             dry_run=route.dry_run,
-            judge=judge if resource.is_custom else None,
+            judge=judge if _is_checked(route) else None,
         )
         return Answer(200, as_served(resource, stored), tuple(told))
 
@@ -251,6 +256,10 @@ class Objects:
                     raise
         metadata = {**listed.body["metadata"], "resourceVersion": str(self._store.resource_version)}
         return Answer(200, {**listed.body, "metadata": metadata})
+
+
+def _is_checked(route: Route) -> bool:
+    return route.resource.is_custom or route.resource.kind in BUILT_IN
 
 
 def _deleted(route: Route, obj: Object) -> Answer:

@@ -5,17 +5,15 @@ from typing import Any
 
 from dagster_ray.simulator._api.schema_causes import Cause
 
-_GROUP = "ray.io"
 
-
-def invalid_status(kind: str, name: str, causes: Sequence[Cause]) -> dict[str, Any]:
+def invalid_status(kind: str, group: str, name: str, causes: Sequence[Cause]) -> dict[str, Any]:
     """The body of the 422 for an object with these causes."""
     texts = list(dict.fromkeys(f"{cause.field}: {cause.message}" for cause in causes))
     listed = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     details: dict[str, Any] = {"name": name} if name else {}
-    details |= {"group": _GROUP, "kind": kind}
+    details |= {"group": group, "kind": kind} if group else {"kind": kind}
     details["causes"] = [{"reason": cause.reason, "message": cause.message, "field": cause.field} for cause in causes]
-    return _failure(422, "Invalid", f'{kind}.{_GROUP} "{name}" is invalid: {listed}', details)
+    return _failure(422, "Invalid", f'{kind}{"." if group else ""}{group} "{name}" is invalid: {listed}', details)
 
 
 def strict_status(kind: str, unknown_fields: Iterable[str]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Resource:
     @property
     def counts_generations(self) -> bool:
         """Whether its objects have metadata.generation."""
-        return self.group in {"ray.io", "apiextensions.k8s.io"} or self.plural in {"pods", "jobs"}
+        return self.group in {"ray.io", "apiextensions.k8s.io", "networking.k8s.io"} or self.plural in {"pods", "jobs"}
 
     @property
     def api_version(self) -> str:
@@ -59,6 +59,9 @@ _ALL = (
     Resource("leases", "Lease", "coordination.k8s.io"),
     Resource("jobs", "Job", "batch"),
     Resource("endpointslices", "EndpointSlice", "discovery.k8s.io"),
+    Resource("roles", "Role", "rbac.authorization.k8s.io"),
+    Resource("rolebindings", "RoleBinding", "rbac.authorization.k8s.io"),
+    Resource("networkpolicies", "NetworkPolicy", "networking.k8s.io", short_names=("netpol",)),
     Resource("workloads", "Workload", "kueue.x-k8s.io", "v1beta1"),
     Resource(
         "customresourcedefinitions",
