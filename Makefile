@@ -1,5 +1,5 @@
 # Every way into this project. Each verb does the set-up that it needs.
-.PHONY: setup demo test check house slim floors build bench docs workflows changelog help
+.PHONY: setup demo test check house slim quickstart floors build bench docs workflows changelog help
 .DEFAULT_GOAL := help
 
 UV_VERSION := 0.13.9
@@ -55,6 +55,9 @@ house: .venv/.synced ## Print how the source is built: the road of a step, layer
 
 slim: build ## Install each wheel alone into an empty environment: what it brings, its import, its own tests
 	$(BIN)python scripts/slim.py dist
+
+quickstart: build ## Follow docs/quickstart.md to the letter: an empty environment, a new project, the wheels, three runs
+	$(BIN)python scripts/quickstart.py dist
 
 floors: .venv/.synced ## Import everything and run the fast tests with the lowest declared versions, then with the newest on Python 3.13
 	$(BIN)python scripts/floors.py

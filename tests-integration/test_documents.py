@@ -8,6 +8,8 @@ Kinds of blocks:
 - A block with a title is a part of the file that the title names; text under the title of a folder lists files there.
 - Shell lines are run, except `make`, whose verb must exist, `pip install` and `pip uninstall`, whose requirements must
   be ours, and those that need a Kubernetes cluster.
+- On a page that `make quickstart` follows to the letter, shell lines run there, and a title names a file of the
+  reader's project.
 - TOML, YAML and JSON parse.
 
 `python test_documents.py RESULTS PAGE...` runs the Python of some pages; the tests call it.
@@ -37,10 +39,12 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 README = "README.md"
-DAGSTERS = {"dagster-webserver", "dagster-dg-cli"}
+DAGSTERS = {"create-dagster", "dagster-webserver", "dagster-dg-cli"}
 """What documents install besides our own packages."""
 # Pages whose subject is how Ray starts. The others share one.
 OWN_RAY = frozenset({README, "docs/extend.md", "docs/local.md"})
+# `make quickstart` runs these pages in an empty environment, and writes their files.
+FOLLOWED = frozenset({"docs/quickstart.md"})
 PAGES = sorted(
     str(path.relative_to(ROOT))
     for pattern in ("*.md", "packages/*/README.md", "examples/*/README.md", "docs/**/*.md")
@@ -51,7 +55,7 @@ _TITLE = re.compile(r'title="([^"]+)"')
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 SECONDS = 300
 # Lines of the shell that need a Kubernetes cluster (so does one with --target), and the one that serves on.
-NEEDS_CLUSTER = frozenset({"kubectl", "export", "dagster-ray"})
+NEEDS_CLUSTER = frozenset({"kubectl", "export", "dagster-ray", "docker", "helm", "kind"})
 SERVES = ["python", "-m", "dagster_ray.simulator"]
 
 
@@ -94,13 +98,18 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 # Python: this part runs in the process that the tests start
 
 
+def runs_here(block: Block) -> bool:
+    """Return whether a block is Python that runs in the process of its page."""
+    return block.language == "python" and (block.title is None or block.page in FOLLOWED)
+
+
 def run_page(page: str) -> dict[str, dict[str, str]]:
     """Run the Python of a page as one script; return for each block's line what it printed or how it failed."""
     module = ModuleType("__main__")  # what a task's function must belong to, so that it travels by value
     sys.modules["__main__"] = module
     results: dict[str, dict[str, str]] = {}
     for block in blocks_of(page):
-        if block.language != "python" or block.title is not None:
+        if not runs_here(block):
             continue
         printed = io.StringIO()
         code = compile("\n" * block.line + block.text, str(ROOT / page), "exec")
@@ -189,7 +198,7 @@ def check_output(block: Block, folder: Path) -> None:
 
 
 def check_shell(block: Block) -> None:
-    """Check `make` and `pip install` lines, and run all others as one script at the root."""
+    """Check `make` and `pip install` lines; run all others as one script at the root, unless `make quickstart` does."""
     verbs = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8")))
     others: list[str] = []
     for line in block.text.splitlines():
@@ -202,7 +211,7 @@ def check_shell(block: Block) -> None:
             assert set(words[2:]) <= {"--yes", *PROJECTS}, f"`{line}` removes what is not ours"
         elif words and words[0] not in NEEDS_CLUSTER and words[:3] != SERVES and "--target" not in words:
             others.append(line)
-    if others:
+    if others and block.page not in FOLLOWED:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         env = {**_without_dagster(), "PATH": path, "RAY_AUTH_MODE": "disabled"}
         script = "set -euo pipefail\n" + "\n".join(others)
@@ -215,7 +224,7 @@ def check_shell(block: Block) -> None:
 def check_install(words: list[str]) -> None:
     """Check what `pip install` is given: folders of the checkout, and packages that cannot be those of 0.4.8."""
     for word in words:
-        if word.startswith((".", "--find-links")) or word == "dist":
+        if word.startswith((".", "--find-links", "--editable")) or word == "dist":
             assert word[0] == "-" or word == "dist" or (ROOT / word.split("[")[0] / "pyproject.toml").is_file(), word
             continue
         requirement = Requirement(word)
@@ -259,7 +268,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
 
 @pytest.mark.parametrize("block", [pytest.param(b, id=f"{b.page}:{b.line} {b.language}") for b in BLOCKS])
 def test_block(block: Block, common_folder: Path) -> None:
-    if block.title is not None:
+    if block.title is not None and block.page not in FOLLOWED:
         check_quote(block, block.title)
     elif block.language == "python":
         printed_by(block, common_folder)
