@@ -15,8 +15,8 @@ HEAD = """# What happens when
 
 <!-- Written by scripts/fault_table.py from tests-integration/fault_matrix.py; change that. -->
 
-What a fault does to a step, and what becomes of its cluster. [What is deleted when](kuberay-lifetimes.md) is about
-the ends of a step that no fault has caused, and about settings that change what this page says.
+What a fault does to a step, and what becomes of its cluster. [Who deletes the cluster](kuberay-deletion.md) has
+the ends of a step that no fault has caused, and the settings that change what this page says.
 
 Each row of a table is backed by tests on the [simulator](kuberay-simulator.md), most of them in accelerated time; the
 repository's `tests-integration/fault_matrix.py` names them. Defaults throughout: `timeout` 600,
