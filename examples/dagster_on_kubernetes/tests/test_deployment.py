@@ -84,7 +84,7 @@ def test_every_key_of_the_values_is_one_of_the_named_chart(name: str) -> None:
     assert [key for key in keys_of(yaml.safe_load(text)) if not is_known(key, listed)] == []
 
 
-def test_a_misspelt_key_is_not_known() -> None:
+def test_a_misspelled_key_is_not_known() -> None:
     _release, listed = chart_keys("dagster")
     assert is_known("dagster-user-deployments.deployments[].env[].name", listed)
     assert not is_known("dagster-user-deployments.deployments[].dagsterApiGrpcArg[]", listed)

@@ -106,7 +106,7 @@ def sleeps(context: dg.OpExecutionContext, folder: Folder) -> None:
 
 
 @dg.op(tags={"dagster-ray/config": {"num_cpu": 2}})
-def misspelt() -> None: ...
+def misspelled() -> None: ...
 
 
 class Broken(dg.ConfigurableResource[Any]):
@@ -160,7 +160,7 @@ def sleeping() -> None:
 @dg.job
 def misspelling() -> None:
     number()
-    misspelt()
+    misspelled()
 
 
 @dg.job

@@ -65,7 +65,7 @@ def test_a_wrong_value_is_an_error_that_names_op_and_field(value: Any, field: st
     assert raised.value.field == field
 
 
-def test_a_misspelt_field_is_an_error_with_the_right_one() -> None:
+def test_a_misspelled_field_is_an_error_with_the_right_one() -> None:
     with pytest.raises(UnknownFieldError, match=r"op train.*num_cpu.*write `num_cpus`"):
         of_tag({"num_cpu": 2})
 

@@ -161,7 +161,7 @@ def test_a_resource_that_cannot_be_set_up_is_retried_once_and_told_as_itself(
     assert "health" not in messages(run)
 
 
-def test_a_misspelt_tag_fails_the_run_before_any_step(
+def test_a_misspelled_tag_fails_the_run_before_any_step(
     instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
 ) -> None:
     run = execute(instance, workers, tmp_path, "misspelling")

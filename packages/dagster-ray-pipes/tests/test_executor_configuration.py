@@ -58,7 +58,7 @@ def test_a_configured_executor_takes_variables_for_text_and_numbers(monkeypatch:
         dg.validate_run_config(all_of_it, {})
 
 
-def test_a_misspelt_field_in_run_config_is_refused() -> None:
+def test_a_misspelled_field_in_run_config_is_refused() -> None:
     @dg.op
     def one() -> None: ...
 

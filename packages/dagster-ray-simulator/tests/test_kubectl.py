@@ -183,8 +183,8 @@ def test_a_dry_run_of_apply_checks_what_people_write_by_hand(kubectl: Kubectl) -
     dry_run = ("apply", "--dry-run=server", "-f")
     accepted = kubectl(*dry_run, kubectl.file({**role, "rules": [rule]}))
     assert accepted.out == "role.rbac.authorization.k8s.io/one created (server dry run)\n", accepted.err
-    misspelt = kubectl(*dry_run, kubectl.file({**role, "rules": [{**rule, "verb": ["list"]}]}))
-    assert 'unknown field "rules[0].verb"' in misspelt.err
+    misspelled = kubectl(*dry_run, kubectl.file({**role, "rules": [{**rule, "verb": ["list"]}]}))
+    assert 'unknown field "rules[0].verb"' in misspelled.err
     refused = kubectl(*dry_run, kubectl.file({**role, "rules": [{**rule, "verbs": []}]}))
     assert "rules[0].verbs: Required value: verbs must contain at least one value" in refused.err
     assert kubectl.simulator.store.list("roles") == []

@@ -123,7 +123,7 @@ def test_what_kubernetes_refuses_is_refused_in_its_words(kind: str, obj: dict[st
 
 
 @pytest.mark.parametrize(("path", "case"), UNKNOWN.items(), ids=UNKNOWN)
-def test_a_misspelt_field_is_found_at_any_depth(path: str, case: tuple[str, dict[str, Any]]) -> None:
+def test_a_misspelled_field_is_found_at_any_depth(path: str, case: tuple[str, dict[str, Any]]) -> None:
     assert admit_built_in(*case).unknown_fields == (path,)
 
 
