@@ -78,6 +78,32 @@ def prints(token: str, **status: str) -> str:
     return f"echo '{json.dumps(kind)}'"
 
 
+def test_the_token_of_the_account_is_given_to_rays_that_let_kubernetes_judge(world: World, tmp_path: Path) -> None:
+    api = KubernetesApi.load(written(tmp_path, world, exec_user(counting_plug_in(tmp_path, prints("t1")))))
+    assert api.token(Deadline(SECONDS)) == "t1"
+    api.close()
+
+
+@pytest.mark.parametrize(
+    ("user", "reason"),
+    [
+        pytest.param({"username": "u", "password": CANARY}, "they hold no token", id="a password"),
+        pytest.param({}, "they hold no token", id="nothing"),
+        pytest.param({"token": CANARY, "as": "ann"}, "`as` is set, and Ray judges the token alone", id="as another"),
+    ],
+)
+def test_an_account_that_ray_cannot_judge_is_refused(
+    user: dict[str, Any], reason: str, world: World, tmp_path: Path
+) -> None:
+    """By the token alone a step would have the rights of the stronger account, from which `as` has turned."""
+    api = KubernetesApi.load(written(tmp_path, world, user))
+    with pytest.raises(CredentialsError) as caught:
+        api.token(Deadline(SECONDS))
+    api.close()
+    assert caught.value.reason == reason
+    assert CANARY not in str(caught.value)
+
+
 # What changes
 
 Change = tuple[dict[str, Any], Callable[[], object]]

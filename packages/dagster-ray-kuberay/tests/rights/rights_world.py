@@ -116,7 +116,7 @@ def interactive(simulator: Simulator, kubeconfig: str, **more: Any) -> KubeRayIn
 
 def cluster(kubeconfig: str, **more: Any) -> KubeRayCluster:
     """Return the resource of a step with a RayCluster."""
-    config: dict[str, Any] = {"spec": CLUSTER, "metadata": more.pop("metadata", {})}
+    config: dict[str, Any] = {"spec": {**CLUSTER, **more.pop("spec", {})}, "metadata": more.pop("metadata", {})}
     given: dict[str, Any] = {"lifecycle": Lifecycle(connect=False), "timeout": 20.0, **STEP, **more}
     return KubeRayCluster(kubeconfig_file=kubeconfig, ray_cluster=RayClusterConfig(**config), **given)
 
@@ -276,6 +276,12 @@ def a_token(world: RightsWorld, kubeconfig: str) -> Seen:
     """The cluster has a token."""
     spec = {"rayClusterSpec": {**CLUSTER, "authOptions": {"mode": "token"}}}
     return Seen(run_step(interactive(world.simulator(), kubeconfig, spec=spec)).success)
+
+
+def a_token_of_kubernetes(world: RightsWorld, kubeconfig: str) -> Seen:
+    """The head asks Kubernetes about the account's own token."""
+    judged = {"rayVersion": "2.60.0", "authOptions": {"mode": "token", "enableK8sTokenAuth": True}}
+    return a_cluster_step(spec=judged)(world, kubeconfig)
 
 
 def an_explained(text: str, *, version: str = NEW, **more: Any) -> Step:

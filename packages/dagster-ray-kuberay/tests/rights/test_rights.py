@@ -69,6 +69,7 @@ ROADS: dict[tuple[str, str, str], Road] = {
     ("node-logs", "pods", "list"): Road(roads.logs_of_nodes),
     ("head-service", "services", "get"): Road(roads.a_head_service),
     ("tokens", "secrets", "get"): Road(roads.a_token),
+    ("kubernetes-tokens", "rayclusters", "ray:write"): Road(roads.a_token_of_kubernetes),
     ("diagnosis", "pods", "list"): Road(
         roads.an_explained("Insufficient cpu", version=OLD, timeout=1, spec=roads.TOO_LARGE), OLD
     ),
@@ -88,6 +89,7 @@ BESIDE = {
     "port-forward": ["interactive"],
     "head-service": ["interactive"],
     "tokens": ["interactive"],
+    "kubernetes-tokens": ["cluster"],
     "diagnosis": ["interactive", "port-forward"],
 }
 # Shown by tests of their own: below, and in test_evidence_rights.py, test_command_clusters.py, test_command_logs.py.

@@ -193,19 +193,27 @@ def test_a_selected_cluster_is_not_shared_by_other_rules(tmp_path: Path) -> None
         KubeRayCluster(ray_cluster=config, cluster_sharing=ClusterSharing(enabled=True))
 
 
-def test_a_cluster_that_lets_kubernetes_judge_tokens_is_refused_with_the_reason() -> None:
-    spec = {**SPEC, "rayVersion": "2.60.0", "authOptions": {"mode": "token", "enableK8sTokenAuth": True}}
-    with pytest.raises(
-        ValidationError, match=r"enableK8sTokenAuth` is true: each driver then needs a Kubernetes token"
-    ):
-        RayClusterConfig(spec=spec)
-    assert secret_name(spec, "c") is None, "the operator makes no Secret"
+JUDGED = {**SPEC, "rayVersion": "2.60.0", "authOptions": {"mode": "token", "enableK8sTokenAuth": True}}
+
+
+def test_the_token_of_the_account_opens_a_cluster_that_lets_kubernetes_judge(tmp_path: Path) -> None:
+    """Run with Ray 2.60: its dashboard and its client server take the token of whoever has `ray:write`."""
+    assert secret_name(JUDGED, "c") is None, "the operator makes no Secret"
+    with simulated() as simulator:
+        simulator.store.create("rayclusters", {**cluster(name="team", namespace="default"), "spec": JUDGED})
+        path = selecting(tmp_path, **{"ray.io/cluster": "team"})
+        outcome = run_step(adopting(simulator, path))
+        assert outcome.success, outcome.log
+        simulator.faults.deny("ray:write", "rayclusters")
+        outcome = run_step(adopting(simulator, path))
+        assert "its dashboard answered the account's token with 403 Forbidden: Invalid" in outcome.log
+        assert "grant the step's account the verb `ray:write` on rayclusters" in outcome.log
+        assert "[dagster-ray: token-required]" in outcome.log
 
 
 def test_the_simulators_operator_gives_its_pods_no_token_of_a_secret_then() -> None:
-    spec = {**SPEC, "rayVersion": "2.60.0", "authOptions": {"mode": "token", "enableK8sTokenAuth": True}}
     with simulated() as simulator:
-        simulator.store.create("rayclusters", {**cluster(name="team", namespace="default"), "spec": spec})
+        simulator.store.create("rayclusters", {**cluster(name="team", namespace="default"), "spec": JUDGED})
         eventually(lambda: simulator.store.list("pods"))
         (head,) = simulator.store.list("pods")
         assert simulator.store.list("secrets") == []

@@ -15,6 +15,8 @@ _RAY = "ray.io"
 _ROLE_API = "rbac.authorization.k8s.io/v1"
 # The order in which verbs are written.
 _VERBS = ("create", "get", "list", "watch", "patch", "delete")
+# Ray's own, of which its heads ask (ray/rpc/authentication/k8s_constants.h).
+_CONNECT = "ray:write"
 # The API server asks for one of its verbs; which one depends on its version.
 _ONE_VERB_IS_ENOUGH = {"pods/portforward"}
 
@@ -118,6 +120,11 @@ FEATURES: tuple[Feature, ...] = (
     Feature("head-service", "a head Service of your own, NodePort or LoadBalancer", (Grant("", "services", ("get",)),)),
     Feature("tokens", "clusters with a token", (Grant("", "secrets", ("get",)),)),
     Feature(
+        "kubernetes-tokens",
+        "clusters with `enableK8sTokenAuth`, whose heads ask Kubernetes about the account",
+        (Grant(_RAY, "rayclusters", (_CONNECT,)),),
+    ),
+    Feature(
         "owner",
         "the step's pod as owner of what it makes, unless the pod has POD_UID",
         (Grant("", "pods", ("get",), "what a killed step leaves is deleted later, by its operator or the sensor"),),
@@ -207,7 +214,9 @@ def rules_of(rights: Iterable[Right]) -> list[tuple[dict[str, list[str]], str]]:
         verbs.setdefault((right.without, right.group, right.resource), set()).add(right.verb)
     merged: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for (without, group, resource), some in verbs.items():
-        merged.setdefault((without, group, tuple(verb for verb in _VERBS if verb in some)), []).append(resource)
+        merged.setdefault((without, group, tuple(verb for verb in (*_VERBS, _CONNECT) if verb in some)), []).append(
+            resource
+        )
     ordered = sorted(merged.items(), key=lambda item: (bool(item[0][0]), item[0][1] != _RAY, item[1]))
     return [
         ({"apiGroups": [group], "resources": sorted(resources), "verbs": list(some)}, without)

@@ -61,6 +61,7 @@ class Simulator:
         self.access = Access()
         self.faults = Faults(self.store, self.access)
         self.kubelet = Kubelet(self.store, fake_heads=fake_heads, options=kubelet_options)
+        self.kubelet.may_connect = self.access.may_connect
         dashboard = http_dashboard(self.store, self.kubelet.address)
         self.operator = Operator(self.store, kuberay_version, dashboard=dashboard, options=operator_options)
         self._runs_operator = operator

@@ -23,11 +23,16 @@ from dagster_ray.kuberay._status.errors import TokenRequiredError, VersionMismat
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+    from dagster_ray.kuberay._status.cluster_state import Created
 
 _LIMIT_BYTES = 65536
 _GREET_SECONDS = 5.0
 _KEY = "auth_token"
 _NAME_LIMIT = 50
+_ADVICE = (
+    "grant the step's account the verb `ray:write` on rayclusters (`dagster-ray rbac --feature kubernetes-tokens`), "
+    "and the account of Ray's pods the ClusterRole system:auth-delegator"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,9 @@ def mismatch(ours: Metadata, theirs: Metadata) -> tuple[str, str, str] | None:
     return None
 
 
-def greet(target: str, url: str, token: str | None, seconds: float, log: logging.Logger) -> None:
+def greet(
+    target: str, url: str, token: str | None, seconds: float, log: logging.Logger, *, by_kubernetes: bool = False
+) -> None:
     """Make sure that Ray Client will be understood, which it would tell only after 30 s and in one sentence for all.
 
     Args:
@@ -113,6 +120,7 @@ def greet(target: str, url: str, token: str | None, seconds: float, log: logging
         token: Its token, if the spec tells of one; else that of this process is tried.
         seconds: Longest wait.
         log: Where it is told that nothing was found out.
+        by_kubernetes: Whether it is the account's token, which Kubernetes judges.
 
     Raises:
         TokenRequiredError: The cluster wants a token, and we have none or a wrong one.
@@ -120,6 +128,9 @@ def greet(target: str, url: str, token: str | None, seconds: float, log: logging
     """
     answer = ask(url, token or token_of_environment(os.environ), min(_GREET_SECONDS, max(0.1, seconds)))
     if isinstance(answer, Refused):
+        if by_kubernetes:
+            why = f"its dashboard answered the account's token with {answer.answer}"
+            raise TokenRequiredError(target, why, _ADVICE)
         raise TokenRequiredError(target, answer.answer)
     if not isinstance(answer, Metadata):
         log.debug("%s: the dashboard did not tell its versions: %s", target, answer.reason)
@@ -137,15 +148,20 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def is_judged_by_kubernetes(cluster_spec: Manifest) -> bool:
+    """Return whether Ray asks Kubernetes about the token of each driver, so that the cluster has none of its own."""
+    options = mapping(cluster_spec.get("authOptions"))
+    return options.get("mode") == "token" and options.get("enableK8sTokenAuth") is True
+
+
 def secret_name(cluster_spec: Manifest, cluster: str) -> str | None:
     """Return the name of the Secret that holds the cluster's token; None if the cluster has no token of its own.
 
-    With `enableK8sTokenAuth` it has none: Kubernetes judges the token of each driver, and the operator makes no Secret.
     The operator names it like the cluster: the last 50 characters, and `r` for a first one that is no letter
     (KubeRay ray-operator/controllers/ray/utils/util.go, CheckName).
     """
     options = mapping(cluster_spec.get("authOptions"))
-    if options.get("mode") != "token" or options.get("enableK8sTokenAuth") is True:
+    if options.get("mode") != "token" or is_judged_by_kubernetes(cluster_spec):
         return None
     if own := options.get("secretName"):
         return str(own)
@@ -153,16 +169,30 @@ def secret_name(cluster_spec: Manifest, cluster: str) -> str | None:
     return name if name[0].isalpha() else f"r{name[1:]}"
 
 
-def read_token(api: "KubernetesApi", namespace: str, name: str, target: str, deadline: Deadline) -> str:
-    """Return the token that the Secret holds.
+def read_token(api: "KubernetesApi", own: "Created", cluster: str, deadline: Deadline) -> str | None:
+    """Return the token that a cluster wants of drivers: its Secret's, or the account's own. None if it wants none.
+
+    Args:
+        api: The Kubernetes API, as the step's account.
+        own: The step's RayJob or RayCluster.
+        cluster: The RayCluster's name.
+        deadline: Ends the call.
 
     Raises:
+        CredentialsError, ExecPluginError: Kubernetes judges drivers, and the account has no token.
         TokenRequiredError: The Secret has no token.
         KubernetesError: It cannot be read; the step needs `get` on secrets.
     """
-    encoded = at(api.get(SECRETS, namespace, name, deadline), "data", _KEY)
+    if is_judged_by_kubernetes(own.cluster_spec):
+        return api.token(deadline)
+    name = secret_name(own.cluster_spec, cluster)
+    if name is None:
+        return None
+    encoded = at(api.get(SECRETS, own.namespace, name, deadline), "data", _KEY)
     try:
         return base64.b64decode(str(encoded), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError) as error:
         reason = f"the Secret {name} has no readable `{_KEY}`"
-        raise TokenRequiredError(target, reason, f"write the cluster's token into `{_KEY}` of this Secret") from error
+        raise TokenRequiredError(
+            own.target, reason, f"write the cluster's token into `{_KEY}` of this Secret"
+        ) from error

@@ -314,6 +314,10 @@ class KubernetesApi:
         """
         return self._connection.open_stream(namespace, pod, port, timeout_seconds)
 
+    def token(self, deadline: Deadline) -> str:
+        """Return the token that proves the account to others than the API server; raises as `Credentials.token`."""
+        return self._connection.credentials.token(deadline)
+
     def close(self) -> None:
         """Close all idle connections."""
         self._connection.close()

@@ -68,7 +68,7 @@ class KubernetesConnection:
         """
         self._settings = settings
         self._proxy = proxy_for(settings.server, settings.proxy_url, os.environ, settings.source)
-        self._credentials = Credentials(settings, load or (lambda: settings))
+        self.credentials = Credentials(settings, load or (lambda: settings))
         self._lock = threading.Lock()
         self._transport: tuple[tuple[str, str], Transport] | None = None
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
@@ -152,10 +152,10 @@ class KubernetesConnection:
             CredentialsError, ExecPluginError: There are no credentials.
         """
         deadline = deadline or Deadline(_READ_SECONDS)
-        credential = self._credentials.current(deadline)
+        credential = self.credentials.current(deadline)
         response = self._send(call, timeout, credential, preload=preload)
         if response.status == 401:
-            renewed = self._credentials.renewed(credential, deadline)
+            renewed = self.credentials.renewed(credential, deadline)
             if renewed is not None:
                 response.close()
                 response = self._send(call, timeout, renewed, preload=preload)
@@ -171,10 +171,10 @@ class KubernetesConnection:
         """
         deadline = Deadline(timeout_seconds)
         call = Call("create", "GET", PODS, namespace, pod, "portforward", {"ports": str(port)})
-        credential = self._credentials.current(deadline)
+        credential = self.credentials.current(deadline)
         found = self._greet(call, credential, deadline)
         if isinstance(found, _Refused) and found.status == 401:
-            renewed = self._credentials.renewed(credential, deadline)
+            renewed = self.credentials.renewed(credential, deadline)
             found = found if renewed is None else self._greet(call, renewed, deadline)
         if isinstance(found, _Refused):
             raise self._stream_error(namespace, pod, found)
@@ -193,7 +193,7 @@ class KubernetesConnection:
 
     def close(self) -> None:
         """Close all idle connections, and end an exec plug-in that still runs."""
-        self._credentials.close()
+        self.credentials.close()
         with self._lock:
             found, self._transport = self._transport, None
         if found is not None:
@@ -210,7 +210,7 @@ class KubernetesConnection:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             return self._without_answer(error, is_first=is_first)
         except (CredentialsError, ExecPluginError) as error:
-            if not self._credentials.have_worked:
+            if not self.credentials.have_worked:
                 raise
             return _Unanswered(0, error.problem, error=error)
         status, passes = response.status, is_transient(response.status)

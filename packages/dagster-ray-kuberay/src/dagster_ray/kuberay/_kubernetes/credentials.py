@@ -99,6 +99,21 @@ class Credentials:
         found = self.current(deadline)
         return None if found == refused else found
 
+    def token(self, deadline: Deadline) -> str:
+        """Return the token that proves the account, for a Ray that lets Kubernetes judge its drivers.
+
+        Raises:
+            CredentialsError: The account proves itself by something else, or acts as another one, which Ray cannot.
+            ExecPluginError: The plug-in has failed.
+        """
+        settings = self._settings
+        scheme, _, token = self.current(deadline).authorization.partition(" ")
+        if scheme == "Bearer" and not settings.user.impersonate:
+            return token
+        reason = "`as` is set, and Ray judges the token alone" if settings.user.impersonate else "they hold no token"
+        advice = "let the step use an account with a token, for example its pod's; the cluster has enableK8sTokenAuth"
+        raise CredentialsError(_whose(settings), reason, advice)
+
     def close(self) -> None:
         """End a plug-in that still runs."""
         with self._lock:

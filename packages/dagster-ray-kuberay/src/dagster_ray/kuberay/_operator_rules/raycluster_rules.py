@@ -277,15 +277,6 @@ def _upgrade_of_a_job(cluster: Part) -> Values | None:
 
 
 RAYCLUSTER_RULES: tuple[Section, ...] = (
-    (
-        itself,
-        (
-            Rule(find=lambda cluster: when(_takes_kubernetes_tokens(cluster)),
-                field="{path}.authOptions.enableK8sTokenAuth",
-                reason="is true: each driver then needs a Kubernetes token, which a step does not send",
-                advice="use authOptions with mode: token alone"),
-        ),
-    ),
     *CLUSTER_RULES,
     (
         itself,

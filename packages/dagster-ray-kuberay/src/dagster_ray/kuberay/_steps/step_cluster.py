@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from dagster_ray.core import DagsterContext, Deadline, StepOutcome, log_of
 from dagster_ray.core.errors import DagsterRayError
-from dagster_ray.kuberay._head.dashboard import greet, read_token, secret_name
+from dagster_ray.kuberay._head.dashboard import greet, is_judged_by_kubernetes, read_token
 from dagster_ray.kuberay._head.route import Route
 from dagster_ray.kuberay._kubernetes.answers import proves_gone
 from dagster_ray.kuberay._kubernetes.errors import (
@@ -233,18 +233,18 @@ class StepCluster:
         Raises:
             TokenRequiredError: The cluster wants a token, and we have none or a wrong one.
             VersionMismatchError: Ray or Python differ too much.
-            KubernetesError: The token cannot be read.
+            KubernetesError, CredentialsError: The token cannot be read.
         """
         self.read_token()
         url = self.route.dashboard_url if self.route is not None else None
         if url is not None:
-            greet(self.made.target, url, self.token, self.deadline.remaining_seconds(), self.log)
+            own, seconds = self.made, self.deadline.remaining_seconds()
+            by_kubernetes = is_judged_by_kubernetes(own.cluster_spec)
+            greet(own.target, url, self.token, seconds, self.log, by_kubernetes=by_kubernetes)
 
     def read_token(self) -> str | None:
         """Read the cluster's token; None if it has none."""
-        own = self.made
-        name = secret_name(own.cluster_spec, self.cluster_name or own.name)
-        self.token = None if name is None else read_token(self.api, own.namespace, name, own.target, self.deadline)
+        self.token = read_token(self.api, self.made, self.cluster_name or self.made.name, self.deadline)
         return self.token
 
     def keep_alive(self, sign: Sign | None = None, interval_seconds: float | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dagster_ray.core import Deadline
-from dagster_ray.kuberay._head.dashboard import secret_name
+from dagster_ray.kuberay._head.dashboard import is_judged_by_kubernetes, secret_name
 from dagster_ray.kuberay._head.port_forward import PortForward
 from dagster_ray.kuberay._head.route import DASHBOARD_PORT
 from dagster_ray.kuberay._kubernetes.errors import NotFoundError
@@ -209,6 +209,8 @@ def _serve(place: Place, api: "KubernetesApi", found: FoundHead) -> None:
         secret = None if found.cluster is None else secret_name(found.cluster.cluster_spec, found.cluster.name)
         if secret is not None:
             note(f"It asks for a token, which is kept in Secret {secret}.")
+        elif found.cluster is not None and is_judged_by_kubernetes(found.cluster.cluster_spec):
+            note("It asks for a token of Kubernetes, whose account has the verb ray:write on rayclusters.")
         note(f"The dashboard of {own.target}. Ctrl-C ends it.")
         while not over.wait(_LOOK_SECONDS):
             pass  # a wait without end would not see the signal on every system

@@ -39,7 +39,7 @@ class Account:
     """Where the rules hold."""
 
 
-_VERBS = ("create", "get", "list", "watch", "update", "patch", "delete", "deletecollection")
+_VERBS = ("create", "get", "list", "watch", "update", "patch", "delete", "deletecollection", "ray:write")
 _PARTS = (("", "pods/log"), ("", "pods/portforward"))
 _SUBJECTS = (*((resource.group, resource.plural) for resource in RESOURCES.values()), *_PARTS)
 ADMIN = Account("admin", (Rule(["*"], ["*"], ["*"]),))
@@ -78,6 +78,11 @@ class Access:
             return False
         inside = account.namespaces is None or namespace in account.namespaces
         return inside and any(rule.allows(group, resource, verb) for rule in account.rules)
+
+    def may_connect(self, token: str, namespace: str) -> bool:
+        """Return whether the owner of a token may connect drivers, as heads with `enableK8sTokenAuth` ask."""
+        account = self.accounts.get(token)
+        return account is not None and self.allows(account, "ray.io", "rayclusters", "ray:write", namespace)
 
     def rules_of(self, account: Account, namespace: str) -> list[Rule]:
         """Return the rules of an account in a namespace, without the rights that were taken away from everybody."""

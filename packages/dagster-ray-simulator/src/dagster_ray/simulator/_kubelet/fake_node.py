@@ -93,7 +93,7 @@ class FakeRayNode(IdleNode):
         self.jobs.clear()
         if self._order.is_head and self._dashboard is None:
             self._client = _ClientPort()
-            self._dashboard = _Dashboard(self.jobs, self._order.token)
+            self._dashboard = _Dashboard(self.jobs, self._order)
             self._thread = threading.Thread(target=self._dashboard.serve_forever, args=(0.05,), daemon=True)
             self._thread.start()
             for port in (CLIENT_PORT, DASHBOARD_PORT):
@@ -184,10 +184,16 @@ def fake_answer(jobs: FakeJobs, method: str, path: str, body: Mapping[str, Any])
 class _Dashboard(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, jobs: FakeJobs, token: str | None) -> None:
+    def __init__(self, jobs: FakeJobs, order: NodeOrder) -> None:
         super().__init__((_HOST, 0), _Handler)
-        self.jobs = jobs
-        self.token = token
+        self.jobs, self.order = jobs, order
+
+    @property
+    def wants_token(self) -> bool:
+        return self.order.token is not None or self.order.admits is not None
+
+    def admits(self, token: str) -> bool:
+        return token == self.order.token if self.order.admits is None else self.order.admits(token)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -197,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         text = self.rfile.read(min(length, _MOST_BYTES))
         if self.path == "/api/authentication_mode":
-            self._send(HTTPStatus.OK, {"authentication_mode": "disabled" if self.server.token is None else "token"})
+            self._send(HTTPStatus.OK, {"authentication_mode": "token" if self.server.wants_token else "disabled"})
         elif (refusal := self._refusal()) is not None:
             self._send(*refusal)
         else:
@@ -205,10 +211,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refusal(self) -> tuple[int, str] | None:
         given = self.headers.get("Authorization") or self.headers.get("X-Ray-Authorization")
-        if self.server.token is None or given == f"Bearer {self.server.token}":
+        if not self.server.wants_token:
             return None
         if given is None:
             return HTTPStatus.UNAUTHORIZED, "Unauthorized: Missing authentication token"
+        if self.server.admits(given.removeprefix("Bearer ")):
+            return None
         return HTTPStatus.FORBIDDEN, "Forbidden: Invalid authentication token"
 
     def _send(self, status: int, answer: Any) -> None:

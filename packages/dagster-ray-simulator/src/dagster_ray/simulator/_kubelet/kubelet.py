@@ -68,6 +68,8 @@ class Kubelet:
     def __init__(self, store: ObjectStore, *, fake_heads: bool = False, options: KubeletOptions | None = None) -> None:
         self.options = options or KubeletOptions()
         self.times = self.options.times
+        self.may_connect: Callable[[str, str], bool] = lambda _token, _namespace: True
+        """Whether the owner of a token may connect to Rays of a namespace, where heads ask Kubernetes."""
         self.now = self.options.now
         self._store = store
         self._events = EventRecorder.on(store, self.now)
@@ -209,6 +211,9 @@ class Kubelet:
             head = self._head_node(pod)
             return None if head is None else head.address(GCS_PORT)
 
+        def admits(token: str) -> bool:
+            return self.may_connect(token, namespace)
+
         return self._nodes(
             NodeOrder(
                 namespace,
@@ -217,6 +222,7 @@ class Kubelet:
                 start_params(env),
                 env,
                 env.get("RAY_AUTH_TOKEN") if env.get("RAY_AUTH_MODE") == "token" else None,
+                admits if env.get("RAY_ENABLE_K8S_TOKEN_AUTH") == "true" else None,
                 head_gcs,
                 None if folder is None else str(folder),
             )

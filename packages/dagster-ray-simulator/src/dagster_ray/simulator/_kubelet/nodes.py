@@ -28,6 +28,7 @@ class NodeOrder:
         params: The group's rayStartParams, and what the container's resources add.
         env: The container's environment.
         token: The cluster's token; None without token authentication.
+        admits: Whether Kubernetes lets the owner of a token connect; None where a head does not ask it.
         head_gcs: Returns where the GCS of the cluster's head listens on this machine.
         folder: Where its processes start; None for an empty folder.
     """
@@ -38,6 +39,7 @@ class NodeOrder:
     params: Mapping[str, str]
     env: Mapping[str, str] = field(repr=False)
     token: str | None = field(default=None, repr=False)
+    admits: Callable[[str], bool] | None = None
     head_gcs: Callable[[], tuple[str, int] | None] | None = None
     folder: str | None = None
 
