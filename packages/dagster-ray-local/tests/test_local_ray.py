@@ -80,7 +80,7 @@ def test_a_run_gets_its_own_ray_and_leaves_nothing_behind(capfd: pytest.CaptureF
         os.environ.update(before)
     assert not ray.is_initialized()
     assert seen["cpus"] == 3
-    assert "ray" not in (getattr(seen["handler"], "__module__", "") or "")
+    assert (getattr(seen["handler"], "__module__", "") or "").partition(".")[0] != "ray"
     assert told["dagster_ray/job_id"] == seen["job"]
     assert told["dagster_ray/startup_seconds"] > 0
     assert seen["address"].count(":") == 1
