@@ -40,7 +40,7 @@ class Settings(dg.ConfigurableResource[Any]):
         pytest.param(
             Lifecycle,
             {"zzz": 1},
-            "Lifecycle has no field `zzz`. To fix: use one of: cleanup, connect, create, wait.",
+            "Lifecycle has no field `zzz`. To fix: use one of: cleanup, connect, create, retry_infrastructure, wait.",
             id="without a near field all are listed",
         ),
         pytest.param(

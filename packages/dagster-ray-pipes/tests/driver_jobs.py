@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from ray.exceptions import NodeDiedError
 from watched_ray import watched
 
 from dagster_ray.core import RayResource
@@ -285,7 +286,26 @@ def talker() -> None:
     talks()
 
 
-JOBS = [dynamic, retries, nested_jobs, loud_job, broken_resource, dies, sleeper, counter, changer, talker]
+@dg.op(retry_policy=dg.RetryPolicy(max_retries=1))
+def loses_its_nodes(context: dg.OpExecutionContext, folder: Folder, ray_cluster: RayResource) -> int:
+    """Loses a node, then has a bug, then loses its process, then succeeds."""
+    number = attempts(folder.path)
+    assert number == context.retry_number + 1
+    if number == 1:
+        raise NodeDiedError("Task failed because the node it was running on is dead or unavailable.")
+    if number == 2:
+        raise ValueError("the step's own error")
+    if number == 3:
+        raise RuntimeError("training failed") from NodeDiedError("again")
+    return 5
+
+
+@dg.job
+def loser() -> None:
+    loses_its_nodes()
+
+
+JOBS = [loser, dynamic, retries, nested_jobs, loud_job, broken_resource, dies, sleeper, counter, changer, talker]
 
 
 def definitions(url: str, driver: str, folder: str, base: str | None = None, **fields: Any) -> dg.Definitions:

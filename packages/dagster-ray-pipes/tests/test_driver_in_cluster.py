@@ -168,6 +168,28 @@ def test_a_worker_that_dies_is_tried_again_by_the_policy(
     assert "ray-job-failed" in messages(run)
 
 
+@pytest.mark.parametrize("driver", ["step", "cluster"])
+def test_lost_nodes_are_retried_beside_the_policy_wherever_the_body_runs(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, driver: str
+) -> None:
+    """Two retries because of nodes and one by the policy, in any order; neither takes from the other."""
+    job = reconstructable("loser", workers.url, driver, tmp_path)
+    lifecycle = {"connect": False, "retry_infrastructure": 2}
+    ray = {"config": {"url": workers.url, "driver": driver, "lifecycle": lifecycle}}
+    run = execute(instance, job, {**IN_PROCESS, "resources": {"ray_cluster": ray}})
+    assert run.success, messages(run)
+    assert ends(instance, run) == [*["STEP_UP_FOR_RETRY"] * 3, "STEP_SUCCESS"]
+    assert "ValueError: the step's own error" in messages(run)
+    entries = [entry.dagster_event for entry in instance.all_logs(run.run_id) if entry.dagster_event is not None]
+    classes = [
+        str(event.engine_event_data.metadata["dagster_ray/failure_class"].value)
+        for event in entries
+        if event.is_engine_event and "dagster_ray/failure_class" in event.engine_event_data.metadata
+    ]
+    assert classes == ["infrastructure", "user", "infrastructure"]
+    assert len(workers.bodies) == (4 if driver == "cluster" else 0)
+
+
 def test_what_would_be_lost_in_silence_is_refused(
     instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
 ) -> None:

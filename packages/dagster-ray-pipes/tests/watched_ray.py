@@ -34,4 +34,5 @@ class WatchedRay(ClusterDriverResource):
 
 
 def watched(url: str, driver: str, **fields: object) -> WatchedRay:
-    return WatchedRay(url=url, driver=driver, lifecycle=Lifecycle(connect=False), **fields)  # pyright: ignore[reportArgumentType]
+    lifecycle = fields.pop("lifecycle", Lifecycle(connect=False))
+    return WatchedRay(url=url, driver=driver, lifecycle=lifecycle, **fields)  # pyright: ignore[reportArgumentType]

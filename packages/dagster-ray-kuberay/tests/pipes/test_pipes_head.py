@@ -10,6 +10,7 @@ from fault_world import FAST, eventually, simulated
 from pipes_world import PipesWorld, Ran, pipes_world, run_job
 from typing_extensions import override
 
+from dagster_ray.core import Lifecycle
 from dagster_ray.simulator import FakeRayNode, KubeletOptions, NodeOrder
 
 # Dagster's own Pipes code warns about itself with the context of an asset.
@@ -152,3 +153,31 @@ def test_a_job_whose_head_goes_is_lost_long_before_the_patience_with_a_dashboard
     assert not ran.success
     assert "[dagster-ray: ray-job-lost]" in ran.log
     assert ADVICE_ABOUT_ADDRESSES not in ran.log
+
+
+def test_two_heads_that_go_and_then_success_give_one_materialization(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dagster_ray.kuberay._pipes.watch._LOOK_SECONDS", 0.5)
+    killed: list[str] = []
+    with pipes_world() as world:
+
+        def act() -> None:
+            for number in (1, 2):
+                eventually(lambda n=number: len(world.jobs) == n and world.rayjobs()[0]["spec"].get("jobId"))
+                killed.append(kill_head(world))
+            eventually(lambda: len(world.jobs) == 3)
+            world.jobs[-1].update(status="SUCCEEDED")
+
+        lifecycle = Lifecycle(cleanup="on_exception", retry_infrastructure=2)
+        ran = run_while(world, lambda: world.jobs, act, lifecycle=lifecycle)
+    assert ran.success, ran.log
+    assert len(killed) == 2
+    assert ran.log.count("Infrastructure failed, so the step is tried again (retry ") == 2
+    assert "(retry 2 of 2)" in ran.log
+
+
+def test_a_job_that_fails_is_not_retried_for_infrastructure() -> None:
+    with pipes_world() as world, world.ending("FAILED", message="the job's own error"):
+        ran = run_job(world.client(lifecycle=Lifecycle(retry_infrastructure=3)), JOB)
+        assert not ran.success
+        assert "Failure class user: RayJobFailedError" in ran.log
+        assert len(world.jobs) == 1

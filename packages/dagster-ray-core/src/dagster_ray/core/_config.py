@@ -83,6 +83,15 @@ class Lifecycle(StrictConfig):
             "on_exception: when the step failed, asked for a retry or was interrupted, or set-up failed. never: not."
         ),
     )
+    retry_infrastructure: int = Field(
+        default=0,
+        ge=0,
+        description=(
+            "How often a step is tried again, on a new cluster, because infrastructure failed: a node that was taken "
+            "away, a lost head, an image registry or an API server that was away, a queue. Errors of the step's own "
+            "code and of configuration are never retried by this, and a retry policy of the step has its own count."
+        ),
+    )
 
 
 class RayDataExecutionOptions(StrictConfig):

@@ -38,6 +38,19 @@ _CAUSES = (
 )
 
 
+def is_of_network(reason: str) -> bool:
+    """Return whether `ray.init` failed because it did not reach a cluster, or the machine was too busy to start one.
+
+    Args:
+        reason: Ray's own words, after the error's type.
+    """
+    if NODE_TIMED_OUT in reason:
+        return True
+    named = any(word in reason for words, _ in _CAUSES for word in words)
+    kind = reason.partition(":")[0]
+    return not named and kind.endswith(("ConnectionError", "ConnectionRefusedError", "TimeoutError"))
+
+
 def advice(reason: str, address: str) -> str:
     """Return what to do about a failed `ray.init`, without a final period.
 

@@ -12,6 +12,7 @@ import dagster as dg
 
 from dagster_ray.core._dagster_context import DagsterContext, log_of, run_of, step_key_of
 from dagster_ray.core._phases import StepEvent, StepOutcome, outcome_of_events
+from dagster_ray.core.failures.record import entries_after
 
 # A step that has an event of these types after its success is not known to have succeeded.
 _TYPES = {
@@ -21,7 +22,6 @@ _TYPES = {
     dg.DagsterEventType.STEP_FAILURE,
     dg.DagsterEventType.STEP_UP_FOR_RETRY,
 }
-_PAGE = 1000
 
 
 def is_interrupt(error: BaseException | None) -> bool:
@@ -54,20 +54,8 @@ def last_event_id(context: DagsterContext) -> int:
 
 
 def _events_after(instance: dg.DagsterInstance, run_id: str, event_id: int) -> tuple[StepEvent, ...]:
-    """Read from the newest event backwards, so that a late step of a long run reads little."""
-    newest_first: list[StepEvent] = []
-    cursor: str | None = None
-    while True:
-        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=_TYPES, limit=_PAGE, ascending=False)
-        for record in page.records:
-            if record.storage_id <= event_id:
-                return tuple(reversed(newest_first))
-            event = record.event_log_entry.dagster_event
-            if event is not None and event.step_key is not None:
-                newest_first.append(StepEvent(event.step_key, event.event_type_value))
-        if not page.has_more:
-            return tuple(reversed(newest_first))
-        cursor = page.cursor
+    events = [entry.dagster_event for entry in entries_after(instance, run_id, event_id, _TYPES)]
+    return tuple(StepEvent(event.step_key, event.event_type_value) for event in events if event and event.step_key)
 
 
 def step_outcome(context: DagsterContext, error: BaseException | None, after: int) -> StepOutcome:

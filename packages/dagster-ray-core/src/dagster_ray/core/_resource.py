@@ -16,8 +16,9 @@ from dagster_ray.core._dagster_context import DagsterContext, log_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import Phase, StepOutcome, deletes
 from dagster_ray.core._progress import Progress
-from dagster_ray.core._run_phases import run_phases
+from dagster_ray.core._run_phases import phases_around
 from dagster_ray.core._startup_event import report_startup
+from dagster_ray.core._step_hooks import StepHooks
 from dagster_ray.core.cluster_step.inside import connected_inside, inside
 from dagster_ray.core.errors import DriverInUseError, InvalidFieldError
 from dagster_ray.core.variables import env_vars_fault, is_env_var, referring, resolved
@@ -31,7 +32,7 @@ _DRAIN_INTERRUPTED_SECONDS = 2.0
 _CLEANUP_SECONDS = 20.0
 
 
-class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
+class BaseRayResource(StepHooks, VariablesConfig, dg.ConfigurableResource[Any]):
     """Most of a Ray backend.
 
     A backend says how a cluster is asked for, awaited and deleted (`create_cluster`, `wait_for_cluster`,
@@ -187,6 +188,14 @@ class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
         SIGINT and SIGTERM wait until it returns.
         """
 
+    def begin_again(self) -> None:
+        """Forget the cluster, which was cleaned up, so that `create` asks for another one.
+
+        Called before a step is tried again in the same process because infrastructure failed. A backend that holds
+        something of its cluster overrides it, and calls this method too.
+        """
+        self._progress = Progress()
+
     def release(self, context: DagsterContext) -> None:
         """Close what this process holds: connections, threads. Called last, whether the cluster was deleted or not."""
 
@@ -230,20 +239,6 @@ class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
     def startup_seconds(self) -> Mapping[str, float]:
         """Seconds that each finished phase took, by the phase's name."""
         return {phase.value: seconds for phase, seconds in self._progress.seconds.items()}
-
-    # Hooks
-
-    def on_create(self, context: DagsterContext) -> None:
-        """Run after the cluster was asked for. For users who subclass; does nothing."""
-
-    def on_ready(self, context: DagsterContext) -> None:
-        """Run when drivers can connect. For users who subclass; does nothing."""
-
-    def on_connect(self, context: DagsterContext) -> None:
-        """Run when the driver is connected. For users who subclass; does nothing."""
-
-    def on_cleanup(self, context: DagsterContext, outcome: StepOutcome) -> None:
-        """Run after cleanup, whatever the lifecycle decided. For users who subclass; does nothing."""
 
     # The phases
 
@@ -346,8 +341,10 @@ class BaseRayResource(VariablesConfig, dg.ConfigurableResource[Any]):
                 with connected_inside(self, here, self._progress, context) as cluster:
                     yield cluster
                 return
-            with run_phases(self, context) as resource:
-                yield cast("BaseRayResource", resource).launcher(context) if self.driver_in_cluster else resource
+            with phases_around(
+                self, context, lambda: self.launcher(context) if self.driver_in_cluster else self
+            ) as found:
+                yield found
 
     # Inside. Type checkers see no type in a nested config of Dagster's, so it is stated here once.
     @property

@@ -2,10 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 
@@ -15,6 +15,9 @@ from dagster_ray.core._phases import StepOutcome, phases_of_setup
 from dagster_ray.core._protocol import RayResource, require_ray_resource
 from dagster_ray.core._signals import interrupts_deferred
 from dagster_ray.core.errors import CleanupFailedError, DagsterRayError
+from dagster_ray.core.failures.around import losses_of, offered, report_end, retries_allowed
+from dagster_ray.core.failures.causes import judged
+from dagster_ray.core.failures.reading import facts_of
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +28,8 @@ class _InUse:
     wanted: "_Wanted"
     after: int
     """The run's last event before its set-up."""
+    offered: object = None
+    """What the step finds."""
     users: int = 1
 
 
@@ -55,6 +60,9 @@ def run_phases(resource: RayResource, context: dg.InitResourceContext) -> Genera
             with run_phases(MyCluster(), context) as cluster:
                 yield cluster
 
+    With `retry_infrastructure` in the lifecycle, what is yielded stands for the resource, and Dagster launches the step
+    through it.
+
     A configurable resource with all phases on that is set up in this process for the same run already, with the same
     configuration, is yielded again instead: the last block to be left cleans it up.
 
@@ -66,10 +74,25 @@ def run_phases(resource: RayResource, context: dg.InitResourceContext) -> Genera
         CleanupFailedError: The step succeeded but cleanup did not. After a step that did not succeed, a
             failed cleanup is logged instead, so that it does not hide the step's own error.
     """
+    with phases_around(resource, context, lambda: resource) as found:
+        yield cast("RayResource", found)
+
+
+@contextmanager
+def phases_around(
+    resource: RayResource, context: dg.InitResourceContext, offer: Callable[[], object]
+) -> Generator[object]:
+    """As `run_phases`, for a resource whose steps find something else than itself.
+
+    Args:
+        resource: The resource.
+        context: The context of its set-up.
+        offer: Returns what the step finds. Called when the cluster is there.
+    """
     require_ray_resource(resource, where="run_phases")
     if run_is_over(context):
         log_of(context).info("The run has ended, so %s is not created again.", resource.display_name)
-        yield resource
+        yield offer()
         return
     wanted = _wanted(resource, context)
     found = _joined(wanted)
@@ -78,12 +101,13 @@ def run_phases(resource: RayResource, context: dg.InitResourceContext) -> Genera
     set_up = found is not None
     try:
         if not set_up:
-            _set_up(resource, context)
+            failed = _set_up_or_failure(resource, context)
             set_up = True
+            use.offered = offered(resource, context, offer, lambda: _renew(resource, context), failed)
             if wanted is not None:
                 with _in_use_lock:
                     _in_use.append(use)
-        yield use.resource
+        yield use.offered
     except BaseException as raised:
         error = raised
         raise
@@ -94,6 +118,9 @@ def run_phases(resource: RayResource, context: dg.InitResourceContext) -> Genera
             if _is_last(use):
                 setup_failed = not set_up and not interrupted
                 outcome = StepOutcome.SETUP_FAILED if setup_failed else step_outcome(context, error, use.after)
+                if outcome is StepOutcome.SUCCEEDED and getattr(use.offered, "is_lost", False):
+                    outcome = StepOutcome.SETUP_FAILED  # no step has used it, so that none has tried again
+                report_end(use.resource, context, outcome, error, use.after)
                 _clean_up(use.resource, context, outcome)
 
 
@@ -133,6 +160,33 @@ def _set_up(resource: RayResource, context: dg.InitResourceContext) -> None:
         # Dagster's run page hides DEBUG, so the start shows itself in one line; what moves is told by the backend.
         log_of(context).log(logging.DEBUG if n else logging.INFO, "%s: %s", resource.display_name, phase.value)
         getattr(resource, phase.value)(context)
+
+
+def _set_up_or_failure(resource: RayResource, context: dg.InitResourceContext) -> Exception | None:
+    """Run the phases; return their error if the step is to fail with it, so that it can be tried again.
+
+    Dagster takes no request for a retry from the set-up of a resource.
+    """
+    try:
+        _set_up(resource, context)
+    except Exception as error:
+        if retries_allowed(resource) == 0 or run_of(context) is None or is_being_interrupted(error):
+            raise
+        judgement = judged(facts_of(error), lambda: losses_of(resource, context))
+        if judgement.failure_class == "infrastructure":
+            log_of(context).warning("The set-up of %s failed: %s", resource.display_name, error)
+            return error
+        raise
+    return None
+
+
+def _renew(resource: RayResource, context: dg.InitResourceContext) -> None:
+    """Clean up a cluster that was lost, and bring another one."""
+    with interrupts_deferred(redeliver=True):
+        _clean_up(resource, context, StepOutcome.RETRY_REQUESTED)
+    if (begin_again := getattr(resource, "begin_again", None)) is not None:
+        begin_again()
+    _set_up(resource, context)
 
 
 def _clean_up(resource: RayResource, context: dg.InitResourceContext, outcome: StepOutcome) -> None:

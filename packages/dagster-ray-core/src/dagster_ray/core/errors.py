@@ -17,16 +17,17 @@
       CleanupFailedError        what the resource made could not be deleted
 
 Each error carries its fields, says what is wrong (`problem`) and what to do (`remedy`), and has a stable `code` with a
-page (`errors/<code>`). A library's error is its `__cause__`. All pickle: Dagster and Ray move them between processes.
+page (`errors/<code>`). Its `failure_class` says whose failure it is. A library's error is its `__cause__`. All pickle:
+Dagster and Ray move them between processes.
 """
 
 from inspect import Parameter, Signature, get_annotations
 from string import Formatter
-from typing import Any, ClassVar, cast, dataclass_transform
+from typing import Any, ClassVar, Literal, TypeAlias, cast, dataclass_transform
 
 from typing_extensions import override
 
-from dagster_ray.core._connect_causes import advice
+from dagster_ray.core._connect_causes import advice, is_of_network
 
 __all__ = [
     "BackendBrokenError",
@@ -35,6 +36,7 @@ __all__ = [
     "ConnectFailedError",
     "DagsterRayError",
     "DriverInUseError",
+    "FailureClass",
     "InvalidFieldError",
     "InvalidVariableError",
     "MissingVariableError",
@@ -48,16 +50,23 @@ __all__ = [
 
 _PARTS = Formatter().parse
 
+FailureClass: TypeAlias = Literal["user", "infrastructure", "configuration"]
+"""Whose failure it is. user: the step's own code or its needs, such as memory. infrastructure: nodes, network, image
+registry, API server, queue; another attempt may succeed. configuration: what somebody has written down, so that another
+attempt fails in the same way."""
+
 
 @dataclass_transform(eq_default=False)
 class DagsterRayError(Exception):
     """Root of every error that dagster-ray itself raises.
 
-    A subclass is a declaration: fields as in a dataclass, some of which many errors have, and three texts. In `problem`
-    and `remedy` a name in braces is a field or a property of the error. An instance's texts have the values filled in.
+    A subclass is a declaration: fields as in a dataclass, some of which many errors have, three texts, and whose
+    failure it is. In `problem` and `remedy` a name in braces is a field or a property of the error. An instance's texts
+    have the values filled in.
 
         class NoSlotError(DagsterRayError):
             code = "no-slot"
+            failure_class = "infrastructure"
             problem = "{queue} had no free slot within {seconds:g} s."
             remedy = "raise the limit of {queue}."
 
@@ -82,6 +91,9 @@ class DagsterRayError(Exception):
     """What is wrong, in a sentence with the values that matter."""
     remedy: str
     """What the reader can do about it, as an instruction that follows "To fix:"."""
+    failure_class: FailureClass = "user"
+    """Whose failure it is; a property where the fields decide. Only what infrastructure causes is ever retried by
+    `Lifecycle(retry_infrastructure=...)`."""
 
     __signature__: ClassVar[Signature] = Signature()
 
@@ -165,6 +177,7 @@ class NotARayResourceError(DagsterRayError):
     """An object is used as a `RayResource` but lacks some of its members."""
 
     code = "not-a-ray-resource"
+    failure_class = "configuration"
     problem = "{where} needs a RayResource but got {type_name}, which lacks: {missing}."
     remedy = "put a Ray backend under that resource key, for example dagster_ray.local.LocalRay()."
 
@@ -180,6 +193,7 @@ class UnknownFieldError(DagsterRayError, ValueError):
     """A config was given a field that it does not have. Pydantic wraps it in its ValidationError."""
 
     code = "unknown-field"
+    failure_class = "configuration"
     problem = "{model} has no field `{field}`."
     remedy = "{advice}."
 
@@ -202,6 +216,7 @@ class InvalidFieldError(DagsterRayError, ValueError):
     """A field was given a value that cannot work. Pydantic wraps it in its ValidationError."""
 
     code = "invalid-field"
+    failure_class = "configuration"
     problem = "`{field}` {reason}."
     remedy = "{advice}."
 
@@ -216,6 +231,7 @@ class MissingVariableError(DagsterRayError, ValueError):
     """A field refers to an environment variable that is not set."""
 
     code = "missing-variable"
+    failure_class = "configuration"
     problem = "`{path}` refers to the environment variable {variable}, which is not set."
     remedy = "set {variable} in the environment of the Dagster step."
 
@@ -227,6 +243,7 @@ class InvalidVariableError(DagsterRayError, ValueError):
     """A field refers to an environment variable whose value the field cannot use."""
 
     code = "invalid-variable"
+    failure_class = "configuration"
     problem = "`{path}` refers to the environment variable {variable}, whose value is not {wanted}."
     remedy = "set {variable} to {wanted}."
 
@@ -240,6 +257,7 @@ class BackendNotFoundError(DagsterRayError):
     """No installed package offers a backend of this name."""
 
     code = "backend-not-found"
+    failure_class = "configuration"
     problem = "No backend {name!r} is installed (installed: {installed})."
     remedy = "{advice}."
 
@@ -261,6 +279,7 @@ class BackendBrokenError(DagsterRayError):
     """The entry point of a backend exists but cannot be loaded, or is not a class with the protocol's members."""
 
     code = "backend-broken"
+    failure_class = "configuration"
     problem = "The backend {name!r} ({entry_point}) cannot be used: {reason}."
     remedy = "{advice}."
 
@@ -277,6 +296,7 @@ class RayNotInstalledError(DagsterRayError):
     """A step needs to connect to Ray, and its Python environment has no ray."""
 
     code = "ray-not-installed"
+    failure_class = "configuration"
     problem = "{target} needs ray in the environment of the Dagster step, and ray is not installed there."
     remedy = "pip install '{install}', in the version that the cluster runs."
 
@@ -289,6 +309,7 @@ class NotCreatedError(DagsterRayError):
     """A phase was called on a resource whose cluster was not requested yet."""
 
     code = "not-created"
+    failure_class = "user"
     problem = "`{phase}` was called on {target} before `create`."
     remedy = "call `create(context)` first, or leave `create` on in `Lifecycle`."
 
@@ -301,6 +322,7 @@ class NotConnectedError(DagsterRayError):
     """Something that only a connected driver has was read before `connect`."""
 
     code = "not-connected"
+    failure_class = "user"
     problem = "`{member}` of {target} was read, but no driver is connected: {why}."
     remedy = "call `create`, `wait` and `connect` in the step, or leave them on in `Lifecycle`."
 
@@ -327,6 +349,13 @@ class NotReadyError(DagsterRayError):
     """What to do about it, as a sentence, where the backend knows."""
     log: str = ""
     """The last lines of the cluster's own log."""
+    cause_class: FailureClass = "infrastructure"
+    """Whose failure it is, where the backend knows why the cluster is not ready."""
+
+    @property
+    def failure_class(self) -> FailureClass:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of the cause."""
+        return self.cause_class
 
     @property
     def last_lines(self) -> str:
@@ -362,6 +391,11 @@ class ConnectFailedError(DagsterRayError):
         return "once" if self.attempts == 1 else f"{self.attempts} times"
 
     @property
+    def failure_class(self) -> FailureClass:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Infrastructure if the cluster could not be reached; configuration for a reason that stays."""
+        return "infrastructure" if is_of_network(self.reason) else "configuration"
+
+    @property
     def advice(self) -> str:
         """What helps against what Ray reported."""
         return advice(self.reason, self.address)
@@ -371,6 +405,7 @@ class DriverInUseError(DagsterRayError):
     """This process has a Ray driver on another cluster, and a process has only one."""
 
     code = "driver-in-use"
+    failure_class = "configuration"
     problem = (
         "{target} needs a Ray driver, but this process is already connected to the cluster at {present}, and a "
         "process has only one driver."
@@ -389,6 +424,7 @@ class CleanupFailedError(DagsterRayError):
     """What the resource had made could not be deleted; it may go on costing money."""
 
     code = "cleanup-failed"
+    failure_class = "infrastructure"
     problem = "{target} could not be cleaned up: {reason}."
     remedy = "delete it by hand if it still exists."
 

@@ -1,7 +1,7 @@
 """`KubeRayResource`: what the resources of the KubeRay backend have in common."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr, field_validator
@@ -13,6 +13,7 @@ from dagster_ray.core.variables import is_env_var, resolved
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
+    from dagster_ray.core.failures.causes import Loss
     from dagster_ray.kuberay._steps.requests import Settings
     from dagster_ray.kuberay._steps.step_cluster import StepCluster
     from dagster_ray.kuberay._steps.wait import Reach
@@ -148,6 +149,19 @@ class KubeRayResource(BaseRayResource):
         """Delete what this step has made for itself, also if its creation was interrupted."""
         if self._cluster is not None:
             self._cluster.delete(deadline)
+
+    @override
+    def begin_again(self) -> None:
+        """Forget the cluster, so that `create` asks for another one."""
+        super().begin_again()
+        self._cluster = self._connecting = None
+
+    @override
+    def losses(self, context: DagsterContext, deadline: Deadline) -> "Sequence[Loss]":
+        """Return which pods a node took along lately, and which ran out of memory."""
+        from dagster_ray.kuberay._diagnosis.losses import losses_of_cluster
+
+        return () if self._cluster is None else losses_of_cluster(self._cluster, deadline)
 
     @override
     def release(self, context: DagsterContext) -> None:

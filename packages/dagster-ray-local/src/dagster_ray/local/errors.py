@@ -13,6 +13,7 @@ class SharedClusterError(DagsterRayError):
     """The process that holds the shared cluster ended, or could not start Ray."""
 
     code = "shared-cluster"
+    failure_class = "infrastructure"
     problem = "The shared local Ray cluster could not be used: {reason}."
     remedy = "{advice}."
 

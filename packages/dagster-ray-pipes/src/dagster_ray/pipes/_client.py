@@ -50,6 +50,7 @@ class ClientOptions:
     message_channel: MessageChannel
     forward_logs: bool
     server_timeout: float
+    retry_infrastructure: int = 0
 
     @property
     def are_known(self) -> bool:
@@ -121,6 +122,8 @@ class PipesRayJobClient(RayPipesClient):
         forward_logs: Whether the driver's log goes to the step's compute log.
         server_timeout: Seconds for which a job server that has answered may be away: while a job is submitted, and
             while it runs. Until it has answered, `timeout` of the `RayJobClient` holds.
+        retry_infrastructure: How often a step is tried again because infrastructure failed: the job's node was lost,
+            or the job server was away. A job that fails by itself is never retried by this.
 
     Raises:
         InvalidFieldError: Neither a client nor an address is given, or both.
@@ -138,12 +141,15 @@ class PipesRayJobClient(RayPipesClient):
         message_channel: MessageChannel = "auto",
         forward_logs: bool = True,
         server_timeout: float = 1800.0,
+        retry_infrastructure: int = 0,
     ) -> None:
         """Take where jobs run; nothing is sent yet."""
         found = client if client is not None else address
         if found is None or (client is not None and address is not None):
             reason = "is missing" if found is None else "and `address` are both given"
             raise InvalidFieldError("client", reason, "give exactly one of `client` and `address`")
+        if isinstance(retry_infrastructure, int) and retry_infrastructure < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidFieldError("retry_infrastructure", f"is {retry_infrastructure}", "give 0 or more")
         self._client = found if isinstance(found, RayJobClient) else RayJobClient(found)
         self._options = ClientOptions(
             context_injector=context_injector,
@@ -153,6 +159,7 @@ class PipesRayJobClient(RayPipesClient):
             message_channel=message_channel,
             forward_logs=forward_logs,
             server_timeout=server_timeout,
+            retry_infrastructure=retry_infrastructure,
         )
 
     @override
@@ -174,16 +181,20 @@ class PipesRayJobClient(RayPipesClient):
             PipesMessagesMissingError: The job succeeded, but its Pipes session was not heard to its end.
             JobLostError: The job's node or cluster is gone.
             JobServerUnavailableError: The job server was away too long.
+            dg.RetryRequested: Infrastructure failed, and `retry_infrastructure` allows another attempt.
         """
-        job = checked_job(ray_job)
-        check_context(context, extras, self._options.context_injector)
-        identity = call_identity(context, job, extras)
+        from dagster_ray.core.failures.calls import failures_told
+
         options = self._options.with_values(os.environ)
-        settings = options.run_settings()
-        client = self._client.patient(settings.patience.server_seconds)
-        attempt = find_attempt(client, context, identity, job.get("submission_id"))
-        run = JobRun(Place(client), context, settings, identity)
-        return run.run(attempt, job, extras, options.context_injector or PipesEnvContextInjector())
+        with failures_told(context, lambda: self._client.address, options.retry_infrastructure):
+            job = checked_job(ray_job)
+            check_context(context, extras, options.context_injector)
+            identity = call_identity(context, job, extras)
+            settings = options.run_settings()
+            client = self._client.patient(settings.patience.server_seconds)
+            attempt = find_attempt(client, context, identity, job.get("submission_id"))
+            run = JobRun(Place(client), context, settings, identity)
+            return run.run(attempt, job, extras, options.context_injector or PipesEnvContextInjector())
 
     @classmethod
     def on_cluster(
@@ -197,6 +208,7 @@ class PipesRayJobClient(RayPipesClient):
         message_channel: MessageChannel = "auto",
         forward_logs: bool = True,
         server_timeout: float = 1800.0,
+        retry_infrastructure: int = 0,
     ) -> dg.ResourceDefinition:
         """Return a client of the cluster that another resource gives to the step, such as `LocalRay()`.
 
@@ -211,6 +223,7 @@ class PipesRayJobClient(RayPipesClient):
             message_channel: As for the constructor.
             forward_logs: As for the constructor.
             server_timeout: As for the constructor.
+            retry_infrastructure: As for the constructor.
         """
         options = ClientOptions(
             context_injector=context_injector,
@@ -220,6 +233,7 @@ class PipesRayJobClient(RayPipesClient):
             message_channel=message_channel,
             forward_logs=forward_logs,
             server_timeout=server_timeout,
+            retry_infrastructure=retry_infrastructure,
         )
 
         def client_of(context: dg.InitResourceContext) -> Iterator[PipesRayJobClient]:

@@ -15,6 +15,7 @@ class StepNotMovableError(DagsterRayError, ValueError):
     """
 
     code = "step-not-movable"
+    failure_class = "configuration"
     problem = "{step} cannot run in the cluster: {reason}."
     remedy = "{advice}."
 
@@ -33,6 +34,7 @@ class DriverStartError(DagsterRayError):
     """
 
     code = "driver-start"
+    failure_class = "configuration"
     problem = "The step cannot start in the cluster (Ray job {submission_id}): {reason}."
     remedy = "{advice}."
 
@@ -50,6 +52,7 @@ class DriverSetupError(DagsterRayError):
     """
 
     code = "driver-setup"
+    failure_class = "user"
     problem = "The step of the Ray job {submission_id} did not run: {reason}."
     remedy = "see that each resource of the step also works inside the cluster: its set-up runs there, too."
 
@@ -68,6 +71,7 @@ class DriverEventsMissingError(DagsterRayError):
     """
 
     code = "driver-events-missing"
+    failure_class = "user"
     problem = "The Ray job {submission_id} ended as {status}, but did not report how its step ended{told}.{log}"
     remedy = "look at the job's whole log for what ended its process: the step's body must not call `os._exit`."
 
@@ -97,6 +101,7 @@ class DriverElsewhereError(DagsterRayError):
     """
 
     code = "driver-elsewhere"
+    failure_class = "user"
     problem = "`{member}` of {target} was read in the step's own process, but its driver is in the cluster."
     remedy = (
         "name the resource among the step's own parameters, so that the body runs in the cluster, also where another "

@@ -19,7 +19,7 @@ DagsterRayError
   DriverElsewhereError        what only a body in the cluster has was read in the step's process
 """
 
-from dagster_ray.core.errors import DagsterRayError, clause
+from dagster_ray.core.errors import DagsterRayError, FailureClass, clause
 from dagster_ray.pipes._driver_errors import (
     DriverElsewhereError,
     DriverEventsMissingError,
@@ -29,6 +29,11 @@ from dagster_ray.pipes._driver_errors import (
 )
 
 _MESSAGE_LINES, _LINE_CHARACTERS = 30, 500
+# What the job manager says of a job that it has lost (ray/dashboard/modules/job/job_manager.py, Ray 2.46 to 2.60), and
+# of one that never started. A supervisor whose process died without its node is not among them: memory may have ended.
+_LOST_WORDS = ("node has died", "node it was running on is dead", "node was preempted", "failed to get job supervisor")
+_SETUP_WORDS = ("runtime_env", "runtime environment", "could not be scheduled", "failed to start within")
+_MEMORY_WORDS = ("OOMKilled", "out of memory", "memory pressure")
 
 __all__ = [
     "DriverElsewhereError",
@@ -54,6 +59,7 @@ class JobServerUnavailableError(DagsterRayError):
     """A Ray job server did not answer within the time that it may be away."""
 
     code = "job-server-unavailable"
+    failure_class = "infrastructure"
     problem = "{call} at {address} got no answer for {seconds:.0f} s ({reason})."
     remedy = "{what_to_do}."
 
@@ -88,6 +94,7 @@ class JobServerRefusedError(DagsterRayError):
     """A Ray job server answered 401 or 403."""
 
     code = "job-server-refused"
+    failure_class = "configuration"
     problem = "{address} refused {call} with {status}: {answer}."
     remedy = "set `token` of `RayJobClient`, or RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, to the cluster's token."
 
@@ -105,6 +112,7 @@ class JobServerAnswerError(DagsterRayError):
     """A server gave an answer that no Ray job server gives."""
 
     code = "job-server-answer"
+    failure_class = "configuration"
     problem = "{address} answered {call} with {status} and text that is not from a Ray job server: {answer}."
     remedy = "check that this is the address of Ray's dashboard, and that no login page or proxy answers in its place."
 
@@ -122,6 +130,7 @@ class SubmissionRefusedError(DagsterRayError):
     """Ray refused a submission; no job was made."""
 
     code = "submission-refused"
+    failure_class = "configuration"
     problem = "{address} refused the job {submission_id}: {reason}."
     remedy = "correct the submission as Ray's answer says."
 
@@ -137,6 +146,7 @@ class JobExistsError(DagsterRayError):
     """Another job of the cluster has the submission id."""
 
     code = "job-exists"
+    failure_class = "configuration"
     problem = "{address} already has another job with the submission id {submission_id}."
     remedy = "choose a `submission_id` that differs in each run, or leave it out."
 
@@ -150,6 +160,7 @@ class JobNotFoundError(DagsterRayError):
     """No job of the cluster has the submission id."""
 
     code = "job-not-found"
+    failure_class = "infrastructure"
     problem = "{address} has no job {submission_id}."
     remedy = "check the submission id; a cluster whose head restarted has forgotten its jobs."
 
@@ -178,6 +189,13 @@ class RayJobFailedError(DagsterRayError):
     """The last lines of the driver's log."""
     log: str = "the step's compute logs"
     """Where the whole log is."""
+
+    @property
+    def failure_class(self) -> FailureClass:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Infrastructure if Ray says that the node or the supervisor was lost; else by what Ray says of the start."""
+        if any(words in self.message for words in _LOST_WORDS):
+            return "infrastructure"
+        return "configuration" if any(words in self.message for words in _SETUP_WORDS) else "user"
 
     @property
     def with_exit_code(self) -> str:
@@ -222,6 +240,11 @@ class JobLostError(DagsterRayError):
     """What to do about it, where more is known than what was seen."""
 
     @property
+    def failure_class(self) -> FailureClass:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """User if memory ran out, else infrastructure."""
+        return "user" if any(words in self.reason for words in _MEMORY_WORDS) else "infrastructure"
+
+    @property
     def what_to_do(self) -> str:
         """The advice, or what helps in general."""
         general = "find out why the node or the head ended (memory, eviction, restart), then run the step again"
@@ -232,6 +255,7 @@ class PipesContextTooLargeError(DagsterRayError, ValueError):
     """The Pipes context does not fit into an environment variable of the job; nothing was created."""
 
     code = "pipes-context-too-large"
+    failure_class = "user"
     problem = "The Pipes context has {size_bytes} bytes; {variable} in the job's environment can hold {limit_bytes}."
     remedy = "pass less in `extras`, for example the path of a file."
 
@@ -260,6 +284,11 @@ class PipesMessagesMissingError(DagsterRayError):
     """What to do about this reason, where it is not the job's code."""
 
     @property
+    def failure_class(self) -> FailureClass:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Infrastructure if what the job wrote could not be read, else user."""
+        return "infrastructure" if self.advice else "user"
+
+    @property
     def what(self) -> str:
         """What is missing, as a part of the text."""
         return "opened a Pipes session and never closed it" if self.opened else "sent no Pipes message"
@@ -278,6 +307,7 @@ class PackageTooLargeError(DagsterRayError, ValueError):
     """A local package of the runtime_env is over Ray's limit; nothing was submitted."""
 
     code = "package-too-large"
+    failure_class = "configuration"
     problem = "The package of {path} is larger than Ray's limit of {limit}. Its biggest files: {files}."
     remedy = "leave files out with `excludes` of the runtime_env or a .gitignore."
 

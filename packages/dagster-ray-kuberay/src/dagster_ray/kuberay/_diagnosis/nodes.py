@@ -29,12 +29,13 @@ _OF_CONDITION: dict[str, Code] = {
     "EvictionByEvictionAPI": "evicted",
     "TerminationByKubelet": "evicted",
 }
-_OF_EVENT: dict[str, Code] = {
+OF_EVENT: dict[str, Code] = {
     "NodeNotReady": "node-lost",
     "TaintManagerEviction": "node-lost",
     "Preempted": "preempted",
     "Evicted": "evicted",
 }
+"""What events about a pod tell, by their reasons."""
 
 
 def node_findings(facts: Facts) -> Iterator[Finding]:
@@ -43,9 +44,9 @@ def node_findings(facts: Facts) -> Iterator[Finding]:
         yield from list(_of_pod(facts, pod))[:1]
     # Where no pod is left, or none was read, events tell what became of it.
     for event in reversed(facts.history if not facts.pods else ()):
-        if event.kind == "Pod" and event.reason in _OF_EVENT:
+        if event.kind == "Pod" and event.reason in OF_EVENT:
             sentence = f"pod {event.name}{sentence_end(event.message)}"
-            yield finding(_OF_EVENT[event.reason], event.reason, sentence, of_workers="-worker-" in event.name)
+            yield finding(OF_EVENT[event.reason], event.reason, sentence, of_workers="-worker-" in event.name)
 
 
 def _of_pod(facts: Facts, pod: Manifest) -> Iterator[Finding]:
@@ -65,9 +66,9 @@ def _of_pod(facts: Facts, pod: Manifest) -> Iterator[Finding]:
         said = sentence_end(text(condition, "message"))
         yield finding(_OF_CONDITION.get(word, "evicted"), word, f"{where} is taken away{said}", of_workers=workers)
     for event in reversed(facts.events_of_pod(pod)):
-        if event.reason in _OF_EVENT and not is_true(pod, "Ready"):
+        if event.reason in OF_EVENT and not is_true(pod, "Ready"):
             sentence = f"{where}{sentence_end(event.message)}"
-            yield finding(_OF_EVENT[event.reason], event.reason, sentence, of_workers=workers)
+            yield finding(OF_EVENT[event.reason], event.reason, sentence, of_workers=workers)
     yield from _of_node(facts, pod, where)
 
 

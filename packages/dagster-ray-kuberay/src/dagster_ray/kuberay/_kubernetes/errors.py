@@ -18,7 +18,7 @@ DagsterRayError
 
 import re
 
-from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.core.errors import DagsterRayError, FailureClass
 
 # kube-apiserver 1.36, of a write into a namespace that does not exist, and of a read of the namespace.
 _NO_NAMESPACE = re.compile(r'namespaces "([^"]+)" not found')
@@ -30,6 +30,7 @@ class KubeconfigError(DagsterRayError):
     """No Kubernetes cluster is configured, or its configuration cannot be read."""
 
     code = "kubeconfig"
+    failure_class = "configuration"
     problem = "Kubernetes cannot be reached through {source}: {reason}."
     remedy = "{advice}."
 
@@ -44,6 +45,7 @@ class CredentialsError(DagsterRayError):
     """The credentials that a kubeconfig or a service account names cannot be used."""
 
     code = "kubernetes-credentials"
+    failure_class = "configuration"
     problem = "The credentials of {source} cannot be used: {reason}."
     remedy = "{advice}."
 
@@ -69,6 +71,11 @@ class ExecPluginError(DagsterRayError):
     """What it printed on its error output."""
 
     @property
+    def failure_class(self) -> FailureClass:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Infrastructure if the program ran and failed, as without its server; else configuration."""
+        return "infrastructure" if self.may_pass else "configuration"
+
+    @property
     def may_pass(self) -> bool:
         """Whether another run may succeed."""
         return self.reason.startswith("failed with exit code")
@@ -92,6 +99,7 @@ class ServerTimeUnknownError(DagsterRayError):
     """No answer of the API server had a readable header `Date`, so that no lock can be dated."""
 
     code = "server-time-unknown"
+    failure_class = "configuration"
     problem = "The answers of the API server {server} have no readable header Date."
     remedy = "let the proxy in front of the API server pass the header on."
 
@@ -118,6 +126,12 @@ class KubernetesError(DagsterRayError):
     """The HTTP status, or 0 for no answer."""
     message: str
     """The server's message."""
+
+    @property
+    def failure_class(self) -> FailureClass:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Infrastructure if the server did not answer, or not for a reason of the request's."""
+        passes = self.status in {0, 408, 409, 410, 429} or self.status >= 500
+        return "infrastructure" if passes else "configuration"
 
     @property
     def what(self) -> str:

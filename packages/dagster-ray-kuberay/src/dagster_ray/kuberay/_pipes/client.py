@@ -11,7 +11,7 @@ from typing import Any, get_args
 from dagster import PipesContextInjector, PipesEnvContextInjector
 from typing_extensions import override
 
-from dagster_ray.core import CleanupPolicy, Lifecycle, with_values
+from dagster_ray.core import Lifecycle, with_values
 from dagster_ray.core.variables import resolved
 from dagster_ray.kuberay._head.route import Access, checked_head_host
 from dagster_ray.kuberay._interactive_job import InteractiveJobLifecycle
@@ -70,6 +70,7 @@ class KubeRayClientOptions(ClientOptions):
         for name, seconds in (("timeout", self.timeout), ("queue_timeout", self.queue_timeout)):
             if seconds <= 0:
                 raise InvalidSpecError(name, f"is {seconds:g}", "give more than 0 seconds")
+        lifecycle = self._lifecycle()
         return ClientSettings(
             rayjob=Settings(
                 image=self.image,
@@ -77,7 +78,7 @@ class KubeRayClientOptions(ClientOptions):
                 queue=self.queue,
                 priority=self.priority,
                 timeout_seconds=self.timeout,
-                cleanup=self._cleanup(),
+                cleanup=lifecycle.cleanup,
             ),
             run=self.run_settings(),
             queue_timeout=self.queue_timeout,
@@ -86,15 +87,16 @@ class KubeRayClientOptions(ClientOptions):
             preflight=self.preflight,
             kubeconfig_file=self.kubeconfig_file,
             kube_context=self.kube_context,
+            retry_infrastructure=lifecycle.retry_infrastructure,
         )
 
-    def _cleanup(self) -> CleanupPolicy:
+    def _lifecycle(self) -> Lifecycle:
         given: Lifecycle = InteractiveJobLifecycle() if self.lifecycle is None else self.lifecycle
         lifecycle = with_values(given, os.environ, "lifecycle")
         if not (lifecycle.create and lifecycle.wait and lifecycle.connect):
             reason = "switches a phase off, and each call of a Pipes client runs all of them"
-            raise InvalidSpecError("lifecycle", reason, "set only `cleanup`")
-        return lifecycle.cleanup
+            raise InvalidSpecError("lifecycle", reason, "set only `cleanup` and `retry_infrastructure`")
+        return lifecycle
 
 
 class PipesKubeRayJobClient(RayPipesClient):
@@ -107,8 +109,8 @@ class PipesKubeRayJobClient(RayPipesClient):
     Args:
         template: The RayJob without its job, as for `KubeRayInteractiveJob`: metadata, spec, spec_file. None: a small
             autoscaling cluster.
-        lifecycle: When the step deletes the RayJob. None: on_exception; after success the operator deletes the
-            cluster.
+        lifecycle: When the step deletes the RayJob, and how often it is tried again because infrastructure failed.
+            None: on_exception, and never; after success the operator deletes the cluster.
         image: Image of every container that has none. None: the run's tag dagster/image, else the image of the code
             location, else the public Ray image that matches the step's Ray and Python.
         env_vars: Environment variables of every Ray container, unless the spec sets them.
@@ -196,6 +198,7 @@ class PipesKubeRayJobClient(RayPipesClient):
             PipesMessagesMissingError: The job succeeded, but its Pipes session was not heard to its end.
             JobLostError: The job's node, cluster or RayJob is gone.
             JobServerUnavailableError: The dashboard was away too long.
+            dg.RetryRequested: Infrastructure failed, and the lifecycle's `retry_infrastructure` allows another attempt.
         """
         settings = self._options.settings()
         selector = {key: resolved(ray_job[key], os.environ, key) for key in ("cluster_selector",) if key in ray_job}

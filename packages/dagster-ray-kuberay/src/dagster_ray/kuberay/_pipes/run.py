@@ -3,10 +3,10 @@
 # Type checkers see no type in Dagster's config classes.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster import PipesContextInjector
@@ -49,7 +49,11 @@ from dagster_ray.pipes.clients import (
 )
 from dagster_ray.pipes.errors import JobLostError, JobNotFoundError, JobServerUnavailableError, RayJobFailedError
 
+if TYPE_CHECKING:
+    from dagster_ray.core.failures.causes import Loss
+
 _CLEANUP_SECONDS = 20.0
+_LOSSES_SECONDS = 4.0
 _LEAST_CALL_SECONDS = 30.0
 
 
@@ -65,6 +69,7 @@ class ClientSettings:
     preflight: Preflight
     kubeconfig_file: str | None
     kube_context: str | None
+    retry_infrastructure: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +105,28 @@ class _RayJobCall:
 
     def run(self) -> CompletedRayJob:
         """Run the job to its end."""
+        from dagster_ray.core.failures.calls import failures_told
+
+        allowed = self._settings.retry_infrastructure
         try:
-            found = self._run()
+            with failures_told(self._call.context, self._name, allowed, self._losses):
+                found = self._run()
         except BaseException as error:
             with interrupts_deferred(redeliver=False):
-                self._end_after(error)
+                is_retry = isinstance(error, dg.RetryRequested) and error.__cause__ is not None
+                self._end_after(error.__cause__ if is_retry else error)
             raise
         with interrupts_deferred(redeliver=True):
             self._end_after(None)
         return found
+
+    def _name(self) -> str:
+        return "RayJob" if self._cluster.own is None else self._cluster.own.target
+
+    def _losses(self) -> "Sequence[Loss]":
+        from dagster_ray.kuberay._diagnosis.losses import losses_of_cluster
+
+        return losses_of_cluster(self._cluster, Deadline(_LOSSES_SECONDS))
 
     def _run(self) -> CompletedRayJob:
         """Run the job on the head that is there, or on the next one if that goes before it has taken the job."""

@@ -14,6 +14,7 @@ class InvalidSpecError(DagsterRayError, ValueError):
     """A field, or several together, that the operator or the API server would refuse, or that cannot work."""
 
     code = "invalid-spec"
+    failure_class = "configuration"
     problem = "`{field}` {reason}{where}."
     remedy = "{advice}."
 
@@ -34,6 +35,7 @@ class SpecFileError(DagsterRayError, ValueError):
     """The file that `spec_file` names cannot be read, or its contents cannot be used."""
 
     code = "spec-file"
+    failure_class = "configuration"
     problem = "{place} cannot be used: {reason}."
     remedy = "{advice}."
 

@@ -16,13 +16,15 @@ DagsterRayError
   ClientPortClosedError   the head is ready but does not accept Ray Client drivers
 """
 
-from dagster_ray.core.errors import DagsterRayError, clause
+from dagster_ray.core.errors import DagsterRayError, FailureClass, clause
+from dagster_ray.kuberay._diagnosis.classes import class_of
 
 
 class SpecRefusedError(DagsterRayError):
     """The KubeRay operator refused the spec. It does not look at it again; a new RayJob is needed."""
 
     code = "spec-refused"
+    failure_class = "configuration"
     problem = "The KubeRay operator refused {target} ({reason}): {message}."
     remedy = "change the spec as the message says."
 
@@ -49,6 +51,11 @@ class RayJobEndedError(DagsterRayError):
     """The operator's message."""
 
     @property
+    def failure_class(self) -> FailureClass:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Configuration for a limit that the spec sets and a spec that is refused; else infrastructure."""
+        return "configuration" if self.reason in {"DeadlineExceeded", "ValidationFailed"} else "infrastructure"
+
+    @property
     def why(self) -> str:
         """Reason and message, as far as there are any."""
         return f"{self.reason}: {self.message}" if self.message else self.reason or "no reason given"
@@ -67,6 +74,7 @@ class ClusterGoneError(DagsterRayError):
     """The RayJob or its cluster was deleted by somebody else while the step needed it."""
 
     code = "cluster-gone"
+    failure_class = "infrastructure"
     problem = "{target} is gone: {what}."
     remedy = "find out who deleted it (audit log, quota or clean-up jobs of the namespace), and run the step again."
 
@@ -95,6 +103,11 @@ class CannotStartError(DagsterRayError):
     """The last lines of the head's log."""
 
     @property
+    def failure_class(self) -> FailureClass:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of the diagnosis."""
+        return class_of(self.diagnosis)
+
+    @property
     def last_lines(self) -> str:
         """The log, as a part of the text."""
         return f" The head's last lines:\n{self.log}\n" if self.log else ""
@@ -109,6 +122,7 @@ class RightsMissingError(DagsterRayError):
     """The account lacks rights that the step will need; nothing was created."""
 
     code = "rights-missing"
+    failure_class = "configuration"
     problem = "The account lacks rights in namespace {namespace} that the step will need: {rights}."
     remedy = "grant them; `dagster-ray rbac {options}` prints the Role."
 
@@ -134,6 +148,7 @@ class OperatorSilentError(DagsterRayError):
     """No operator wrote a status into the RayJob before the deadline."""
 
     code = "operator-silent"
+    failure_class = "infrastructure"
     problem = "No KubeRay operator has looked at {target} within {budget_seconds:g} s: its status is empty."
     remedy = (
         "check that the operator runs (`kubectl get pods -A -l app.kubernetes.io/name=kuberay-operator`) and that it "
@@ -149,6 +164,7 @@ class QueueTimeoutError(DagsterRayError):
     """A queue held the RayJob back for longer than `queue_timeout`."""
 
     code = "queue-timeout"
+    failure_class = "infrastructure"
     problem = "{target} was not admitted within {budget_seconds:g} s: {queue}."
     remedy = "look at the queue's Workload objects; raise `queue_timeout` if the queue is only long."
 
@@ -163,6 +179,7 @@ class WriteDeniedError(DagsterRayError):
     """The API server, or a policy or webhook behind it, denies what a step must write into an object that exists."""
 
     code = "write-denied"
+    failure_class = "configuration"
     problem = "{what} could not be written into {target}: {reason}."
     remedy = "let the policy or webhook that denied this update allow it for the step's account."
 
@@ -177,6 +194,7 @@ class NameTakenError(DagsterRayError):
     """An object of the name that we need exists, and it is not ours."""
 
     code = "name-taken"
+    failure_class = "configuration"
     problem = "{target} exists already and does not belong to this step. It was left as it is."
     remedy = "leave `metadata.name` unset, so that each step gets a name of its own."
 
@@ -187,6 +205,7 @@ class FieldNotSupportedError(DagsterRayError):
     """The spec has a field that the KubeRay of this Kubernetes cluster does not know."""
 
     code = "field-not-supported"
+    failure_class = "configuration"
     problem = "{target} sets `{field}`, which the KubeRay of this Kubernetes cluster does not know."
     remedy = "correct the field's name, leave it out, or upgrade the operator together with its CRDs."
 
@@ -199,6 +218,7 @@ class VersionMismatchError(DagsterRayError):
     """Ray or Python of the step and of the cluster differ so much that Ray Client cannot work."""
 
     code = "version-mismatch"
+    failure_class = "configuration"
     problem = "{target} runs {what} {theirs}, but the step runs {what} {ours}."
     remedy = "use an image with {what} {ours}, or run the step with {what} {theirs}."
 
@@ -215,6 +235,7 @@ class TokenRequiredError(DagsterRayError):
     """The cluster asks for a token that this process does not have, or has a wrong one of."""
 
     code = "token-required"
+    failure_class = "configuration"
     problem = "{target} needs a token that the step does not have: {why}."
     remedy = "{what_to_do}."
 
@@ -242,6 +263,7 @@ class ClientPortClosedError(DagsterRayError):
     """The operator calls the cluster ready, but its head accepts no Ray Client drivers."""
 
     code = "client-port-closed"
+    failure_class = "configuration"
     problem = "{target} is ready, but {place} accepted no driver within {budget_seconds:g} s.{last_lines}"
     remedy = (
         "check that the image has `ray[client]`, that no start parameter moves the client port away from the head "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dagster_ray.core import Deadline, WaitLines
 from dagster_ray.core.errors import NotReadyError
+from dagster_ray.kuberay._diagnosis.classes import class_of
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis
 from dagster_ray.kuberay._diagnosis.evidence import Evidence, Question
 from dagster_ray.kuberay._diagnosis.patience import QUIET_SECONDS, probe_pause_seconds
@@ -298,4 +299,5 @@ class ClusterWait:
                 return NotReadyError(target, budget, f"{sentence}; {place} does not answer", log=log)
             return ClientPortClosedError(target, place, budget, log)
         advice = found.remedy if found is not None else ""
-        return NotReadyError(target, budget, sentence, advice, log)
+        whose = "infrastructure" if found is None else class_of(found.code)
+        return NotReadyError(target, budget, sentence, advice, log, whose)

@@ -4,7 +4,7 @@ What only Dagster's own database knows is put in here: ids of materializations t
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import dagster as dg
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
     from dagster._core.execution.context.system import StepExecutionContext
 
 _Type = dg.DagsterEventType
-_TERMINAL = {_Type.STEP_SUCCESS, _Type.STEP_FAILURE, _Type.STEP_UP_FOR_RETRY}
+_FAILURES = {_Type.STEP_FAILURE, _Type.STEP_UP_FOR_RETRY}
+_TERMINAL = {_Type.STEP_SUCCESS, *_FAILURES}
 _STARTS = {_Type.STEP_START, _Type.STEP_RESTARTED}
 # The step's process has set up the same resources itself, and has said so.
 _DOUBLED = {_Type.RESOURCE_INIT_STARTED, _Type.RESOURCE_INIT_SUCCESS}
 _WITH_POINTERS = {_Type.ASSET_MATERIALIZATION, _Type.ASSET_OBSERVATION}
 
 _Identity: TypeAlias = tuple[float, str, str | None, str | None, str]
+RetryOf: TypeAlias = Callable[[dg.DagsterEvent], dg.RetryRequested | None]
 
 
 class UnreadableEventError(Exception):
@@ -55,8 +57,7 @@ def _identity(entry: dg.EventLogEntry) -> _Identity:
 def ended_by_jobs(context: "StepExecutionContext") -> frozenset[str]:
     """Return the submission ids of the jobs that have already ended an attempt of the step, without success."""
     found: set[str] = set()
-    kinds = {_Type.STEP_FAILURE, _Type.STEP_UP_FOR_RETRY}
-    for entry in entries_of_run(context.instance, context.run_id, kinds):
+    for entry in entries_of_run(context.instance, context.run_id, _FAILURES):
         event = entry.dagster_event
         if event is not None and event.step_key == context.step.key:
             tags = cast("Mapping[str, str]", event.logging_tags or {})
@@ -67,13 +68,15 @@ def ended_by_jobs(context: "StepExecutionContext") -> frozenset[str]:
 class Delivery:
     """Stores and passes on what one worker sends."""
 
-    def __init__(self, context: "StepExecutionContext", *, again: bool) -> None:
+    def __init__(self, context: "StepExecutionContext", *, again: bool, retry: RetryOf | None = None) -> None:
         """Begin.
 
         Args:
             context: Dagster's context of the step.
             again: Whether an earlier process of the step may have stored some of it.
+            retry: Asked before an event is stored by which the step has failed; what it returns is raised instead.
         """
+        self._retry = retry
         self._context, self._instance, self._again = context, context.instance, again
         self.is_first = not again
         self._stored: Counter[_Identity] = Counter(self._entries_before()) if again else Counter()
@@ -95,6 +98,7 @@ class Delivery:
         steps in pods would otherwise miss outputs that were stored before a step was started again.
 
         Raises:
+            dg.RetryRequested: It says that the step has failed, and the step is to be tried again instead.
             UnreadableEventError: It was written by a Dagster that this one does not understand.
         """
         entry = self._rewritten(_entry(line))
@@ -137,11 +141,19 @@ class Delivery:
         if self._stored[identity] > 0:
             self._stored[identity] -= 1
         else:
+            self._ask_for_retry(event)
             self._instance.handle_new_event(entry)
         if event is None:
             return
         self._take_note(event)
         yield event
+
+    def _ask_for_retry(self, event: dg.DagsterEvent | None) -> None:
+        if event is None or self._retry is None or event.event_type not in _FAILURES:
+            return
+        request = self._retry(event)
+        if request is not None:
+            raise request from FailedInClusterError(_said(event))
 
     def _rewritten(self, entry: dg.EventLogEntry) -> dg.EventLogEntry | None:
         """Return an entry as this process passes it on; None if it has said the same itself."""
@@ -164,9 +176,7 @@ class Delivery:
                 handle = data.step_output_handle
                 capture[StepOutputHandle(handle.step_key, handle.output_name, handle.mapping_key)] = data.metadata
         elif event.event_type is _Type.STEP_FAILURE:
-            error = data.error
-            text = "" if error is None else (error.cause or error).message
-            context.capture_step_exception(FailedInClusterError(text.strip()))
+            context.capture_step_exception(FailedInClusterError(_said(event)))
         if event.event_type in _TERMINAL:
             self.is_over = True
 
@@ -218,6 +228,12 @@ class Delivery:
         wanted = dg.AssetRecordsFilter(asset_key=key, asset_partitions=[self._context.partition_key])
         records = self._instance.fetch_materializations(wanted, limit=1).records
         return _target(records[0]) if records else None
+
+
+def _said(event: dg.DagsterEvent) -> str:
+    """Return what the error of an event says."""
+    error = getattr(event.event_specific_data, "error", None)
+    return "" if error is None else (error.cause or error).message.strip()
 
 
 def _target(record: dg.EventLogRecord) -> AssetCheckEvaluationTargetMaterializationData:

@@ -11,7 +11,7 @@ from dagster_shared.error import DagsterError
 from dagster_ray.core import BaseRayResource, DagsterContext, Lifecycle, StepOutcome
 from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.pipes._driver_errors import DriverElsewhereError, DriverStartError, StepNotMovableError
-from dagster_ray.pipes._step_driver.delivery import UnreadableEventError
+from dagster_ray.pipes._step_driver.delivery import RetryOf, UnreadableEventError
 from dagster_ray.pipes._step_driver.run import StepRun, Wanted
 from dagster_ray.pipes._submitted_job import Place
 from dagster_ray.pipes.errors import PackageTooLargeError
@@ -103,11 +103,18 @@ class StepInCluster:
 
     # Of Dagster
 
-    def launch_step(self, step_context: "StepExecutionContext") -> "Iterator[DagsterEvent]":
-        """Run the step's body in the cluster, and yield its events. Dagster calls it."""
+    def launch_step(
+        self, step_context: "StepExecutionContext", retry: "RetryOf | None" = None
+    ) -> "Iterator[DagsterEvent]":
+        """Run the step's body in the cluster, and yield its events. Dagster calls it.
+
+        Args:
+            step_context: Dagster's context of the step.
+            retry: Returns what to raise in place of an event by which the body has failed; None to pass it on.
+        """
         try:
             place = self._place(dg.OpExecutionContext(step_context))
-            yield from StepRun(step_context, place, self._wanted).events()
+            yield from StepRun(step_context, place, self._wanted, retry).events()
         except (DagsterError, dg.Failure, dg.RetryRequested):
             raise
         except UnreadableEventError as error:

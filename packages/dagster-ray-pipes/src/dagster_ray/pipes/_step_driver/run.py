@@ -27,7 +27,7 @@ from dagster_ray.pipes._reattach import Attempt, CallIdentity
 from dagster_ray.pipes._sinks import LogSink, StepOutput, Tail
 from dagster_ray.pipes._step_driver import movable
 from dagster_ray.pipes._step_driver.code import DriverOptions, folder_name, job_of_code, runtime_env_of
-from dagster_ray.pipes._step_driver.delivery import Delivery, UnreadableEventError, ended_by_jobs
+from dagster_ray.pipes._step_driver.delivery import Delivery, RetryOf, UnreadableEventError, ended_by_jobs
 from dagster_ray.pipes._step_driver.received import ReceivedLines
 from dagster_ray.pipes._step_driver.verdict import Told, judged
 from dagster_ray.pipes._submission import NONCE, checked_job
@@ -65,9 +65,11 @@ class Wanted:
 class StepRun:
     """Runs the body of one step in the cluster of a resource."""
 
-    def __init__(self, context: "StepExecutionContext", place: Place, wanted: Wanted) -> None:
-        """Take the step, where its job runs, and how."""
-        self._step, self._place, self._wanted = context, place, wanted
+    def __init__(
+        self, context: "StepExecutionContext", place: Place, wanted: Wanted, retry: RetryOf | None = None
+    ) -> None:
+        """Take the step, where its job runs, how, and what is asked when its body has failed."""
+        self._step, self._place, self._wanted, self._retry = context, place, wanted, retry
         self._context = dg.OpExecutionContext(context)
         self._log = log_of(self._context)
         self._client = place.client.patient(wanted.settings.patience.server_seconds)
@@ -89,7 +91,7 @@ class StepRun:
         with _interruptible():
             attempt = self._attempt()
         again = attempt.existing is not None
-        delivery = Delivery(self._step, again=again)
+        delivery = Delivery(self._step, again=again, retry=self._retry)
         follower: JobFollower | None = None
         try:
             with _interruptible():
@@ -241,7 +243,8 @@ class StepRun:
                 self._stop(self._nonce)
             if follower is not None:
                 self._store_rest(follower, delivery)
-            if isinstance(error, (DagsterRayError, UnreadableEventError, dg.Failure)) and self._nonce is not None:
+            judged_bad = (DagsterRayError, UnreadableEventError, dg.Failure, dg.RetryRequested)
+            if isinstance(error, judged_bad) and self._nonce is not None:
                 metadata = {**named_job(self._place, self._submission_id), JOB_KEY: dg.MetadataValue.text(self._nonce)}
                 message = f"The step could not use the Ray job {self._submission_id}."
                 report_verdict(self._context, self._step.step.key, "bad", message, metadata)

@@ -1,0 +1,36 @@
+"""The hooks of a `BaseRayResource`: those of users who subclass a backend, and what a backend may tell of a failure."""
+
+from collections.abc import Sequence
+
+from dagster_ray.core._dagster_context import DagsterContext
+from dagster_ray.core._deadline import Deadline
+from dagster_ray.core._phases import StepOutcome
+from dagster_ray.core.failures.causes import Loss
+
+
+class StepHooks:
+    """What is called around the phases. Each does nothing unless a subclass overrides it."""
+
+    def on_create(self, context: DagsterContext) -> None:
+        """Run after the cluster was asked for. For users who subclass; does nothing."""
+
+    def on_ready(self, context: DagsterContext) -> None:
+        """Run when drivers can connect. For users who subclass; does nothing."""
+
+    def on_connect(self, context: DagsterContext) -> None:
+        """Run when the driver is connected. For users who subclass; does nothing."""
+
+    def on_cleanup(self, context: DagsterContext, outcome: StepOutcome) -> None:
+        """Run after cleanup, whatever the lifecycle decided. For users who subclass; does nothing."""
+
+    def losses(self, context: DagsterContext, deadline: Deadline) -> Sequence[Loss]:  # noqa: ARG002 - of those who override
+        """Return what became of the cluster's pods lately; the default knows nothing of them.
+
+        Asked when a step failed with an error that leaves open whether its own code, memory or a lost node was the
+        reason.
+
+        Args:
+            context: The context of the resource's set-up.
+            deadline: Ends the reads, some seconds later.
+        """
+        return ()

@@ -1,0 +1,1 @@
+"""Whose failure a step's error is, and what follows from it."""
