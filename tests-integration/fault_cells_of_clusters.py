@@ -14,6 +14,7 @@ from fault_evidence import (
     LOST_HEADS_OF_JOBS,
     NOT_MISSED,
     PIPES_TESTS,
+    RETRIED_STEPS,
     SERVER_DOWN,
     SHARING_MODEL,
     SILENT_DASHBOARD,
@@ -169,9 +170,13 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
         HEAD,
         {JOB: (RUN, CLEANUP)},
         "Ray Client tries for 30 s to come back; then the step's next call of Ray raises `ConnectionError`. A step "
-        "that needs Ray no more goes on.",
+        "that needs Ray no more goes on. With [`retry_infrastructure`](failures.md), the step is tried again.",
         BY_STEP,
-        (LOST_HEAD, f"{STEP_TESTS}::test_a_head_that_dies_at_the_end_keeps_no_rayjob_from_being_deleted"),
+        (
+            LOST_HEAD,
+            *RETRIED_STEPS,
+            f"{STEP_TESTS}::test_a_head_that_dies_at_the_end_keeps_no_rayjob_from_being_deleted",
+        ),
     ),
     Cell(
         HEAD,
@@ -211,10 +216,12 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
         {KUBE_PIPES: (RUN, CLEANUP), PIPES: (RUN, CLEANUP)},
         "[ray-job-lost](errors/ray-job-lost.md), as soon as a new head does not know the job, the dashboard reports "
         f"the job's node as dead, or ({KUBE_PIPES} through a port-forward) the head's pod is gone. Otherwise, without "
-        "a new head: [job-server-unavailable](errors/job-server-unavailable.md) after `server_timeout` (30 minutes).",
+        "a new head: [job-server-unavailable](errors/job-server-unavailable.md) after `server_timeout` (30 minutes). "
+        "With [`retry_infrastructure`](failures.md), the step is tried again.",
         f"{KUBE_PIPES}: the step deletes the `RayJob` within 20 s. {PIPES}: nothing is left of the job.",
         (
             *with_ids(FORGOTTEN_JOB, "pipes", "pipes on a RayJob"),
+            f"{LOST_HEADS_OF_JOBS}::test_two_heads_that_go_and_then_success_give_one_materialization",
             f"{PIPES_TESTS}/test_follower.py::test_a_job_whose_node_is_dead_is_lost_although_it_is_running_for_ray",
             f"{PIPES_TESTS}/test_follower.py::test_a_server_that_stays_away_ends_the_following",
             *with_ids(CANNOT_STOP, "pipes", "pipes on a RayJob"),

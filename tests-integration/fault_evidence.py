@@ -53,6 +53,10 @@ LOST_HEAD = (
     f"{KUBERAY_TESTS}/steps/test_signals.py"
     "::test_a_head_that_dies_under_a_connected_step_fails_it_and_leaves_no_cluster"
 )
+RETRIED_STEPS = (
+    f"{KUBERAY_TESTS}/steps/test_retried_steps.py::test_two_preemptions_and_then_success_give_one_materialization",
+    f"{KUBERAY_TESTS}/steps/test_retried_steps.py::test_a_head_without_memory_is_the_steps_own_failure",
+)
 LOST_HEADS_OF_JOBS = f"{KUBERAY_TESTS}/pipes/test_pipes_head.py"
 FORGOTTEN_JOB = f"{JOB_TESTS}::test_a_job_that_its_head_has_forgotten_is_lost"
 UNREADABLE_LOG = f"{JOB_TESTS}::test_a_log_that_the_server_cannot_read_costs_its_text"

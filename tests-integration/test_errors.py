@@ -7,6 +7,7 @@ import pickle
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from error_samples import SAMPLES
@@ -46,6 +47,25 @@ def test_every_error_has_a_page_and_every_page_an_error() -> None:
         r"(?m)^\| \[([\w-]+)\]\((.+)\.md\) \| `(\w+)` \|", (PAGES / "index.md").read_text(encoding="utf-8")
     )
     assert sorted(rows) == sorted((code, code, kind.__name__) for code, kind in KINDS.items())
+    classes = re.findall(r"(?m)^\| \[([\w-]+)\].* \| ([^|]+) \|$", (PAGES / "index.md").read_text(encoding="utf-8"))
+    assert dict(classes) == {code: declared_class(kind) for code, kind in KINDS.items()}
+
+
+def declared_class(kind: type[DagsterRayError]) -> str:
+    """Return the failure class as the pages have it: the class's own, or a property that looks at the fields."""
+    declared: Any = kind.failure_class
+    return f"`{declared}`" if isinstance(declared, str) else "depends on the cause"
+
+
+def test_every_error_declares_its_failure_class() -> None:
+    own = {
+        kind: {one for one in kind.__mro__ if issubclass(one, DagsterRayError)} - {DagsterRayError}
+        for kind in ALL_KINDS
+    }
+    silent = [kind for kind, classes in own.items() if not any("failure_class" in vars(one) for one in classes)]
+    assert silent == []
+    classes = {SAMPLES[code].failure_class for code in KINDS}
+    assert classes == {"user", "infrastructure", "configuration"}
 
 
 @pytest.mark.parametrize("code", sorted(KINDS))
@@ -53,6 +73,7 @@ def test_an_error_page_has_its_code_type_and_text(code: str) -> None:
     text = (PAGES / f"{code}.md").read_text(encoding="utf-8")
     assert text.startswith(f"# {code}\n\n`{public_name(KINDS[code])}`\n")
     assert f"\n```text\n{SAMPLES[code]}\n```\n" in text
+    assert f"\n[Failure class](../failures.md): {declared_class(KINDS[code])}.\n" in text
 
 
 @pytest.mark.parametrize("code", sorted(KINDS))

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 PUBLIC = (
-    *("core", "core.errors", "core.testing", "core.variables", "local", "local.errors"),
+    *("core", "core.errors", "core.failures", "core.testing", "core.variables", "local", "local.errors"),
     *("kuberay", "kuberay.accelerators", "kuberay.configs", "kuberay.errors", "kuberay.groups"),
     *("pipes", "pipes.clients", "pipes.errors", "simulator"),
 )

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 from dagster._utils.error import serializable_error_info_from_exc_info
 
-from dagster_ray.core.errors import ConnectFailedError, DagsterRayError, FailureClass, InvalidFieldError, NotReadyError
+from dagster_ray.core.errors import ConnectFailedError, DagsterRayError, InvalidFieldError, NotReadyError
+from dagster_ray.core.failures import FailureClass
 from dagster_ray.core.failures.causes import ErrorFacts, Judgement, Loss, is_retried, judged
 from dagster_ray.core.failures.reading import facts_of, facts_of_info
 
@@ -178,7 +179,9 @@ def test_the_reason_is_the_pod_where_it_explains_more() -> None:
 
 def judged_both_ways(raised: BaseException) -> set[FailureClass]:
     """Judge an error as it was raised, and as Dagster has stored it."""
-    info = serializable_error_info_from_exc_info((type(raised), raised, raised.__traceback__))
+    with pytest.raises(type(raised)) as caught:
+        raise raised
+    info = serializable_error_info_from_exc_info((caught.type, caught.value, caught.tb))
     return {judged(facts, lambda: ()).failure_class for facts in (facts_of(raised), facts_of_info(info))}
 
 

@@ -18,6 +18,7 @@ class InvalidAddressError(DagsterRayError):
     """`ray_address` is not an address that drivers connect to."""
 
     code = "ray-address-invalid"
+    failure_class = "configuration"
     problem = "{address!r} is not an address of a Ray cluster."
     remedy = "set `ray_address` to ray://host:10001 or, on a machine of the cluster, to host:6379."
 

@@ -6,9 +6,9 @@ from typing import Any, get_args
 import pytest
 
 from dagster_ray.core.failures.causes import ErrorFacts, judged
-from dagster_ray.kuberay._diagnosis.classes import class_of
 from dagster_ray.kuberay._diagnosis.losses import losses_of
 from dagster_ray.kuberay._diagnosis.situations import Code
+from dagster_ray.kuberay._status.failure_classes import INFRASTRUCTURE, USER, class_of
 from dagster_ray.kuberay.errors import CannotStartError, RayJobEndedError, UnavailableError
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -102,6 +102,10 @@ def test_whose_failure_a_situation_is(code: Code, failure_class: str) -> None:
     assert code in get_args(Code)
     assert class_of(code) == failure_class
     assert CannotStartError("a", code, "r", "m", "Do it.").failure_class == failure_class
+
+
+def test_the_classes_are_of_situations_that_there_are() -> None:
+    assert {*INFRASTRUCTURE, *USER} < {*get_args(Code)}
 
 
 def test_whose_failure_the_end_of_a_rayjob_or_a_call_is() -> None:

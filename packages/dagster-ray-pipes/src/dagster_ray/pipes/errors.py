@@ -19,7 +19,8 @@ DagsterRayError
   DriverElsewhereError        what only a body in the cluster has was read in the step's process
 """
 
-from dagster_ray.core.errors import DagsterRayError, FailureClass, clause
+from dagster_ray.core.errors import DagsterRayError, clause
+from dagster_ray.core.failures import FailureClass
 from dagster_ray.pipes._driver_errors import (
     DriverElsewhereError,
     DriverEventsMissingError,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from dagster_ray.core.errors import FailureClass
+from dagster_ray.core.failures import FailureClass
 
 LossKind: TypeAlias = Literal["preempted", "evicted", "node-lost", "head-replaced", "out-of-memory"]
 

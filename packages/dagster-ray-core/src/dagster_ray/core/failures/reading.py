@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, get_args
 
-from dagster_ray.core.errors import DagsterRayError, FailureClass
+from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.core.failures import FailureClass
 from dagster_ray.core.failures.causes import ErrorFacts
 
 if TYPE_CHECKING:

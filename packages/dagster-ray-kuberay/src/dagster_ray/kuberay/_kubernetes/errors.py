@@ -18,7 +18,8 @@ DagsterRayError
 
 import re
 
-from dagster_ray.core.errors import DagsterRayError, FailureClass
+from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.core.failures import FailureClass
 
 # kube-apiserver 1.36, of a write into a namespace that does not exist, and of a read of the namespace.
 _NO_NAMESPACE = re.compile(r'namespaces "([^"]+)" not found')

@@ -16,8 +16,9 @@ DagsterRayError
   ClientPortClosedError   the head is ready but does not accept Ray Client drivers
 """
 
-from dagster_ray.core.errors import DagsterRayError, FailureClass, clause
-from dagster_ray.kuberay._diagnosis.classes import class_of
+from dagster_ray.core.errors import DagsterRayError, clause
+from dagster_ray.core.failures import FailureClass
+from dagster_ray.kuberay._status.failure_classes import class_of
 
 
 class SpecRefusedError(DagsterRayError):

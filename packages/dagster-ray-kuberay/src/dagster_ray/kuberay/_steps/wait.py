@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dagster_ray.core import Deadline, WaitLines
 from dagster_ray.core.errors import NotReadyError
-from dagster_ray.kuberay._diagnosis.classes import class_of
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis
 from dagster_ray.kuberay._diagnosis.evidence import Evidence, Question
 from dagster_ray.kuberay._diagnosis.patience import QUIET_SECONDS, probe_pause_seconds
@@ -27,6 +26,7 @@ from dagster_ray.kuberay._status.errors import (
     RayJobEndedError,
     SpecRefusedError,
 )
+from dagster_ray.kuberay._status.failure_classes import class_of
 from dagster_ray.kuberay._steps.wait_state import WaitState
 
 if TYPE_CHECKING:

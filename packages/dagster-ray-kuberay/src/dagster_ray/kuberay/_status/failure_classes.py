@@ -1,10 +1,9 @@
-"""Whose failure a situation is: which of them another attempt may not meet. Pure."""
+"""Whose failure a situation of a diagnosis is: which of them another attempt may not meet. Pure."""
 
-from dagster_ray.core.errors import FailureClass
-from dagster_ray.kuberay._diagnosis.situations import Code
+from dagster_ray.core.failures import FailureClass
 
 # What is in neither set is configuration: it stays as it is until somebody changes it.
-_INFRASTRUCTURE: frozenset[Code] = frozenset({
+INFRASTRUCTURE: frozenset[str] = frozenset({
     "image-unreachable",
     "image-rate-limit",
     "image-pull",
@@ -30,7 +29,7 @@ _INFRASTRUCTURE: frozenset[Code] = frozenset({
     "queued",
     "queue-preempted",
 })  # fmt: skip
-_USER: frozenset[Code] = frozenset({"out-of-memory"})
+USER: frozenset[str] = frozenset({"out-of-memory"})
 
 
 def class_of(diagnosis: str) -> FailureClass:
@@ -39,6 +38,6 @@ def class_of(diagnosis: str) -> FailureClass:
     Args:
         diagnosis: Its code.
     """
-    if diagnosis in _USER:
+    if diagnosis in USER:
         return "user"
-    return "infrastructure" if diagnosis in _INFRASTRUCTURE else "configuration"
+    return "infrastructure" if diagnosis in INFRASTRUCTURE else "configuration"
