@@ -13,7 +13,8 @@ from pathlib import Path
 from posixpath import dirname, join, normpath
 from urllib.parse import unquote, urlsplit
 
-# What a browser fetches by itself. `rel` of a link that it does not: next, prev, canonical.
+# What a browser fetches by itself, but for a link of these kinds: it leads somewhere, as an anchor does.
+_LEADS = {"canonical", "next", "prev"}
 LOADED = {("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("link", "href")}
 _CSS_URL = re.compile(r"url\(\s*['\"]?([^'\")]+)|@import\s+['\"]([^'\"]+)")
 
@@ -33,12 +34,13 @@ class _Reader(HTMLParser):
         self.page = Page()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        leads = tag == "link" and dict(attrs).get("rel") in _LEADS
         for name, value in attrs:
             if not value:
                 continue
             if name == "id":
                 self.page.anchors.add(value)
-            elif (tag, name) in LOADED:
+            elif (tag, name) in LOADED and not leads:
                 self.page.loads.append(value)
             elif name == "href":
                 self.page.links.append(value)

@@ -37,6 +37,9 @@ def found(page: str, html: str) -> list[str]:
         pytest.param("errors/index.html", '<img src="../images/tick.png">', id="an image"),
         pytest.param("errors/index.html", '<link rel="stylesheet" href="../assets/pages.css">', id="a style sheet"),
         pytest.param("index.html", '<a href="https://docs.dagster.io/#x">', id="a link to another host"),
+        pytest.param(
+            "index.html", '<link rel="canonical" href="https://example.com/docs/">', id="where the page is served"
+        ),
         pytest.param("index.html", '<a href="mailto:somebody@example.com">', id="an address for mail"),
     ],
 )

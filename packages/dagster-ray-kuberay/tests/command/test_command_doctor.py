@@ -127,7 +127,11 @@ CONCLUSIONS: dict[str, tuple[Callable[[], Check], str, str]] = {
     "all rights": (lambda: right_check("interactive", set()), "ok", "All 8"),
     "a needed right is missing": (lambda: right_check("interactive", {"patch rayjobs"}), "failed", "patch rayjobs"),
     "a right that is done without": (lambda: right_check("diagnosis", {"list events"}), "warning", "explained less"),
-    "the old verb of a port-forward": (lambda: right_check("port-forward", {"get pods/portforward"}), "ok", "All 1"),
+    "the old verb of a port-forward": (
+        lambda: right_check("port-forward", {"get pods/portforward"}),
+        "ok",
+        "The right is granted",
+    ),
     "the new verb of a port-forward": (
         lambda: right_check("port-forward", {"create pods/portforward"}),
         "failed",
@@ -136,7 +140,7 @@ CONCLUSIONS: dict[str, tuple[Callable[[], Check], str, str]] = {
     "a port-forward of an older server": (
         lambda: right_check("port-forward", {"create pods/portforward"}, minor="31+"),
         "ok",
-        "All 1",
+        "The right is granted",
     ),
     "a way that was not tried": (lambda: checks.path_check(in_cluster=True, round_trip=None), "skipped", "straight"),
     "a way that was tried in vain": (

@@ -209,7 +209,7 @@ def rights_check(
     if lacking:
         effects = "; ".join(dict.fromkeys(right.without for right in lacking))
         return Check(name, "warning", f"Missing {where}: {_listed(lacking)}; so {effects}.", remedy)
-    return Check(name, "ok", f"All {len(needed)} rights are there.")
+    return Check(name, "ok", "The right is granted." if len(needed) == 1 else f"All {len(needed)} rights are granted.")
 
 
 def _is_of_other_version(right: Right, server: Manifest | Refusal) -> bool:

@@ -161,7 +161,7 @@ def _asked(api: "KubernetesApi", namespace: str, names: Sequence[str], trip: Che
         allowed = _ask(lambda f=feature: _allowed(api, f, namespace))
         yield checks.rights_check(feature, allowed, namespace, version, remedy)
     yield checks.path_check(in_cluster=api.in_cluster, round_trip=trip)
-    yield trip or Check("round-trip", "skipped", "It was not asked for.", "run `dagster-ray doctor --round-trip`")
+    yield trip or Check("round-trip", "skipped", "It was not requested.", "run `dagster-ray doctor --round-trip`")
 
 
 def _namespace(api: "KubernetesApi", namespace: str) -> Check:

@@ -58,7 +58,7 @@ def round_trip(place: Place, *, image: str | None, timeout: float, connects: boo
     left = _left(place, resource.job_name)
     if left:
         return Check(NAME, "failed", f"{left} was used, and is still there.", "delete it with kubectl")
-    return Check(NAME, "ok", f"{name} was there after {seconds:.1f} s, {did}, and it was deleted.")
+    return Check(NAME, "ok", f"{name} was ready after {seconds:.1f} s, {did}, and it was deleted.")
 
 
 def _task() -> str:
