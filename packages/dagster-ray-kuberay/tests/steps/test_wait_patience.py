@@ -50,7 +50,7 @@ class Waiting:
     def _take(self, now: float) -> None:
         if self._is_new("rayjobs"):
             self.known.note(self._object("rayjobs"), now)
-        if self.known.needs_cluster_watch(now, missing_pod=None, tried_seconds=0.0):
+        if self.known.needs_cluster_watch(now):
             self.known.watched()
             self._watches = True
         if self._watches and self._is_new("rayclusters"):

@@ -1,14 +1,16 @@
 """What a wait knows after each thing that it sees: which head, what is wrong, and since when that is hopeless."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from diagnosis_objects import container, event, explained, pod
 
+from dagster_ray.core import DagsterRayError
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._status.cluster_state import Ended, Starting, created
-from dagster_ray.kuberay._steps.wait_state import WaitState
+from dagster_ray.kuberay._steps.wait_state import Do, Fail, Pause, Sought, Step, WaitState
 
 ENDPOINTS = {"client": "10001", "dashboard": "8265"}
 SPEC = {"headGroupSpec": {"template": {"spec": {"containers": [{"name": "ray-head"}, {"name": "fluent-bit"}]}}}}
@@ -51,7 +53,10 @@ def waiting(*seen: dict[str, Any]) -> WaitState:
 
 
 def needs_watch(state: WaitState, at_seconds: float, *, missing: str | None = None, tried: float = 0.0) -> bool:
-    return state.needs_cluster_watch(at_seconds, missing_pod=missing, tried_seconds=tried)
+    if tried or missing:
+        assert state.next(at_seconds - tried, 60) is Do.DIAL
+        state.dialed(False, missing)
+    return state.needs_cluster_watch(at_seconds)
 
 
 # Which head
@@ -274,3 +279,214 @@ def test_what_is_called_fatal_was_just_looked_at() -> None:
     assert [state.is_fresh(at) for at in (10.0, 12.0)] == [True, False]
     state.note(rayjob("Initializing", "c", cluster_status("c")), 12.0)
     assert not state.is_fresh(12.0)
+
+
+# What is done next
+
+READY = rayjob("Waiting", "c", cluster_status("c"))
+STARTS = rayjob("Initializing", "c", cluster_status("c", address=None))
+HAS_ADDRESS = rayjob("Initializing", "c", cluster_status("c"))
+NO_NAME = cluster_status("c", address=None, reason="InvalidImageName", message="couldn't parse image name")
+HOPELESS = rayjob("Initializing", "c", NO_NAME)
+QUEUED = rayjob("Suspended")
+REFUSED = explained([], [event("InvalidRayClusterSpec", "no such field", about="RayCluster", name="c")])
+PLACE, BUDGET = "10.0.0.7:10001", 30.0
+
+Said = Callable[[WaitState, float], object]
+
+
+def told(manifest: dict[str, Any], *, deleted: bool = False) -> Said:
+    return lambda state, at: state.note(manifest, at, deleted=deleted)
+
+
+def found(diagnosis: Diagnosis | None) -> Said:
+    return lambda state, at: state.looked(diagnosis, at)
+
+
+def found_last(diagnosis: Diagnosis | None) -> Said:
+    return lambda state, at: state.looked_last(diagnosis, at, PLACE, BUDGET)
+
+
+def answers(state: WaitState, _: float) -> None:
+    state.dialed(True)
+
+
+def silent(state: WaitState, _: float) -> None:
+    state.dialed(False)
+
+
+def nothing(_state: WaitState, _: float) -> None:
+    """Time passes."""
+
+
+def read(state: WaitState, _: float) -> None:
+    state.log_read("the last line")
+
+
+def words(step: Step) -> str:
+    """A step as the table below writes it."""
+    match step:
+        case Pause(seconds):
+            return f"pause {seconds:g}"
+        case Fail(error):
+            assert isinstance(error, DagsterRayError)
+            return f"fail {error.code}"
+        case _:
+            return step.name
+
+
+WORKERS, SHORT_QUEUE = Sought(needs_workers=True), Sought(queue_seconds=60)
+
+# What is sought; then at which second what is seen, and the step that follows.
+STEPS: dict[str, tuple[Sought, list[tuple[float, Said, str]]]] = {
+    "a head that answers at once is returned without a pause": (
+        Sought(),
+        [(0, told(READY), "DIAL"), (0.1, answers, "RETURN")],
+    ),
+    "a head without an address is not dialed": (Sought(), [(0, told(STARTS), "pause 0.2")]),
+    "a head that is silent is dialed after each pause": (
+        Sought(),
+        [(0, told(HAS_ADDRESS), "DIAL"), (1, silent, "pause 0.2"), (1.2, nothing, "DIAL"), (1.3, silent, "pause 0.2")],
+    ),
+    "nothing is dialed before the workers are there": (
+        WORKERS,
+        [(0, told(HAS_ADDRESS), "pause 0.2"), (1, told(READY), "DIAL"), (1, answers, "RETURN")],
+    ),
+    "a RayJob that does not tell where the head is has its cluster watched": (
+        Sought(),
+        [(0, told(rayjob("Initializing", "c")), "pause 0.2"), (1.6, nothing, "WATCH_CLUSTER")],
+    ),
+    "a quiet wait looks after ten seconds, then after twenty": (
+        Sought(),
+        [
+            (0, told(STARTS), "pause 0.2"),
+            (10, nothing, "LOOK"),
+            (10, found(None), "pause 0.2"),
+            (19, nothing, "pause 0.2"),
+            (20, nothing, "LOOK"),
+        ],
+    ),
+    "what has failed": (Sought(), [(0, told(rayjob("Failed", "c")), "fail rayjob-ended")]),
+    "what was deleted": (Sought(), [(0, told(READY, deleted=True), "fail cluster-gone")]),
+    "what the operator has refused": (Sought(), [(0, told(rayjob("ValidationFailed")), "fail spec-refused")]),
+    "a job that has succeeded has ended": (Sought(), [(0, told(rayjob("Complete", "c")), "fail rayjob-ended")]),
+    "or is a goal": (
+        Sought(even_if_complete=True),
+        [(0, told(rayjob("Complete", "c", cluster_status("c"))), "DIAL"), (0, answers, "RETURN")],
+    ),
+    "what is hopeless is looked at, then its log is read, then it is an error": (
+        Sought(),
+        [(0, told(HOPELESS), "LOOK"), (0, found(None), "READ_LOG"), (9, read, "fail cannot-start")],
+    ),
+    "a look that finds it well again": (
+        Sought(),
+        [
+            (0, told(STARTS), "pause 0.2"),
+            (1, found(pulling(0)), "pause 0.2"),
+            (27, nothing, "LOOK"),
+            (27, found(None), "pause 0.2"),
+        ],
+    ),
+    "a wait for workers dials a head before it calls it hopeless": (
+        WORKERS,
+        [(0, told(HAS_ADDRESS), "pause 0.2"), (9, found(pulling(2)), "DIAL"), (9, answers, "pause 0.2")],
+    ),
+    "and gives it up if it is silent": (
+        WORKERS,
+        [(0, told(HAS_ADDRESS), "pause 0.2"), (9, found(pulling(2)), "DIAL"), (9, silent, "READ_LOG")],
+    ),
+    "a queue is looked at after ten seconds, then after twenty": (
+        Sought(),
+        [
+            (0, told(QUEUED), "pause 0"),
+            (10, nothing, "LOOK"),
+            (10, found(None), "pause 0"),
+            (29, nothing, "pause 0"),
+            (30, nothing, "LOOK"),
+        ],
+    ),
+    "a queue that takes too long": (
+        SHORT_QUEUE,
+        [(0, told(QUEUED), "pause 0"), (59, nothing, "LOOK"), (60, nothing, "fail queue-timeout")],
+    ),
+    "a queue that admits the cluster": (
+        SHORT_QUEUE,
+        [(0, told(QUEUED), "pause 0"), (59, told(READY), "DIAL"), (59, answers, "RETURN")],
+    ),
+    "what a queue takes back may stay there as long again": (
+        SHORT_QUEUE,
+        [
+            (0, told(QUEUED), "pause 0"),
+            (50, told(STARTS), "pause 0.2"),
+            (55, told(QUEUED), "pause 0"),
+            (114, nothing, "LOOK"),
+            (115, nothing, "fail queue-timeout"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("sought", "told_and_done"), STEPS.values(), ids=STEPS)
+def test_what_follows_from_what_is_seen(sought: Sought, told_and_done: list[tuple[float, Said, str]]) -> None:
+    state, steps = WaitState(created(RAYJOBS, "ns", rayjob()), sought), list[str]()
+    for at, said, _ in told_and_done:
+        said(state, at)
+        steps.append(words(state.next(at, remaining_seconds=3600)))
+    assert steps == [step for _, _, step in told_and_done]
+
+
+# What is seen before the deadline and found after it, and the error with a part of its text.
+LATE: dict[str, tuple[Sought, dict[str, Any], Diagnosis | None, str, str]] = {
+    "no operator": (Sought(), rayjob(), None, "operator-silent", "within 30 s"),
+    "a head that is made": (Sought(), STARTS, None, "not-ready", "the cluster is being made"),
+    "a head with the reason": (Sought(), STARTS, pulling(0), "not-ready", NOT_FOUND),
+    "what the operator may not create": (Sought(), STARTS, REFUSED, "spec-refused", "no such field"),
+    "a port that is closed": (Sought(), READY, None, "client-port-closed", PLACE),
+    "a dashboard that is silent": (Sought(is_dashboard=True), READY, None, "not-ready", f"{PLACE} does not answer"),
+}
+
+
+@pytest.mark.parametrize(("sought", "seen", "why", "code", "part"), LATE.values(), ids=LATE)
+def test_after_the_deadline_it_is_looked_at_once_more_and_the_log_is_read(
+    sought: Sought, seen: dict[str, Any], why: Diagnosis | None, code: str, part: str
+) -> None:
+    state = WaitState(created(RAYJOBS, "ns", rayjob()), sought)
+    state.note(seen, 0)
+    if state.next(30, 0) is Do.DIAL:
+        state.dialed(False)
+    assert state.next(30, 0) is Do.LAST_LOOK
+    found_last(why)(state, 31)
+    if (step := state.next(31, 0)) is Do.READ_LOG:
+        state.log_read("the last line")
+        step = state.next(32, 0)
+    assert isinstance(step, Fail)
+    assert words(step) == f"fail {code}"
+    assert part in str(step.error)
+    assert ("the last line" in str(step.error)) is (code not in {"operator-silent", "spec-refused"})
+
+
+def test_a_head_that_answers_in_the_last_moment_is_returned() -> None:
+    state = waiting(HAS_ADDRESS)
+    assert state.next(30, 0) is Do.DIAL
+    state.dialed(True)
+    assert state.next(30, 0) is Do.RETURN
+
+
+def test_a_pause_ends_with_the_deadline() -> None:
+    assert waiting(STARTS).next(1, 0.05) == Pause(0.05)
+
+
+def test_queues_add_up() -> None:
+    state = waiting()
+    for at, manifest in [(5.0, QUEUED), (8.0, STARTS), (20.0, QUEUED), (24.0, READY), (99.0, READY)]:
+        state.note(manifest, at)
+        state.next(at, 60)
+    assert state.queued_seconds == 7
+
+
+def test_a_line_is_logged_for_each_change_and_now_and_then() -> None:
+    state = waiting(STARTS)
+    lines = [state.line(at) for at in (0.0, 29.0, 30.0)]
+    assert lines == ["the cluster is being made; head pod c-head", None, f"still waiting after 30 s: {lines[0]}"]
+    state.note(READY, 31)
+    assert state.line(31) == "the operator says Waiting; head pod c-head"

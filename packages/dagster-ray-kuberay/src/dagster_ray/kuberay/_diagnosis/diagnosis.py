@@ -23,7 +23,7 @@ from dagster_ray.kuberay._diagnosis.situations import PROOFS, Code, Diagnosis, f
 from dagster_ray.kuberay._diagnosis.storage import storage_findings
 from dagster_ray.kuberay._status.cluster_state import Head
 
-__all__ = ["Diagnosis", "explain", "explain_answer", "explain_head"]
+__all__ = ["Diagnosis", "explain", "explain_answer", "explain_head", "says_more"]
 
 # From the most specific to the most general: of two findings of one rank, the first is told.
 _FINDERS = (
@@ -63,6 +63,11 @@ def explain_head(head: Head | None, ray_container: str = "") -> Diagnosis | None
     about = _CONTAINER.search(said)
     is_rays = about is None or not ray_container or ray_container in about.groups()
     return finding(code, head.reason, said, fatal=code in PROOFS and is_rays).diagnosis
+
+
+def says_more(known: Diagnosis, said: Diagnosis) -> bool:
+    """Return whether what was found in pods is told in place of what the head's condition says now."""
+    return known.code == said.code or (said.code == "image-pull" and known.code.startswith("image-"))
 
 
 def explain_answer(status: int, message: str) -> Diagnosis | None:

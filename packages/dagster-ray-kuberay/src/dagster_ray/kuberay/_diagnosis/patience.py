@@ -20,6 +20,8 @@ _NORMAL_SECONDS: Mapping[str, float] = {
     "HeadPodRunningAndReady": 20.0,
 }
 
+# A queue may hold a cluster for a day; its words are read this often at least.
+_QUEUE_SECONDS = 120.0
 _SUSPECT_SECONDS, _MOST_SUSPECT_SECONDS = 1.0, 20.0
 _DIRECT_SECONDS, _FORWARD_SECONDS, _LATE_FORWARD_SECONDS = 0.2, 0.5, 1.0
 _LATE_SECONDS = 15.0
@@ -118,3 +120,38 @@ class Suspicion:
 def is_proven(proof: Proof, *, seconds: Seconds, attempts: int) -> bool:
     """Return whether a situation has been seen for long enough, or has failed often enough."""
     return seconds >= proof.seconds or (proof.attempts is not None and attempts >= proof.attempts)
+
+
+class QueueTime:
+    """For how long queues hold a cluster back, and when pods and events are read meanwhile: less often each time.
+
+    Attributes:
+        seconds: For how long they have, up to the last `count`.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was held back."""
+        self.seconds = 0.0
+        self._since: Seconds | None = None
+        self._before = self._look_at = self._pause = 0.0
+
+    def count(self, at_seconds: Seconds, *, is_queued: bool) -> None:
+        """Take in whether a queue holds the cluster now."""
+        if self._since is None and is_queued:
+            self._since, self._pause, self._look_at = at_seconds, QUIET_SECONDS, at_seconds + QUIET_SECONDS
+        if self._since is not None:
+            self.seconds = self._before + at_seconds - self._since
+        if not is_queued:
+            self._since, self._before = None, self.seconds
+
+    def held_seconds(self, at_seconds: Seconds) -> Seconds:
+        """Return for how long the queue that holds the cluster has done so."""
+        return 0.0 if self._since is None else at_seconds - self._since
+
+    def seconds_to_look(self, at_seconds: Seconds) -> Seconds:
+        """Return when pods and events are to be read; 0: now, which counts as done."""
+        if at_seconds < self._look_at:
+            return self._look_at - at_seconds
+        self._pause = min(self._pause * 2, _QUEUE_SECONDS)
+        self._look_at = at_seconds + self._pause
+        return 0.0

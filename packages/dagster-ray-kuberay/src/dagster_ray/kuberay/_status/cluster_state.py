@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, port_number, text
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS, Kind
+from dagster_ray.kuberay._status.errors import ClusterGoneError, RayJobEndedError, SpecRefusedError
 
 _QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 HEAD_READY = "HeadPodReady"
@@ -86,6 +88,14 @@ class Ended:
     def is_deleted(self) -> bool:
         """Whether somebody deleted it."""
         return self.status == "Deleted"
+
+    def error(self, target: str) -> DagsterRayError:
+        """Return the error of a step that needs it."""
+        if self.is_deleted:
+            return ClusterGoneError(target, self.message)
+        if self.is_refused:
+            return SpecRefusedError(target, self.reason, self.message)
+        return RayJobEndedError(target, self.status, self.reason, self.message)
 
 
 ClusterState: TypeAlias = Unseen | Queued | Starting | Ended
