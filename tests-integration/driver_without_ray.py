@@ -14,6 +14,8 @@ import pytest
 from dagster_ray.simulator import Simulator
 
 JOB_ID = "01000000"
+# A gRPC client speaks as soon as it is connected: RFC 9113, section 3.4, and an empty SETTINGS frame.
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Driver:
         host, _, port = address.removeprefix("ray://").rpartition(":")
         try:
             with socket.create_connection((host, int(port)), timeout=5) as connection:
+                connection.sendall(_PREFACE)
                 said = connection.recv(9)
         except OSError as error:
             raise ConnectionError("ray client connection timeout") from error

@@ -4,17 +4,31 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportMissingTypeStubs=false
 # pyright: reportUnknownArgumentType=false
 
-import base64
 import contextlib
-import hashlib
 import socket
 import struct
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from scripted_pods import (
+    LONG_SECONDS,
+    NUMBER,
+    PORT,
+    SETTINGS,
+    SHORT_SECONDS,
+    Pods,
+    PodSide,
+    Script,
+    call,
+    dial,
+    echo,
+    forward,
+    greet_and_wait,
+    read_all,
+)
 from typing_extensions import override
 from websocket import WebSocket
 
@@ -23,154 +37,6 @@ from dagster_ray.kuberay._head.port_forward import PortForward
 from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, NotFoundError
 
 pytestmark = pytest.mark.many_processes  # make test runs them
-
-PORT = 10001
-LONG_SECONDS = 10.0
-SHORT_SECONDS = 0.2
-SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-NUMBER = struct.pack("<H", PORT)
-
-
-class PodSide:
-    """The server's end of one stream."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._sending = threading.Lock()
-
-    def shake_hands(self) -> None:
-        request = b""
-        while not request.endswith(b"\r\n\r\n"):
-            request += self._connection.recv(1)
-        lines = request.decode().split("\r\n")
-        key = next(line.split(": ")[1] for line in lines if line.lower().startswith("sec-websocket-key"))
-        digest = hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
-        self._connection.sendall(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n"
-        )
-
-    def greet(self) -> None:
-        self.send(b"\0" + NUMBER)
-        self.send(b"\1" + NUMBER)
-
-    def send(self, payload: bytes, *, opcode: int = 2, final: bool = True) -> None:
-        first, length = (0x80 if final else 0) | opcode, len(payload)
-        if length < 126:
-            head = struct.pack("!BB", first, length)
-        elif length < 65536:
-            head = struct.pack("!BBH", first, 126, length)
-        else:
-            head = struct.pack("!BBQ", first, 127, length)
-        with self._sending:
-            self._connection.sendall(head + payload)
-
-    def frame(self) -> tuple[int, bytes]:
-        """Return opcode and payload of the next frame; raises EOFError at the end."""
-        first, second = self._take(2)
-        length = second & 0x7F
-        if length >= 126:
-            length = int.from_bytes(self._take(2 if length == 126 else 8))
-        mask, masked = self._take(4), self._take(length)
-        stretched = (mask * (length // 4 + 1))[:length]
-        return first & 0x0F, (int.from_bytes(masked) ^ int.from_bytes(stretched)).to_bytes(length)
-
-    def data(self) -> bytes:
-        """Return the next bytes on the data channel."""
-        opcode, payload = self.frame()
-        assert opcode == 2
-        assert payload[:1] == b"\0"
-        return payload[1:]
-
-    def wait_for_end(self) -> None:
-        with contextlib.suppress(EOFError):
-            while True:
-                self.frame()
-
-    def _take(self, count: int) -> bytes:
-        taken = self._connection.recv(count, socket.MSG_WAITALL) if count else b""
-        if len(taken) < count:
-            raise EOFError
-        return taken
-
-
-Script = Callable[[PodSide], None]
-
-
-class Pods:
-    """Opens streams whose other ends follow a script; remembers what was asked."""
-
-    def __init__(self, script: Script) -> None:
-        self.script = script
-        self.asked: list[tuple[str, str, int]] = []
-        self.ends: list[socket.socket] = []
-        self.errors: list[BaseException] = []
-        self.threads: list[threading.Thread] = []
-
-    def open_stream(self, namespace: str, pod: str, port: int, timeout_seconds: float) -> WebSocket:
-        self.asked.append((namespace, pod, port))
-        ours, theirs = socket.socketpair()
-        thread = threading.Thread(target=self._serve, args=(theirs,), name=f"pod {pod}")
-        self.ends.append(theirs)
-        self.threads.append(thread)
-        thread.start()
-        websocket = WebSocket()
-        websocket.connect("ws://127.0.0.1/", socket=ours, timeout=timeout_seconds)
-        websocket.settimeout(None)
-        return websocket
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            side = PodSide(connection)
-            try:
-                side.shake_hands()
-                self.script(side)
-            except (EOFError, OSError):
-                return
-            except BaseException as error:  # noqa: BLE001 - the test's own thread raises it
-                self.errors.append(error)
-
-    def end(self) -> None:
-        for thread, connection in zip(self.threads, self.ends, strict=True):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-            thread.join()
-        for error in self.errors:
-            raise error
-
-
-@contextlib.contextmanager
-def forward(script: Script, find_pod: Callable[[], str] = lambda: "head") -> Generator[tuple[PortForward, Pods]]:
-    pods = Pods(script)
-    try:
-        with PortForward(pods, "ns", find_pod, (PORT,)) as opened:
-            yield opened, pods
-    finally:
-        pods.end()
-
-
-def dial(forward: PortForward) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", forward.local_port(PORT)), timeout=LONG_SECONDS)
-
-
-def read_all(connection: socket.socket) -> bytes:
-    """Return what comes until the end; a reset is an end too."""
-    data = b""
-    with contextlib.suppress(ConnectionResetError):
-        while more := connection.recv(65536):
-            data += more
-    return data
-
-
-def echo(side: PodSide) -> None:
-    side.greet()
-    while True:
-        side.send(b"\0" + side.data())
-
-
-def greet_and_wait(side: PodSide) -> None:
-    side.greet()
-    side.wait_for_end()
 
 
 @pytest.fixture(autouse=True)
@@ -214,6 +80,7 @@ def fragments(side: PodSide) -> None:
 
 def other_channels_and_pings(side: PodSide) -> None:
     side.greet()
+    assert side.data() == b"?"
     side.send(b"\0he")
     side.send(b"\5unknown")
     side.send(b"ping", opcode=9)
@@ -240,7 +107,7 @@ def data_that_looks_like_a_greeting(side: PodSide) -> None:
     ],
 )
 def test_frames_of_the_pod_become_bytes(script: Script, expected: bytes) -> None:
-    with forward(script) as (opened, _), dial(opened) as local:
+    with forward(script) as (opened, _), call(opened) as local:
         assert read_all(local) == expected
 
 
@@ -250,7 +117,7 @@ def test_an_error_of_the_pods_side_closes_the_local_connection() -> None:
         side.send(b"\1an error occurred forwarding 10001 -> 10001")
         side.wait_for_end()
 
-    with forward(fail) as (opened, _), dial(opened) as local:
+    with forward(fail) as (opened, _), call(opened) as local:
         assert read_all(local) == b""
 
 
@@ -261,7 +128,7 @@ def test_a_close_frame_of_the_pods_side_closes_the_local_connection() -> None:
         side.send(struct.pack("!H", 1000), opcode=8)
         side.wait_for_end()
 
-    with forward(say_goodbye) as (opened, _), dial(opened) as local:
+    with forward(say_goodbye) as (opened, _), call(opened) as local:
         assert read_all(local) == b"bye"
 
 
@@ -302,7 +169,7 @@ def test_a_stream_that_cannot_be_opened_closes_that_connection_alone(error: Exce
         return "head"
 
     with forward(echo, find_pod) as (opened, _):
-        with dial(opened) as refused:
+        with call(opened) as refused:
             assert read_all(refused) == b""
         with dial(opened) as local:
             local.sendall(b"x")
@@ -331,7 +198,7 @@ def test_a_pod_that_is_gone_is_known_until_a_connection_finds_another(error: Exc
 
     names, pods = ["head"], PodsThatGo(echo)
     with PortForward(pods, "ns", lambda: names[-1], (PORT,)) as opened:
-        with dial(opened) as refused:
+        with call(opened) as refused:
             assert read_all(refused) == b""
         assert opened.missing_pod == missing
         names.append("next-head")
@@ -343,7 +210,7 @@ def test_a_pod_that_is_gone_is_known_until_a_connection_finds_another(error: Exc
 
 
 def test_a_head_without_a_name_is_not_asked_for() -> None:
-    with forward(echo, lambda: "") as (opened, pods), dial(opened) as refused:
+    with forward(echo, lambda: "") as (opened, pods), call(opened) as refused:
         assert read_all(refused) == b""
         assert pods.asked == []
 
@@ -377,6 +244,14 @@ def test_after_the_clients_end_a_silent_pod_is_left(monkeypatch: pytest.MonkeyPa
         with dial(opened) as local:
             local.sendall(b"x")
         assert left.wait(LONG_SECONDS)
+
+
+def test_a_connection_that_sends_nothing_opens_no_stream() -> None:
+    with forward(echo) as (opened, pods):
+        dial(opened).close()
+        with call(opened) as local:
+            assert local.recv(1) == b"?"
+        assert len(pods.asked) == 1
 
 
 def test_close_ends_connections_and_threads() -> None:
@@ -432,7 +307,7 @@ def test_close_ends_a_connection_whose_stream_is_being_opened(monkeypatch: pytes
         assert may_go_on.wait(LONG_SECONDS)
         return "head"
 
-    with forward(greet_and_wait, find_pod) as (opened, _), dial(opened) as local:
+    with forward(greet_and_wait, find_pod) as (opened, _), call(opened) as local:
         assert asked.wait(LONG_SECONDS)
         opened.close()
         assert read_all(local) == b""
@@ -486,6 +361,64 @@ def end_at_once(side: PodSide) -> None:
 def test_a_pod_accepts_when_it_answers_as_grpc_does(script: Script, seconds: float, expected: bool) -> None:
     with forward(script) as (opened, _):
         assert opened.accepts(PORT, seconds) is expected
+
+
+def settings_then_echo(side: PodSide) -> None:
+    side.greet()
+    side.send(b"\0" + SETTINGS)
+    while True:
+        side.send(b"\0" + side.data())
+
+
+def test_the_stream_of_a_pod_that_speaks_first_carries_the_next_connection() -> None:
+    with forward(settings_then_echo) as (opened, pods):
+        assert opened.accepts(PORT, LONG_SECONDS)
+        for _ in range(2):
+            with call(opened) as local:
+                assert local.recv(len(SETTINGS), socket.MSG_WAITALL) == SETTINGS
+                assert local.recv(1) == b"?"
+        assert len(pods.asked) == 2
+
+
+@pytest.mark.parametrize("cause", ["the head was replaced", "it has waited for long"])
+def test_a_stream_that_is_no_good_any_more_is_not_used(cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, left = ["head-1"], threading.Event()
+
+    def speak(side: PodSide) -> None:
+        side.greet()
+        side.send(b"\0" + SETTINGS)
+        side.wait_for_end()
+        left.set()
+
+    if cause == "it has waited for long":
+        monkeypatch.setattr(port_forward, "_SPARE_SECONDS", 0.0)
+    with forward(speak, lambda: names[-1]) as (opened, pods):
+        assert opened.accepts(PORT, LONG_SECONDS)
+        names.append("head-2" if cause == "the head was replaced" else "head-1")
+        with call(opened) as local:
+            assert local.recv(len(SETTINGS), socket.MSG_WAITALL) == SETTINGS
+            assert left.wait(LONG_SECONDS)
+        assert [pod for _, pod, _ in pods.asked] == ["head-1", names[-1]]
+
+
+def test_close_ends_a_stream_that_waits_for_a_connection() -> None:
+    left = threading.Event()
+
+    def speak(side: PodSide) -> None:
+        settings_then_wait(side)
+        left.set()
+
+    with forward(speak) as (opened, _):
+        assert opened.accepts(PORT, LONG_SECONDS)
+        assert not left.is_set()
+        opened.close()
+        assert left.wait(LONG_SECONDS)
+
+
+def settings_then_wait(side: PodSide) -> None:
+    side.greet()
+    side.send(b"\0" + SETTINGS)
+    side.wait_for_end()
 
 
 def test_a_pod_without_a_stream_does_not_accept() -> None:

@@ -11,6 +11,7 @@ from fault_world import FAST, eventually, fields, left, resource, run_step, simu
 from dagster_ray.kuberay import KubeRayCluster
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.simulator import KubeletOptions, Simulator
+from dagster_ray.simulator._kubelet.fake_node import FakeRayNode
 
 pytestmark = pytest.mark.many_processes  # make test runs them
 
@@ -128,3 +129,28 @@ def test_a_registry_that_answers_with_a_page_twice_costs_its_back_off(version: s
     with simulated(version, kubelet_options=KubeletOptions(times=times)) as simulator:
         outcome = run_step(resource(simulator, image="rayproject/ray:flaky", timeout=60))
         assert outcome.success, outcome.log
+
+
+def test_a_start_through_the_api_server_looks_at_the_head_once_it_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look is a stream of the API server. A whole start may cost 8 requests, of which the driver has 2."""
+    is_up, address = threading.Event(), FakeRayNode.address
+
+    def late(node: FakeRayNode, port: int) -> tuple[str, int] | None:
+        return address(node, port) if is_up.is_set() else None
+
+    def look(_: str, plural: str, found: dict[str, Any]) -> None:
+        status: dict[str, Any] = found.get("status") or {}
+        conditions: list[dict[str, Any]] = status.get("conditions") or []
+        if plural == "pods" and any(one["type"] == "Ready" and one["status"] == "True" for one in conditions):
+            is_up.set()
+
+    monkeypatch.setattr(FakeRayNode, "address", late)
+    options = KubeletOptions(times=dataclasses.replace(FAST, probe_grid_seconds=(3.0, 0.5)))
+    with simulated(kubelet_options=options) as simulator:
+        simulator.store.subscribe(look)
+        outcome = run_step(resource(simulator, access="port_forward", timeout=60.0))
+        asked = [request for request in simulator.requests if not request.user_agent.startswith("kuberay")]
+        assert outcome.success, outcome.log
+        streams = [request.path.partition("ports=")[2] for request in asked if "portforward" in request.path]
+        assert streams == ["10001", "8265"]
+        assert len(asked) + 2 <= 8

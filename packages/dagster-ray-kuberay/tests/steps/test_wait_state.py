@@ -335,6 +335,7 @@ def words(step: Step) -> str:
             return step.name
 
 
+FORWARDED, UNREADY = Sought(direct=False), cluster_status("c", reason="ContainersNotReady")
 WORKERS, SHORT_QUEUE = Sought(needs_workers=True), Sought(queue_seconds=60)
 
 # What is sought; then at which second what is seen, and the step that follows.
@@ -347,6 +348,22 @@ STEPS: dict[str, tuple[Sought, list[tuple[float, Said, str]]]] = {
     "a head that is silent is dialed after each pause": (
         Sought(),
         [(0, told(HAS_ADDRESS), "DIAL"), (1, silent, "pause 0.2"), (1.2, nothing, "DIAL"), (1.3, silent, "pause 0.2")],
+    ),
+    "through the API server it is dialed at once if nothing is said of its container": (
+        FORWARDED,
+        [(0, told(HAS_ADDRESS), "DIAL"), (1, silent, "pause 0.5"), (1.5, nothing, "DIAL")],
+    ),
+    "a head that starts is dialed through the API server seldom, and once it is ready": (
+        FORWARDED,
+        [
+            (0, told(rayjob("Initializing", "c", UNREADY)), "pause 0.5"),
+            (5, nothing, "pause 0.5"),
+            (6, nothing, "DIAL"),
+            (6, silent, "pause 0.5"),
+            (7, nothing, "pause 0.5"),
+            (8, told(READY), "DIAL"),
+            (8, answers, "RETURN"),
+        ],
     ),
     "nothing is dialed before the workers are there": (
         WORKERS,
@@ -465,8 +482,10 @@ def test_after_the_deadline_it_is_looked_at_once_more_and_the_log_is_read(
     assert ("the last line" in str(step.error)) is (code not in {"operator-silent", "spec-refused"})
 
 
-def test_a_head_that_answers_in_the_last_moment_is_returned() -> None:
-    state = waiting(HAS_ADDRESS)
+@pytest.mark.parametrize("direct", [True, False])
+def test_a_head_that_answers_in_the_last_moment_is_returned(direct: bool) -> None:
+    state = WaitState(created(RAYJOBS, "ns", rayjob()), Sought(direct))
+    state.note(rayjob("Initializing", "c", UNREADY), 29)
     assert state.next(30, 0) is Do.DIAL
     state.dialed(True)
     assert state.next(30, 0) is Do.RETURN

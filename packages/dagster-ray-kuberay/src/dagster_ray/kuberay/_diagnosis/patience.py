@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from dagster_ray.kuberay._status.cluster_state import Head
+
 Seconds: TypeAlias = float
 QUIET_SECONDS = 10.0
 """How long nothing must have moved before anything beside the watch is asked for."""
@@ -25,6 +27,10 @@ _QUEUE_SECONDS = 120.0
 _SUSPECT_SECONDS, _MOST_SUSPECT_SECONDS = 1.0, 20.0
 _DIRECT_SECONDS, _FORWARD_SECONDS, _LATE_FORWARD_SECONDS = 0.2, 0.5, 1.0
 _LATE_SECONDS = 15.0
+_HEAD_READY = "HeadPodRunningAndReady"
+# A container that is not there yet has no port; one whose Ray starts has it some seconds before kubelet calls it ready.
+_NO_CONTAINER = ("ContainerCreating", "PodInitializing")
+_FIRST_STARTING_SECONDS, _STARTING_SECONDS = 6.0, 30.0
 _MINUTE = 60.0
 
 
@@ -41,6 +47,53 @@ def probe_pause_seconds(tried_seconds: float, *, direct: bool) -> float:
     if direct:
         return _DIRECT_SECONDS
     return _FORWARD_SECONDS if tried_seconds < _LATE_SECONDS else _LATE_FORWARD_SECONDS
+
+
+class Dials:
+    """When a head is dialed, and since when it has been.
+
+    Through the API server each dial is a stream of its own. A head that the operator calls ready, or of which it says
+    nothing, is dialed after each pause; before, after 6 s, because it is up some time before kubelet looks at it, and
+    then every 30 s, because what the operator says may be about another container.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was dialed."""
+        self._pod: tuple[str, str | None] | None = None
+        self._about: tuple[str, str | None, str] | None = None
+        self._since = self._last = 0.0
+        self._ready_since: Seconds | None = None
+        self._tries = 0
+
+    def begin(self, head: Head, at_seconds: Seconds, is_ready: bool, *, at_once: bool) -> bool:
+        """Return whether to dial a head now, which then counts as done.
+
+        Args:
+            head: The head. Another pod, or another reason of its condition, begins anew.
+            at_seconds: The time.
+            is_ready: Whether the operator has seen all pods ready.
+            at_once: Whether it is not to be waited for.
+        """
+        if self._about != (head.cluster, head.pod, head.reason):
+            self._about, self._last, self._tries = (head.cluster, head.pod, head.reason), at_seconds, 0
+        if not (at_once or is_ready or head.reason in ("", _HEAD_READY)):
+            is_first = self._tries == 0 and head.reason not in _NO_CONTAINER
+            if at_seconds - self._last < (_FIRST_STARTING_SECONDS if is_first else _STARTING_SECONDS):
+                return False
+        self._last, self._tries = at_seconds, self._tries + 1
+        if self._pod != (head.cluster, head.pod):
+            self._pod, self._since, self._ready_since = (head.cluster, head.pod), at_seconds, None
+        if is_ready and self._ready_since is None:
+            self._ready_since = at_seconds
+        return True
+
+    def seconds(self, at_seconds: Seconds) -> Seconds:
+        """Return for how long the head has been dialed."""
+        return 0.0 if self._pod is None else at_seconds - self._since
+
+    def ready_seconds(self, at_seconds: Seconds) -> Seconds:
+        """Return for how long the head has been dialed since all pods are ready."""
+        return 0.0 if self._ready_since is None else at_seconds - self._ready_since
 
 
 def look_is_due(quiet_seconds: float, looks: int, reason: str, *, is_told: bool) -> bool:

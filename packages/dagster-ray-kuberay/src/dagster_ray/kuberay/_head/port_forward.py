@@ -34,6 +34,11 @@ _OPEN_SECONDS = 10.0
 _JOIN_SECONDS = 2.0
 _REST_SECONDS = 5.0
 _ACCEPT_PAUSE_SECONDS = 0.1
+# A server that speaks only after its client gets a greeting after this time.
+_SILENT_SECONDS = 0.5
+# For how long a stream that has answered waits for a client. gRPC ends a connection without a client's greeting after
+# 120 s (GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS).
+_SPARE_SECONDS = 15.0
 
 
 class StreamOpener(Protocol):
@@ -47,9 +52,10 @@ class StreamOpener(Protocol):
 class PodStream:
     """The bytes of one port of a pod, over a websocket."""
 
-    def __init__(self, websocket: "WebSocket") -> None:
-        """Take a websocket that was just connected."""
-        self._websocket = websocket
+    def __init__(self, websocket: "WebSocket", pod: str) -> None:
+        """Take a websocket that was just connected to a pod."""
+        self._websocket, self.pod = websocket, pod
+        self._unread = b""
         self._greeted: set[int] = set()
         self._sending = threading.Lock()
 
@@ -60,6 +66,9 @@ class PodStream:
 
     def recv(self) -> bytes:
         """Return bytes from the pod; none at the end of the stream, or when the pod's side failed."""
+        if self._unread:
+            data, self._unread = self._unread, b""
+            return data
         while True:
             opcode, frame = self._websocket.recv_data()
             if opcode == _CLOSE or not frame:
@@ -76,7 +85,11 @@ class PodStream:
             if channel == _DATA and data:
                 return data
 
-    def set_timeout(self, seconds: float) -> None:
+    def unread(self, data: bytes) -> None:
+        """Let the next `recv` return bytes that were read already."""
+        self._unread = data
+
+    def set_timeout(self, seconds: float | None) -> None:
         """Bound each following call; an OSError or a websocket error says that it took longer."""
         self._websocket.settimeout(seconds)
 
@@ -142,7 +155,8 @@ class _Carriage:
 class PortForward:
     """Local ports that lead to a pod for as long as this object is open.
 
-    Every connection asks `find_pod` where to go, so new connections find a new head by themselves.
+    Every connection asks `find_pod` where to go, so new connections find a new head by themselves. It opens its stream
+    with the first byte that it sends: one that is only tried costs the API server nothing.
     """
 
     def __init__(
@@ -161,6 +175,7 @@ class PortForward:
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._open: set[socket.socket | PodStream] = set()
+        self._spares: dict[int, tuple[PodStream, Deadline]] = {}
         self._threads: set[threading.Thread] = set()
         self._listeners = {port: socket.create_server(("127.0.0.1", 0)) for port in ports}
         self._local_ports = {port: int(listener.getsockname()[1]) for port, listener in self._listeners.items()}
@@ -188,6 +203,9 @@ class PortForward:
     def accepts(self, port: int, timeout_seconds: float) -> bool:
         """Return whether a gRPC server answers on a port of the pod.
 
+        A server of gRPC's C core, such as Ray's, speaks before its client does. The stream of such an answer is kept
+        for some seconds: the next connection to the local port goes on with it.
+
         Args:
             port: Port of the pod.
             timeout_seconds: Longest wait for the stream and the answer together.
@@ -196,24 +214,48 @@ class PortForward:
             ForbiddenError, UnauthorizedError: The account may not open streams; no other try will change that.
         """
         deadline = Deadline(timeout_seconds)
+        self._close_spares()
         stream = self._open_stream(port, max(0.1, timeout_seconds), tell=(ForbiddenError, UnauthorizedError))
         if stream is None:
             return False
-        with contextlib.closing(stream), self._interruptible(stream):
-            try:
-                stream.set_timeout(max(0.01, deadline.remaining_seconds()))
-                stream.send(PREFACE)
-                data = b""
-                while len(data) < FRAME_HEADER_BYTES:
-                    stream.set_timeout(max(0.01, deadline.remaining_seconds()))
-                    more = stream.recv()
-                    if not more or deadline.is_over():
-                        return False
-                    data += more
-                return looks_like_http2(data)
-            except Exception as error:  # noqa: BLE001 - websocket-client has many names for a broken connection
-                _log.debug("Nothing answered through a port-forward: %s", type(error).__name__)
+        is_kept = False
+        try:
+            with self._interruptible(stream):
+                data, has_asked = _first_bytes(stream, deadline)
+                accepts = looks_like_http2(data)
+                is_kept = accepts and not has_asked and self._keep(port, stream, data)
+        except Exception as error:  # noqa: BLE001 - websocket-client has many names for a broken connection
+            _log.debug("Nothing answered through a port-forward: %s", type(error).__name__)
+            return False
+        finally:
+            if not is_kept:
+                stream.close()
+        return accepts
+
+    def _keep(self, port: int, stream: PodStream, data: bytes) -> bool:
+        """Keep a stream that has answered for the next connection; return whether it was."""
+        stream.unread(data)
+        stream.set_timeout(None)
+        with self._lock:
+            if self._closed.is_set():
                 return False
+            self._spares[port] = stream, Deadline(_SPARE_SECONDS)
+        return True
+
+    def _spare(self, port: int) -> PodStream | None:
+        """Return the stream that was kept for a connection, if it still leads to the head."""
+        with self._lock:
+            stream, fresh = self._spares.pop(port, (None, None))
+        if stream is None or fresh is None or (not fresh.is_over() and self._find_pod() == stream.pod):
+            return stream
+        stream.close()
+        return None
+
+    def _close_spares(self) -> None:
+        with self._lock:
+            spares, self._spares = list(self._spares.values()), {}
+        for stream, _ in spares:
+            stream.close()
 
     def close(self) -> None:
         """Close the ports and every connection, and end the threads."""
@@ -229,6 +271,7 @@ class PortForward:
         for end in opened:
             _interrupt(end)
         self._join(threads, deadline)
+        self._close_spares()
 
     @staticmethod
     def _join(threads: list[threading.Thread], deadline: Deadline) -> None:
@@ -277,7 +320,7 @@ class PortForward:
         try:
             if not (pod := self._find_pod()):
                 return None  # the head that was there is gone, and no other one has a name yet
-            stream = PodStream(self._opener.open_stream(self._namespace, pod, port, timeout_seconds))
+            stream = PodStream(self._opener.open_stream(self._namespace, pod, port, timeout_seconds), pod)
         except tell:
             raise
         except (DagsterRayError, OSError) as error:
@@ -305,7 +348,9 @@ class PortForward:
         with local, self._interruptible(local):
             with contextlib.suppress(OSError):
                 local.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            stream = self._open_stream(port, _OPEN_SECONDS)
+            if not local.recv(1, socket.MSG_PEEK):  # somebody has only tried whether the port is open
+                return
+            stream = self._spare(port) or self._open_stream(port, _OPEN_SECONDS)
             if stream is None:
                 return
             with contextlib.closing(stream), self._interruptible(stream):
@@ -313,6 +358,28 @@ class PortForward:
                 outward = self._start(carriage.outward)
                 carriage.inward()
                 outward.join()
+
+
+def _first_bytes(stream: PodStream, deadline: Deadline) -> tuple[bytes, bool]:
+    """Return what a server says first, up to a frame's head, and whether it had to be asked."""
+    from websocket import WebSocketTimeoutException
+
+    data, has_asked = b"", False
+    while len(data) < FRAME_HEADER_BYTES:
+        left = max(0.01, deadline.remaining_seconds())
+        stream.set_timeout(left if has_asked else min(_SILENT_SECONDS, left))
+        try:
+            more = stream.recv()
+        except WebSocketTimeoutException:
+            if has_asked or deadline.is_over():
+                raise
+            stream.send(PREFACE)
+            has_asked = True
+            continue
+        if not more or deadline.is_over():
+            break
+        data += more
+    return data, has_asked
 
 
 def _interrupt(end: socket.socket | PodStream) -> None:

@@ -13,6 +13,7 @@ from dagster_ray.core.errors import NotReadyError
 from dagster_ray.kuberay._diagnosis.containers import ray_container_of
 from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis, explain_head, says_more
 from dagster_ray.kuberay._diagnosis.patience import (
+    Dials,
     QueueTime,
     Suspicion,
     is_proven,
@@ -118,7 +119,7 @@ class WaitState:
         self._looks = 0
         self._suspicion = Suspicion()
         self._queue = QueueTime()
-        self._dialed: tuple[str, str | None, float] | None = None  # cluster, pod, and since when
+        self._dials = Dials()
         self._answers: bool | None = None  # to the dial since the last pause
         self._missing_pod: str | None = None
         self._ending: tuple[Callable[[str], Exception], str | None] | None = None  # the error, and the log it shows
@@ -159,7 +160,9 @@ class WaitState:
             remaining_seconds: What is left until the deadline.
         """
         self._queue.count(at_seconds, is_queued=self.is_queued)
-        step = self._end() or self._in_queue(at_seconds) or self._reach(at_seconds) or self._judged(at_seconds)
+        if self.is_queued:
+            return self._end() or self._judged(at_seconds) or self._in_queue(at_seconds)
+        step = self._end() or self._reach(at_seconds, remaining_seconds <= 0) or self._judged(at_seconds)
         if step is not None:
             return step
         if remaining_seconds <= 0:
@@ -167,7 +170,7 @@ class WaitState:
         if self.needs_look(at_seconds):
             return Do.LOOK
         self._answers = None
-        pause = probe_pause_seconds(self._dialed_seconds(at_seconds), direct=self._sought.direct)
+        pause = probe_pause_seconds(self._dials.seconds(at_seconds), direct=self._sought.direct)
         return Pause(min(pause, remaining_seconds))
 
     def _end(self) -> Step | None:
@@ -176,37 +179,29 @@ class WaitState:
             return Do.READ_LOG if log is None else Fail(error(log))
         return Fail(self.state.error(self._awaited.target)) if isinstance(self.state, Ended) else None
 
-    def _in_queue(self, at_seconds: float) -> Step | None:
-        if not self.is_queued:
-            return None
-        if (judged := self._judged(at_seconds)) is not None:
-            return judged
+    def _in_queue(self, at_seconds: float) -> Step:
         left = self._sought.queue_seconds - self._queue.held_seconds(at_seconds)
         if left <= 0:
             return Fail(QueueTimeoutError(self._awaited.target, self.sentence, self._sought.queue_seconds))
         to_look = self._queue.seconds_to_look(at_seconds)
         return Pause(min(to_look, self._lines.seconds_to_next(at_seconds), left)) if to_look > 0 else Do.LOOK
 
-    def _reach(self, at_seconds: float) -> Step | None:
+    def _reach(self, at_seconds: float, is_late: bool) -> Step | None:
         """Return what brings the wait nearer to its goal."""
         if self.needs_cluster_watch(at_seconds):
             return Do.WATCH_CLUSTER
         if not isinstance(self.state, Starting) or (self._sought.needs_workers and not self.is_operator_ready):
             return None
-        return Do.RETURN if self._answers else self._dial(at_seconds)  # whatever else is said: such a head is alive
+        if self._answers:
+            return Do.RETURN  # whatever else is said: such a head is alive
+        return self._dial(at_seconds, at_once=is_late or self._sought.direct)
 
-    def _dial(self, at_seconds: float) -> Step | None:
-        """Return the step if the head has an address, and was not dialed since the last pause."""
+    def _dial(self, at_seconds: float, *, at_once: bool) -> Step | None:
+        """Return the step if the head has an address, was not dialed since the last pause, and it is time to."""
         head = self.head
         if head is None or not head.is_placed or self._answers is not None:
             return None
-        if self._dialed is None or self._dialed[:2] != (head.cluster, head.pod):
-            self._dialed = head.cluster, head.pod, at_seconds
-        return Do.DIAL
-
-    def _dialed_seconds(self, at_seconds: float) -> float:
-        """Return for how long this head has been dialed."""
-        return 0.0 if self._dialed is None else at_seconds - self._dialed[2]
+        return Do.DIAL if self._dials.begin(head, at_seconds, self.is_operator_ready, at_once=at_once) else None
 
     def _judged(self, at_seconds: float) -> Step | None:
         """Return how to make sure that no driver will ever connect, and to say so; None if it is not so.
@@ -218,7 +213,11 @@ class WaitState:
             return None
         if not self.is_fresh(at_seconds):
             return Do.LOOK
-        if (dial := self._dial(at_seconds)) is not None or self._answers or (found := self.diagnosis) is None:
+        if (
+            (dial := self._dial(at_seconds, at_once=True)) is not None
+            or self._answers
+            or (found := self.diagnosis) is None
+        ):
             return dial
         if found.code == "refused":
             return Fail(SpecRefusedError(self._awaited.target, found.reason, found.sentence))
@@ -238,7 +237,7 @@ class WaitState:
                 return NotReadyError(target, budget, f"{sentence}; {place} does not answer", log=log)
             return ClientPortClosedError(target, place, budget, log)
         if found is None:
-            return NotReadyError(target, budget, sentence, "", log, "infrastructure")
+            return NotReadyError(target, budget, sentence, log=log)
         return NotReadyError(target, budget, sentence, found.remedy, log, class_of(found.code))
 
     # What is seen
@@ -302,7 +301,7 @@ class WaitState:
         head = self.head
         if self._awaited.kind is not RAYJOBS or self._is_watched or head is None or self._named_at is None:
             return False
-        is_silent = self.is_operator_ready and self._dialed_seconds(at_seconds) >= _MIRROR_SECONDS
+        is_silent = self.is_operator_ready and self._dials.ready_seconds(at_seconds) >= _MIRROR_SECONDS
         is_left = head.pod == self._missing_pod or is_silent
         if head.is_placed and not is_left:
             return False
