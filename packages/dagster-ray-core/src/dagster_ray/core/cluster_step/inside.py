@@ -4,21 +4,22 @@ import os
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from typing_extensions import Protocol
 
 from dagster_ray.core import _connection, _driver, _driver_output
 from dagster_ray.core._dagster_context import DagsterContext, log_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import StepOutcome
 from dagster_ray.core._progress import Progress
+from dagster_ray.core._protocol import RayResource
 
 if TYPE_CHECKING:
     from ray._private.worker import BaseContext
 
     from dagster_ray.core._config import Lifecycle
-    from dagster_ray.core._resource import BaseRayResource
 
 _CONNECT_SECONDS = 120.0
 _DRAIN_SECONDS = 5.0
@@ -46,13 +47,30 @@ def inside() -> Inside | None:
     return _inside[0] if _inside else None
 
 
+class Configured(RayResource, Protocol):
+    """What the configured resource is asked for besides: `BaseRayResource` has it."""
+
+    @property
+    def data_execution_options(self) -> Any:
+        """Limits of Ray Data for this driver."""
+        ...
+
+    def init_options(self) -> Mapping[str, Any]:
+        """Return keyword arguments of `ray.init`."""
+        ...
+
+    def on_connect(self, context: DagsterContext) -> None:
+        """Run code of the author's after connecting."""
+        ...
+
+
 class ClusterInside:
     """A `RayResource` in the body of a step that runs in the cluster.
 
     Whatever else is asked of it, the configured resource answers.
     """
 
-    def __init__(self, resource: "BaseRayResource", here: Inside, progress: Progress) -> None:
+    def __init__(self, resource: Configured, here: Inside, progress: Progress) -> None:
         self._resource, self._here, self._progress = resource, here, progress
 
     def __getattr__(self, name: str) -> Any:
@@ -61,7 +79,7 @@ class ClusterInside:
     @property
     def lifecycle(self) -> "Lifecycle":
         """Of the phases only connect is left here."""
-        return cast("Lifecycle", self._resource.lifecycle)  # pyright: ignore[reportUnknownMemberType]
+        return self._resource.lifecycle
 
     @property
     def context(self) -> "BaseContext":
@@ -110,8 +128,7 @@ class ClusterInside:
         self._progress.connection = _connection.connect(
             self._here.display_name, self._here.address, options, Deadline(_CONNECT_SECONDS)
         )
-        limits = cast("Any", self._resource.data_execution_options)  # pyright: ignore[reportUnknownMemberType]
-        if limits is not None:
+        if (limits := self._resource.data_execution_options) is not None:
             _connection.limit_ray_data(limits)
         self._resource.on_connect(context)
 
@@ -137,7 +154,7 @@ class ClusterInside:
 
 @contextmanager
 def connected_inside(
-    resource: "BaseRayResource", here: Inside, progress: Progress, context: dg.InitResourceContext
+    resource: Configured, here: Inside, progress: Progress, context: dg.InitResourceContext
 ) -> Generator[ClusterInside]:
     """Connect a worker to its cluster around its step, if the lifecycle says that a resource connects."""
     cluster = ClusterInside(resource, here, progress)
