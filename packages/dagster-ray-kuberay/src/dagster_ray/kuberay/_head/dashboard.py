@@ -6,6 +6,7 @@ Ray Client reports a closed port, a missing token and a wrong version all as "co
 
 import base64
 import binascii
+import functools
 import http.client
 import importlib.metadata
 import logging
@@ -41,6 +42,12 @@ class Metadata:
 
     ray_version: str | None
     python_version: str | None
+
+
+@functools.cache
+def of_this_process() -> Metadata:
+    """Return what runs here. Reading the metadata of ray takes a millisecond, and each step asks twice."""
+    return Metadata(importlib.metadata.version("ray"), platform.python_version())
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +142,7 @@ def greet(
     if not isinstance(answer, Metadata):
         log.debug("%s: the dashboard did not tell its versions: %s", target, answer.reason)
         return
-    found = mismatch(Metadata(importlib.metadata.version("ray"), platform.python_version()), answer)
+    found = mismatch(of_this_process(), answer)
     if found is None:
         return
     if found[0] == "Python" and os.environ.get("RAY_IGNORE_VERSION_MISMATCH"):

@@ -1,10 +1,8 @@
 """What is checked before a cluster is asked for, so that nothing is paid for that cannot work."""
 
-import importlib.metadata
 import json
 import logging
 import os
-import platform
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -12,7 +10,7 @@ from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._diagnosis.cluster_facts import Facts
 from dagster_ray.kuberay._diagnosis.diagnosis import explain
-from dagster_ray.kuberay._head.dashboard import Metadata, mismatch
+from dagster_ray.kuberay._head.dashboard import Metadata, mismatch, of_this_process
 from dagster_ray.kuberay._kubernetes.errors import ConflictError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings
 from dagster_ray.kuberay._kubernetes.kinds import PODS, RAYJOBS, RULES_REVIEWS
@@ -153,7 +151,7 @@ def check_images(cluster_spec: Manifest, target: str, *, is_driver: bool) -> Non
     found = versions_of(str(head[0].get("image"))) if head and is_driver else None
     if found is None:
         return
-    ours = Metadata(importlib.metadata.version("ray"), platform.python_version())
+    ours = of_this_process()
     differs = mismatch(ours, Metadata(found.ray, found.python))
     if differs is not None and not (differs[0] == "Python" and os.environ.get("RAY_IGNORE_VERSION_MISMATCH")):
         raise VersionMismatchError(target, *differs)

@@ -4,7 +4,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import dataclasses
-import importlib.metadata
 import math
 import os
 import platform
@@ -16,6 +15,7 @@ from typing import Any
 
 from dagster_ray.core import CleanupPolicy, DagsterContext, Identity, identity_of, image_candidates
 from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._head.dashboard import of_this_process
 from dagster_ray.kuberay._kubernetes.kinds import PODS, RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._labels import cleanup_labels
 from dagster_ray.kuberay._operator_rules.names import NAME_LIMITS
@@ -69,7 +69,7 @@ def raycluster_request(plain: Json, settings: Settings, cluster: StepCluster) ->
 
 def render_input(plain: Json, settings: Settings, cluster: StepCluster, identity: Identity) -> RenderInput:
     """Return the facts of a step that go into a manifest, but for its name and its owner."""
-    ray_version = importlib.metadata.version("ray")
+    ray_version = str(of_this_process().ray_version)
     image = image_of(settings.image, cluster.context, ray_version)
     cluster.log.info("The cluster's image is %s (%s).", *image)
     return RenderInput(
