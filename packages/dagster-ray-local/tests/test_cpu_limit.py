@@ -2,8 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_ray.local._cpu_limit import cpus_for_ray, quota_of, quota_of_v1
-from dagster_ray.local._machine import usable_cpus
+from dagster_ray.local._machine import cpus_for_ray, quota_of, quota_of_v1, usable_cpus
 
 
 @pytest.mark.parametrize(

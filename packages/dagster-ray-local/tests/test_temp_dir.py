@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_ray.local._temp_dir import cluster_temp_dir, name_current_cluster
+from dagster_ray.local._machine import cluster_temp_dir, name_current_cluster
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ class Holder:
 
 
 def _start_ray(options: dict[str, Any], temp_dir: str | None) -> dict[str, Any]:
-    """Start Ray, with a folder of its own if there is one (see _temp_dir.py).
+    """Start Ray, with a folder of its own if there is one (see _machine.py).
 
     Return the answer for everybody: where it is, or why it did not start.
     """

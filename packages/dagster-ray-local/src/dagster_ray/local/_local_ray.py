@@ -12,7 +12,13 @@ from typing_extensions import override
 
 from dagster_ray.core import BaseRayResource, DagsterContext, Deadline, StepOutcome, log_of, step_key_of
 from dagster_ray.local._holder import remove_session
-from dagster_ray.local._machine import usable_cpus
+from dagster_ray.local._machine import (
+    cluster_temp_dir,
+    name_current_cluster,
+    undo_use_this_python,
+    usable_cpus,
+    use_this_python,
+)
 from dagster_ray.local._options import sharing_key, split_options
 from dagster_ray.local._shared_cluster import Claim, Place, claim_cluster
 from dagster_ray.local._start_lines import StartLines
@@ -23,8 +29,6 @@ from dagster_ray.local._step_environment import (
     write_step_environment,
 )
 from dagster_ray.local._task_output import TaskOutput
-from dagster_ray.local._temp_dir import cluster_temp_dir, name_current_cluster
-from dagster_ray.local._worker_python import undo_use_this_python, use_this_python
 
 # Sessions of this process that a step which did not succeed has used.
 _kept: set[Path] = set()
