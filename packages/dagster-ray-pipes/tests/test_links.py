@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from dagster_ray.core import is_of_this_machine
-from dagster_ray.pipes._links import dashboard_link
+from dagster_ray.pipes._submitted_job import dashboard_link
 
 KEY = "dagster_ray/dashboard"
 HERE = ["http://127.0.0.1:8265", "http://127.1.2.3:8265", "http://[::1]:8265", "http://localhost", "http://a.localhost"]

@@ -8,11 +8,10 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_ray.core import Deadline, WaitLines
+from dagster_ray.core import Deadline, WaitLines, is_of_this_machine
 from dagster_ray.pipes._agent import AgentRoute
 from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._job_client import RayJobClient
-from dagster_ray.pipes._links import dashboard_link
 from dagster_ray.pipes._reattach import CallIdentity
 from dagster_ray.pipes._submission import NONCE
 from dagster_ray.pipes._verdicts import PREFIX, Verdict
@@ -21,6 +20,7 @@ from dagster_ray.pipes.errors import JobNotFoundError
 FILE_KEY = "dagster-ray/messages"
 """Metadata of a job: the file that its step reads."""
 _LOOK_SECONDS = 0.5
+_LINK_KEY = "dagster_ray/dashboard"
 
 
 def _identity_route(url: str) -> str | None:
@@ -145,3 +145,20 @@ def stop_job(client: RayJobClient, submission_id: str, nonce: str, seconds: floa
                 seconds,
             )
             return asked
+
+
+def dashboard_link(url: str | None, *, in_event: bool) -> dict[str, dg.MetadataValue[Any]]:
+    """Return metadata with a link to Ray's dashboard, if there is one to show.
+
+    A link to an address of this machine is dead once the step has ended, and may later open what another step runs. It
+    is shown while it is good, and never kept with an asset.
+
+    Args:
+        url: The link; None: there is no dashboard.
+        in_event: Whether it is shown in an event of the step. Otherwise it is kept with an asset.
+    """
+    if url is None:
+        return {}
+    if not is_of_this_machine(url):
+        return {_LINK_KEY: dg.MetadataValue.url(url)}
+    return {_LINK_KEY: dg.MetadataValue.text(f"{url} (while the step runs)")} if in_event else {}
