@@ -35,7 +35,9 @@ SIGTERM = Fault(
 SIGKILL = Fault(
     "SIGKILL",
     "The step's process ends at once: out of memory, a node that dies, a grace period that is over. Nothing of ours "
-    "runs any more; Dagster finds the step dead by its executor or its run monitoring. A `KubeRayCluster` of one step "
+    'runs any more; Dagster finds the step dead by its executor or its run monitoring. With `driver="cluster"` the '
+    "[body goes on](driver-in-the-cluster.md#when-something-ends-early), and the next attempt of the step follows it. "
+    "Otherwise a `KubeRayCluster` of one step "
     "goes with the step's pod. If the pod does not own it, the sensor deletes it. In a run that has ended, the step "
     "must have been silent for 15 minutes; in a run that goes on, the cluster must be an hour old.",
 )

@@ -10,7 +10,7 @@ import pytest
 PUBLIC = (
     *("core", "core.errors", "core.failures", "core.testing", "core.variables", "local", "local.errors"),
     *("kuberay", "kuberay.accelerators", "kuberay.configs", "kuberay.errors", "kuberay.groups"),
-    *("pipes", "pipes.clients", "pipes.errors", "simulator"),
+    *("pipes", "pipes.clients", "pipes.drivers", "pipes.errors", "simulator"),
 )
 
 

@@ -27,6 +27,7 @@ ENDED = 7200.0
 """Seconds since the end of the run."""
 ALWAYS = labels(policy="always")
 PIPES = {**ALWAYS, "dagster/pipes-call": "k"}
+DRIVER = {**ALWAYS, "dagster/driver": "cluster"}
 UNKNOWN = InstanceFacts(INSTANCE, {RUN: None})
 RUNNING = InstanceFacts(INSTANCE, {RUN: RunFacts(is_finished=False)}, {StepRef(RUN, STEP): "FAILURE"})
 
@@ -100,6 +101,16 @@ SIGNS: dict[str, tuple[tuple[Kind, dict[str, Any]], InstanceFacts, str]] = {
         FAILED,
         LIVES,
     ),
+    "unknown run, RayJob with a body": (connected(given=DRIVER), UNKNOWN, LIVES),
+    "failed run, RayJob whose body outlives it, silent since": (connected(given=DRIVER), FAILED, "delete"),
+    "failed run, RayJob whose body is followed": (connected(30, given=DRIVER), FAILED, LIVES),
+    "run in progress, step failed, RayJob whose body is followed": (
+        connected(899, given=DRIVER),
+        RUNNING,
+        "keep: its run is in progress",
+    ),
+    "run in progress, step failed, RayJob whose body nobody follows": (connected(900, given=DRIVER), RUNNING, "delete"),
+    "run in progress, step failed, RayJob with a driver": (connected(900), RUNNING, "keep: its run is in progress"),
     "run in progress, step failed, RayCluster heard of since": (cluster(899), RUNNING, "keep: its run is in progress"),
     "run in progress, step failed, RayCluster not heard of since": (cluster(900), RUNNING, "delete"),
 }

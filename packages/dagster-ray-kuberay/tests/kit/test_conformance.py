@@ -28,7 +28,7 @@ def spec(cpus: int) -> dict[str, Any]:
 
 class TestInteractiveJob(RayResourceContract):
     # A cluster belongs to one step.
-    lacks = frozenset({Capability.SHARING, Capability.ADOPTION, Capability.DRIVER_IN_CLUSTER})
+    lacks = frozenset({Capability.SHARING, Capability.ADOPTION})
 
     @pytest.fixture
     @override

@@ -32,7 +32,7 @@ def config(cpus: int, **metadata: str) -> dict[str, Any]:
 
 class TestSharedCluster(RayResourceContract):
     # The cleanup sensor deletes a shared cluster, not the step.
-    lacks = frozenset({Capability.CLEANUP, Capability.KEPT_CLUSTER, Capability.DRIVER_IN_CLUSTER})
+    lacks = frozenset({Capability.CLEANUP, Capability.KEPT_CLUSTER})
 
     @pytest.fixture
     @override

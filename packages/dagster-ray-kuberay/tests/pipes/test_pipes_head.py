@@ -140,7 +140,7 @@ def test_a_dashboard_that_takes_no_job_is_named_by_its_pod() -> None:
 def test_a_job_whose_head_goes_is_lost_long_before_the_patience_with_a_dashboard_ends(
     monkeypatch: pytest.MonkeyPatch, is_replaced: bool
 ) -> None:
-    monkeypatch.setattr("dagster_ray.kuberay._pipes.watch._LOOK_SECONDS", 0.5)
+    monkeypatch.setattr("dagster_ray.kuberay._jobs.watch._LOOK_SECONDS", 0.5)
     with pipes_world() as world:
 
         def kill() -> None:

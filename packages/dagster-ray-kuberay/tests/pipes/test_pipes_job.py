@@ -4,15 +4,11 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._pipes.attempts import (
-    ATTEMPT_ANNOTATION,
-    CALL_LABEL,
-    VERDICT_ANNOTATION,
-    choose_rayjob,
-    end_of,
-    keeps_jobs,
-)
+from dagster_ray.kuberay._jobs.ends import VERDICT_ANNOTATION, end_of, keeps_jobs
+from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
+from dagster_ray.kuberay._pipes.attempts import ATTEMPT_ANNOTATION, CALL_LABEL, choose_rayjob
 from dagster_ray.kuberay._pipes.job import PipesJob, read_call
+from dagster_ray.kuberay._status.cluster_state import created
 from dagster_ray.kuberay.errors import InvalidSpecError
 
 CLUSTER: dict[str, Any] = {"headGroupSpec": {"template": {}}}
@@ -193,7 +189,7 @@ ENDS: dict[str, tuple[dict[str, Any], bool, str | None]] = {
 
 @pytest.mark.parametrize(("there", "deleted", "wanted"), ENDS.values(), ids=ENDS)
 def test_only_an_end_that_is_not_the_jobs_own_counts(there: dict[str, Any], deleted: bool, wanted: str | None) -> None:
-    found = end_of(there, deleted=deleted)
+    found = end_of(created(RAYJOBS, "default", there), there, deleted=deleted)
     assert (found or "").startswith(wanted or "")
     assert (found is None) is (wanted is None)
 

@@ -80,7 +80,7 @@ class KubeRayCluster(KubeRayResource):
         from dagster_ray.kuberay._sharing.shared_cluster import SharedCluster
 
         kubeconfig = self.kubeconfig_file, self.kube_context
-        self._cluster = cluster = SharedCluster.open(kubeconfig, self._reach, context, deadline)
+        cluster = self._hosted(SharedCluster.open(kubeconfig, self._reach, context, deadline))
         sharing = self._sharing or self._outer_sharing or self._config.sharing or ClusterSharing()
         cluster.renewal_seconds = sharing.renewal_interval_seconds() if sharing.heartbeat else None
         if self._sharing is not None:
@@ -90,20 +90,20 @@ class KubeRayCluster(KubeRayResource):
 
     @override
     def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
-        """Wait until the head accepts drivers, then make sure that ours will be understood."""
+        """Wait until the head accepts drivers, or jobs, then make sure that ours will be understood."""
         from dagster_ray.kuberay._status.errors import ClusterGoneError
 
         while True:
             try:
-                self._created.wait()
-                break
+                super().wait_for_cluster(context, deadline)
             except ClusterGoneError as error:
                 cluster, sharing = self._shared, self._sharing
                 if cluster is None or sharing is None or not cluster.is_taken or deadline.is_over():
                     raise
                 cluster.log.warning("%s Another cluster is taken.", error.problem)
                 self._take(cluster, sharing)
-        self._created.greet()
+            else:
+                return
 
     @override
     def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
@@ -112,6 +112,8 @@ class KubeRayCluster(KubeRayResource):
         if cluster is None:
             return
         cluster.stop_heartbeat()
+        if self._host is not None:
+            self._host.leave(outcome, deadline)
         try:
             cluster.look_for_lost(deadline)
             if cluster.held is not None:
@@ -139,7 +141,10 @@ class KubeRayCluster(KubeRayResource):
             self._adopt_selected(cluster, namespace_of(plain, cluster), selected, ttl_seconds)
             return
         request = raycluster_request(plain, self._settings, cluster)
-        cluster.check_before(request, self.preflight, "cluster")
+        if self._host is not None and self._host.follow(request):
+            cluster.keep_alive()
+            return
+        cluster.check_before(request, self.preflight, "cluster", is_driver=self._host is None)
         while cluster.own is None:
             try:
                 cluster.create(request)
@@ -169,7 +174,7 @@ class KubeRayCluster(KubeRayResource):
         from dagster_ray.kuberay._sharing.requests import shared_request
 
         request = shared_request(self._config.plain(), self._settings, sharing, cluster)
-        cluster.check_before(request.sample(), self.preflight, "sharing")
+        cluster.check_before(request.sample(), self.preflight, "sharing", is_driver=self._host is None)
         cluster.take(request)
 
     def _leaving(self, cluster: "SharedCluster", outcome: StepOutcome, *, made: bool) -> "Leave":

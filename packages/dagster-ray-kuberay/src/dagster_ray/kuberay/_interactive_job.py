@@ -27,7 +27,8 @@ class KubeRayInteractiveJob(KubeRayResource):
     """A Ray cluster on Kubernetes for one step, as a RayJob in InteractiveMode.
 
     The RayJob is created before the step, the step's driver connects by Ray Client as soon as the head accepts it, and
-    its job id is written into the RayJob, so that the operator deletes the cluster when the driver has ended.
+    its job id is written into the RayJob, so that the operator deletes the cluster when the driver has ended. With
+    `driver="cluster"` the body of the step is a Ray job of the cluster, and that job's id is written.
     Needs the KubeRay operator 1.3.0 or later.
     """
 
@@ -64,7 +65,9 @@ class KubeRayInteractiveJob(KubeRayResource):
 
         cluster = self._opened(context, deadline)
         request = rayjob_request(self._config.plain(), self._settings, cluster)
-        cluster.check_before(request, self.preflight, "interactive")
+        if self._host is not None and self._host.follow(request):
+            return
+        cluster.check_before(request, self.preflight, "interactive", is_driver=self._host is None)
         cluster.create(request)
 
     @override
@@ -77,6 +80,12 @@ class KubeRayInteractiveJob(KubeRayResource):
         """Make what the spec says for a failure hold, since Ray reports each driver as succeeded."""
         always = self._plan.cleanup == "always"
         self._created.record_outcome(outcome, deadline, always=always)
+
+    @override
+    def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
+        """Make the same hold for a body in the cluster, and let the operator know that nobody reads it any more."""
+        if self._host is not None:
+            self._host.leave(outcome, deadline, self._config.plain())
 
     @property
     def _config(self) -> InteractiveRayJobConfig:

@@ -2,25 +2,31 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
+import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator
 from typing_extensions import override
 
-from dagster_ray.core import BaseRayResource, DagsterContext, Deadline, StepOutcome, WaitLines
+from dagster_ray.core import DagsterContext, Deadline, StepOutcome, WaitLines
 from dagster_ray.core.errors import NotConnectedError
 from dagster_ray.core.variables import is_env_var, resolved
+from dagster_ray.pipes.drivers import ClusterDriverResource
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
     from dagster_ray.core.failures.causes import Loss
+    from dagster_ray.kuberay._jobs.driver import DriverHost
     from dagster_ray.kuberay._steps.requests import Settings
     from dagster_ray.kuberay._steps.step_cluster import StepCluster
     from dagster_ray.kuberay._steps.wait import Reach
+    from dagster_ray.pipes.drivers import Place
+
+AnyCluster = TypeVar("AnyCluster", bound="StepCluster")
 
 
-class KubeRayResource(BaseRayResource):
-    """A cluster on Kubernetes that a driver reaches by Ray Client. `KubeRayInteractiveJob` and `KubeRayCluster`."""
+class KubeRayResource(ClusterDriverResource):
+    """A cluster on Kubernetes, for a driver that reaches it by Ray Client, or one inside. What both resources have."""
 
     _kind: ClassVar[str]
     """RayJob or RayCluster."""
@@ -45,7 +51,8 @@ class KubeRayResource(BaseRayResource):
     wait_for: Literal["head", "workers"] = Field(
         default="head",
         description=(
-            "head: connect as soon as the head accepts drivers. workers: when the operator has seen all pods ready."
+            "head: go on as soon as the head accepts drivers, or jobs. workers: when the operator has seen all pods "
+            "ready."
         ),
     )
     access: Literal["auto", "direct", "port_forward"] = Field(
@@ -77,6 +84,8 @@ class KubeRayResource(BaseRayResource):
     )
 
     _cluster: "StepCluster | None" = PrivateAttr(default=None)
+    _host: "DriverHost | None" = PrivateAttr(default=None)
+    """What runs the body in the cluster; None where the driver is in the step."""
     _connecting: tuple[Deadline, WaitLines] | None = PrivateAttr(default=None)
     """How long the driver has been connecting since its first attempt failed, and when that is logged."""
 
@@ -123,10 +132,20 @@ class KubeRayResource(BaseRayResource):
 
     @override
     def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
-        """Wait until the head accepts drivers, then make sure that ours will be understood."""
+        """Wait until the head accepts drivers, or jobs, then make sure that ours will be understood."""
         cluster = self._created
-        cluster.wait()
-        cluster.greet()
+        if self._host is None:
+            cluster.wait()
+            cluster.greet()
+            return
+        self._host.wait()
+
+    @override
+    def job_place(self, context: dg.OpExecutionContext) -> "Place":
+        """Return the job server of the cluster."""
+        _ = self._created
+        assert self._host is not None  # noqa: S101 - set with the cluster
+        return self._host.place(context)
 
     @override
     def driver_environment(self) -> Mapping[str, str]:
@@ -166,6 +185,8 @@ class KubeRayResource(BaseRayResource):
     @override
     def release(self, context: DagsterContext) -> None:
         """Close the connections to the head and to Kubernetes."""
+        if self._host is not None:
+            self._host.close()
         if self._cluster is not None:
             self._cluster.close()
 
@@ -180,14 +201,24 @@ class KubeRayResource(BaseRayResource):
         """Return what will hold this step's cluster; nothing is asked for yet."""
         from dagster_ray.kuberay._steps.step_cluster import StepCluster
 
-        self._cluster = StepCluster.open((self.kubeconfig_file, self.kube_context), self._reach, context, deadline)
-        return self._cluster
+        kubeconfig = self.kubeconfig_file, self.kube_context
+        return self._hosted(StepCluster.open(kubeconfig, self._reach, context, deadline))
+
+    def _hosted(self, cluster: AnyCluster) -> AnyCluster:
+        """Take the object that will hold this step's cluster."""
+        self._cluster = cluster
+        if self.driver_in_cluster:
+            from dagster_ray.kuberay._jobs.driver import DriverHost
+
+            self._host = DriverHost(cluster, self._plan.cleanup)
+        return cluster
 
     @property
     def _reach(self) -> "Reach":
         from dagster_ray.kuberay._steps.wait import Reach
 
-        return Reach(self.access, self.head_host, self.queue_timeout, self.wait_for)
+        goal = "dashboard" if self.driver_in_cluster else "drivers"
+        return Reach(self.access, self.head_host, self.queue_timeout, self.wait_for, goal)
 
     @property
     def _settings(self) -> "Settings":
@@ -200,4 +231,5 @@ class KubeRayResource(BaseRayResource):
             priority=self.priority,
             timeout_seconds=self.timeout,
             cleanup=self._plan.cleanup,
+            driver_in_cluster=self.driver_in_cluster,
         )

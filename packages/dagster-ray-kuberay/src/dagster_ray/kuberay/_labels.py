@@ -23,13 +23,17 @@ INSTANCE_LABEL = "dagster/instance-id"
 ALIVE_ANNOTATION = "dagster/alive-at"
 """When a step that has the object for itself last showed that it lives, by the API server's clock."""
 ALIVE_SECONDS = 600.0
-"""How often a step renews that annotation on a RayCluster, and on the RayJob of a job of Pipes.
+"""How often a step renews that annotation on a RayCluster, and on a RayJob whose Ray job it follows.
 
-On an interactive RayJob it is written once, with the driver's job id: the status says whether the driver lives.
+On the RayJob of a driver in the step it is written once, with its job id: the status says whether the driver lives.
 """
 
 CLEANUP_LABEL = "dagster/cleanup"
 """The lifecycle's cleanup policy of an object that one step has for itself: always, on_exception or never."""
+
+DRIVER_LABEL = "dagster/driver"
+DRIVER_IN_CLUSTER = "cluster"
+"""The label's value on what a step with `driver="cluster"` has for itself: its body runs there as a Ray job."""
 
 SHARING_LABEL = "dagster/cluster-sharing"
 SHARED = "true"

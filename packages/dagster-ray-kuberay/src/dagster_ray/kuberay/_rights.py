@@ -114,7 +114,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("port-forward", 'steps outside of the cluster, or `access="port_forward"`', (_FORWARD,)),
     Feature(
         "node-logs",
-        'logs of `PipesKubeRayJobClient` from the nodes themselves, with `access="port_forward"`',
+        'what Ray jobs write, of Pipes or with `driver="cluster"`, from the nodes, by `access="port_forward"`',
         (Grant("", "pods", ("list",), "logs come through the dashboard, later"),),
     ),
     Feature("head-service", "a head Service of your own, NodePort or LoadBalancer", (Grant("", "services", ("get",)),)),

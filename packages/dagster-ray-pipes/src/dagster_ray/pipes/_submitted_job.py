@@ -39,7 +39,10 @@ class Place:
         metadata: More metadata of the results.
         has_link: Whether the client's address means anything to people: a port-forward's does not.
         uid: The uid of the Kubernetes object that was made for the job; None: there is none.
-        judged: Called with what the step concludes about the job.
+        submitted: Called with the submission id once the job is there.
+        judged: Called with what the step concludes about the job; for a body in the cluster as soon as its last event
+            is known, while its process still tears down.
+        explained: Called with the error that ends the step; returns it with what is known of the cluster.
     """
 
     client: RayJobClient
@@ -49,7 +52,9 @@ class Place:
     metadata: Mapping[str, dg.MetadataValue[Any]] = field(default_factory=dict[str, dg.MetadataValue[Any]])
     has_link: bool = True
     uid: str | None = None
+    submitted: Callable[[str], None] = lambda _: None
     judged: Callable[[Verdict], None] = lambda _: None
+    explained: Callable[[Exception], Exception] = lambda error: error
 
 
 def job_metadata(

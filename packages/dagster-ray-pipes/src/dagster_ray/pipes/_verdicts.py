@@ -4,7 +4,7 @@ Ray says whether a job has succeeded; whether its step could use it, only the st
 never followed again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -55,10 +55,15 @@ def rejected_marks(events: Iterable[Past], own_run: str) -> frozenset[str]:
 
 def rejected_jobs(context: StepContext, identity: CallIdentity) -> frozenset[str]:
     """Return the nonces and uids of the jobs that no attempt of the step may follow, by the log of its runs."""
+    return rejected_by_log(context.instance, identity.runs, identity.step_key)
+
+
+def rejected_by_log(instance: dg.DagsterInstance, runs: Sequence[str], step_key: str) -> frozenset[str]:
+    """Return the same for a step, given its run and then the runs that this one continues."""
     found: list[Past] = []
-    for run_id in reversed(identity.runs):
-        found += _past_of(context.instance, run_id, identity.step_key)
-    return rejected_marks(found, identity.runs[0])
+    for run_id in reversed(runs):
+        found += _past_of(instance, run_id, step_key)
+    return rejected_marks(found, runs[0])
 
 
 def _past_of(instance: dg.DagsterInstance, run_id: str, step_key: str) -> list[Past]:

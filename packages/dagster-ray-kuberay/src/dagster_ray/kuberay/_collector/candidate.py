@@ -11,6 +11,8 @@ from dagster_ray.kuberay._labels import (
     BACKFILL_LABEL,
     BACKFILL_SCOPE,
     CLEANUP_LABEL,
+    DRIVER_IN_CLUSTER,
+    DRIVER_LABEL,
     INSTANCE_LABEL,
     MANAGED_BY,
     MANAGED_BY_LABEL,
@@ -76,6 +78,7 @@ class Candidate:
         is_shared: Whether it is a cluster for many steps.
         is_run_scoped: Whether it ends with its run although it is shared.
         is_pipes: Whether a call of `PipesKubeRayJobClient` has made it, so that a re-execution may follow it.
+        is_driver: Whether the body of its step runs there as a Ray job, which can outlive the step.
         run_id: The run that it was made in.
         step_key: The step that it was made for.
         instance_id: The Dagster instance of the run.
@@ -98,6 +101,7 @@ class Candidate:
     is_shared: bool
     is_run_scoped: bool
     is_pipes: bool
+    is_driver: bool
     run_id: str | None
     step_key: str | None
     instance_id: str | None
@@ -112,6 +116,11 @@ class Candidate:
     def label(self) -> str:
         """What it is called in reports."""
         return f"{self.kind.kind} {self.namespace}/{self.name}"
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether a step follows a Ray job there and renews its sign of life, so that the job itself is none."""
+        return self.is_pipes or self.is_driver
 
     @property
     def is_identified(self) -> bool:
@@ -136,6 +145,7 @@ def candidate_of(kind: Kind, obj: Manifest) -> Candidate:
         is_shared=labels.get(SHARING_LABEL) == SHARED,
         is_run_scoped=labels.get(SCOPE_LABEL) == RUN_SCOPE,
         is_pipes=CALL_LABEL in labels,
+        is_driver=labels.get(DRIVER_LABEL) == DRIVER_IN_CLUSTER,
         run_id=_full_value(metadata, RUN_LABEL),
         step_key=_full_value(metadata, STEP_LABEL),
         instance_id=_full_value(metadata, INSTANCE_LABEL),

@@ -126,8 +126,9 @@ def _waited_seconds(job: JobFacts | None, now: datetime) -> float | None:
 def _in_progress(candidate: Candidate, facts: InstanceFacts, now: datetime, rules: Rules) -> Verdict:
     """A step that was killed leaves what only its process would have deleted, while its run goes on.
 
-    That is a RayJob that no driver has come to, or a RayCluster. The cleanup of a step is over within seconds, so
-    steps are asked for only about what is old and shows no life; the storage answers for one run at a time.
+    That is a RayJob that no driver has come to, a RayCluster, or either with a body that nobody follows any more.
+    The cleanup of a step is over within seconds, so steps are asked for only about what is old and shows no life; the
+    storage answers for one run at a time.
     """
     if _shows_life(candidate, facts, now):
         return Keep(IN_PROGRESS)
@@ -148,7 +149,7 @@ def _in_progress(candidate: Candidate, facts: InstanceFacts, now: datetime, rule
 def _shows_life(candidate: Candidate, facts: InstanceFacts, now: datetime) -> bool:
     """Return whether an object's step, or an attempt of it that only a copy of this database knows, may still live."""
     job = candidate.job
-    if job is None:
+    if job is None or (candidate.is_driver and job.has_driver):
         return not is_overdue(candidate, now)
     waits_for_operator = job.operator_ends_at is not None and now < job.operator_ends_at
     return waits_for_operator and not is_certain(candidate, facts)
@@ -156,11 +157,12 @@ def _shows_life(candidate: Candidate, facts: InstanceFacts, now: datetime) -> bo
 
 def _left_in_progress(candidate: Candidate, now: datetime, rules: Rules) -> str | None:
     """Return for how long an object may have been left by its step; None if it is in use, or not old enough."""
-    is_cluster = candidate.job is None
-    seconds = _age_seconds(candidate, now) if is_cluster else _waited_seconds(candidate.job, now)
+    job = candidate.job
+    by_age = job is None or (candidate.is_driver and job.has_driver)
+    seconds = _age_seconds(candidate, now) if by_age else _waited_seconds(job, now)
     if seconds is None or seconds <= rules.waiting_seconds:
         return None
-    return f"it is {seconds:.0f} s old" if is_cluster else f"it has waited {seconds:.0f} s for a driver"
+    return f"it is {seconds:.0f} s old" if by_age else f"it has waited {seconds:.0f} s for a driver"
 
 
 def _has_just_ended(candidate: Candidate, run: RunFacts | Gone, now: datetime, rules: Rules) -> bool:

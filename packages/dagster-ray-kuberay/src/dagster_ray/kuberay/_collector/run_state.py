@@ -135,7 +135,7 @@ def _may_live(candidate: Candidate, now: datetime) -> bool:
 def _lives_after(candidate: Candidate, run: RunFacts, now: datetime) -> bool:
     """Return whether an object shows life after the end of its run, so that the end is no proof.
 
-    The step of a RayCluster would have been heard of again, and so would that of a job of Pipes, which can outlive it;
+    The step of a RayCluster would have been heard of again, and so would that of a Ray job, which can outlive it;
     who uses a shared cluster is told by its locks alone. The status of an interactive RayJob says whether its driver
     lives, so that a failed run, which is how monitoring ends one, proves nothing. A run that somebody has canceled
     counts nevertheless: its step may never have been told.
@@ -149,7 +149,7 @@ def _lives_after(candidate: Candidate, run: RunFacts, now: datetime) -> bool:
         return True
     if candidate.is_shared:
         return False
-    if job is None or (candidate.is_pipes and job.has_driver):
+    if job is None or (candidate.is_followed and job.has_driver):
         return not is_overdue(candidate, now)
     failed = not run.succeeded and not run.was_canceled
     return failed and not job.is_refused and _may_live(candidate, now)

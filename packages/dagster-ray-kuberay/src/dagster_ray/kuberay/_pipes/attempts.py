@@ -3,15 +3,14 @@
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
+from dagster_ray.kuberay._jobs.ends import VERDICT_ANNOTATION
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, text
-from dagster_ray.kuberay._status.cluster_state import Ended, Queued, read_rayjob
+from dagster_ray.kuberay._status.cluster_state import Ended, read_rayjob
 
 CALL_LABEL = "dagster/pipes-call"
 """Label of the RayJob: the call of the client, the same for each attempt of a run."""
 SUBMISSION_ANNOTATION = "dagster/submission-id"
 """Annotation of the RayJob: the id of its Ray job."""
-VERDICT_ANNOTATION = "dagster/pipes-verdict"
-"""Annotation of the RayJob: what the step has concluded about its job, good or bad."""
 ATTEMPT_ANNOTATION = "dagster/pipes-attempt"
 """Annotation of the RayJob: 0 for the first attempt of the call in its run."""
 
@@ -81,28 +80,3 @@ def _usable(rayjob: Manifest) -> Found | None:
     if not isinstance(state, Ended):
         return Found(rayjob, is_complete=False)
     return Found(rayjob, is_complete=True) if state.status == "Complete" and job_status == "SUCCEEDED" else None
-
-
-def keeps_jobs(raycluster: Manifest) -> bool:
-    """Return whether a RayCluster keeps its jobs when its head is replaced: its control store lies outside of it."""
-    annotated = text(raycluster, "metadata", "annotations", "ray.io/ft-enabled")
-    return bool(at(raycluster, "spec", "gcsFaultToleranceOptions")) or annotated.lower() == "true"
-
-
-def end_of(rayjob: Manifest, *, deleted: bool = False) -> str | None:
-    """Return in words why a RayJob's cluster ends although its job may still run; None if it does not.
-
-    What became of the job itself is told by its job server, with exit code and log, so an end that follows from the
-    job's own is none here.
-    """
-    state = read_rayjob(rayjob, deleted=deleted)
-    if isinstance(state, Ended):
-        own = state.status == "Complete" or at(rayjob, "status", "jobStatus") == "FAILED"
-        if own and not state.is_deleted:
-            return None
-        if state.is_deleted:
-            return "was deleted by somebody else"
-        return f"is {state.status} ({state.reason or 'no reason given'}): {state.message or 'no message'}"
-    if isinstance(state, Queued):
-        return f"lost its cluster: {state.sentence}"
-    return None

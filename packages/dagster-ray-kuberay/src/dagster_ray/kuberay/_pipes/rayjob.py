@@ -4,8 +4,6 @@
 # pyright: reportUnknownMemberType=false
 
 import dataclasses
-import importlib.metadata
-import json
 import os
 import uuid
 from collections.abc import Mapping
@@ -14,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_ray.core import Deadline, identity_of
 from dagster_ray.kuberay._kubernetes.errors import NotFoundError
-from dagster_ray.kuberay._kubernetes.fields import at, mapping
+from dagster_ray.kuberay._kubernetes.fields import mapping
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._labels import cleanup_labels
 from dagster_ray.kuberay._pipes.attempts import ATTEMPT_ANNOTATION, CALL_LABEL, SUBMISSION_ANNOTATION
 from dagster_ray.kuberay._pipes.job import PipesJob
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.manifests import (
-    DEFAULT_TTL_SECONDS,
     RenderInput,
     metadata_text,
     render_rayjob,
@@ -31,17 +28,21 @@ from dagster_ray.kuberay._spec.merge import merged
 from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._status.cluster_state import Created
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, ClusterRequest
-from dagster_ray.kuberay._steps.requests import Settings, fields_of_ours, image_of, namespace_of, operator_deadline
+from dagster_ray.kuberay._steps.ending import with_retry_window
+from dagster_ray.kuberay._steps.requests import (
+    Settings,
+    fields_of_ours,
+    image_of,
+    local_ray,
+    namespace_of,
+    operator_deadline,
+    with_known_images,
+)
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-
-RETRY_SECONDS = 600
-"""How long a cluster outlives its job while the step has not read all of it: a retry finds it within this time."""
-_NO_IMAGE = "image-is-not-known"
-_TTL = "ttlSecondsAfterFinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +83,8 @@ def request_of(
     Raises:
         InvalidSpecError, MissingVariableError: The spec cannot be rendered.
     """
-    ray_version = _local_ray()
-    image = image_of(settings.image, step.context, ray_version or _NO_IMAGE)
+    ray_version = local_ray()
+    image = image_of(settings.image, step.context, ray_version)
     identity = identity_of(step.context)
     notes = {SUBMISSION_ANNOTATION: ids.submission_id, ATTEMPT_ANNOTATION: str(ids.number)}
     common = RenderInput(
@@ -91,7 +92,7 @@ def request_of(
         namespace=namespace_of(plain, step),
         labels={**identity.labels, **cleanup_labels(settings.cleanup), CALL_LABEL: ids.key},
         annotations={**identity.annotations, **notes, CREATION_ANNOTATION: uuid.uuid4().hex},
-        image=_NO_IMAGE if ray_version is None and "public image" in image.source else image.image,
+        image=image.image,
         ray_version=ray_version,
         env_vars=settings.env_vars,
         queue=settings.queue,
@@ -104,39 +105,8 @@ def request_of(
     if cluster is not None:
         rayjob = render_selecting_rayjob(plain, cluster, common)
     else:
-        rayjob = _with_retry_window(_with_known_images(render_rayjob(plain, common)))
+        rayjob = with_retry_window(with_known_images(render_rayjob(plain, common)))
     return ClusterRequest(RAYJOBS, (common.name,), rayjob, fields_of_ours(plain))
-
-
-def _local_ray() -> str | None:
-    try:
-        return importlib.metadata.version("ray")
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _with_known_images(rayjob: dict[str, Any]) -> dict[str, Any]:
-    if f'"{_NO_IMAGE}"' in json.dumps(rayjob):
-        reason = "is not set, and without ray in the step's environment no public image matches"
-        raise InvalidSpecError("image", reason, "give the client an `image`, or each container of the spec")
-    return rayjob
-
-
-def _with_retry_window(rayjob: dict[str, Any]) -> dict[str, Any]:
-    """Let the cluster live long enough for a retry of a step that died; `final_ttl` ends that."""
-    spec = rayjob["spec"]
-    if spec.get("deletionStrategy") or not spec.get("shutdownAfterJobFinishes"):
-        return rayjob
-    return {**rayjob, "spec": {**spec, _TTL: max(RETRY_SECONDS, int(spec.get(_TTL) or 0))}}
-
-
-def final_ttl(plain: Json, rayjob: Mapping[str, Any]) -> int | None:
-    """Return the seconds that the cluster lives on once all is read; None if they are what the RayJob has."""
-    wanted = plain["spec"].get(_TTL, DEFAULT_TTL_SECONDS)
-    present = at(rayjob, "spec", _TTL)
-    if not isinstance(present, int) or not isinstance(wanted, int) or at(rayjob, "spec", "deletionStrategy"):
-        return None
-    return wanted if wanted < present else None
 
 
 def existing_cluster(api: "KubernetesApi", namespace: str, name: str, deadline: Deadline) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 # Type checkers see no type in Dagster's config classes.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,9 @@ from dagster import PipesContextInjector
 
 from dagster_ray.core import Deadline, Identity, interrupts_deferred
 from dagster_ray.core.errors import DagsterRayError
-from dagster_ray.kuberay._head.route import Access, ForwardedAgents
+from dagster_ray.kuberay._head.route import Access
+from dagster_ray.kuberay._jobs.place import open_client, place_of
+from dagster_ray.kuberay._jobs.watch import RayJobWatch
 from dagster_ray.kuberay._kubernetes.errors import NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
@@ -22,15 +24,14 @@ from dagster_ray.kuberay._pipes.attempts import CALL_LABEL, SUBMISSION_ANNOTATIO
 from dagster_ray.kuberay._pipes.rayjob import (
     CallIds,
     existing_cluster,
-    final_ttl,
     request_of,
     with_cluster_spec,
 )
-from dagster_ray.kuberay._pipes.watch import RayJobWatch
 from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._status.cluster_state import Created, created
 from dagster_ray.kuberay._status.errors import ClusterGoneError
 from dagster_ray.kuberay._steps.creation import ClusterRequest
+from dagster_ray.kuberay._steps.ending import final_ttl
 from dagster_ray.kuberay._steps.preflight import Preflight
 from dagster_ray.kuberay._steps.requests import Settings, namespace_of
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
 
 _CLEANUP_SECONDS = 20.0
 _LOSSES_SECONDS = 4.0
-_LEAST_CALL_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,27 +171,16 @@ class _RayJobCall:
     def _reach(self, ids: CallIds, found: Found | None, opened: ExitStack) -> tuple[Place, RayJobWatch]:
         """Return where the job runs once the dashboard answers, and what watches over it."""
         cluster = self._cluster
-        route = cluster.wait(even_if_complete=found is not None and found.is_complete)
+        cluster.wait(even_if_complete=found is not None and found.is_complete)
         cluster.keep_alive()
-        job, direct = cluster.made, cluster.is_direct
-        seconds = max(_LEAST_CALL_SECONDS, self._deadline.remaining_seconds())
-        client = RayJobClient(route.address, token=cluster.read_token(), timeout=seconds, use_proxies=False)
-        opened.callback(client.close)
+        cluster.read_token()
+        client = open_client(cluster, opened)
         # A re-execution goes on with the RayJob of another run, by whose end it must not be judged any more.
         labels = {RUN_LABEL: Identity.label_value(self._call.context.run_id)}
-        watch = RayJobWatch(cluster, ids, labels=labels)
+        watch = RayJobWatch(cluster, ids.submission_id, labels=labels)
         self._watch = opened.enter_context(watch)
-        place = Place(
-            client.patient(self._settings.run.patience.server_seconds),
-            route=self._agent_route(cluster.cluster_name or job.name, opened, direct=direct),
-            trusts_agents=not direct or self._api.in_cluster,
-            check=watch.check,
-            metadata={"dagster_ray/rayjob": dg.MetadataValue.text(f"{job.namespace}/{job.name}")},
-            has_link=direct,
-            uid=job.uid,
-            judged=watch.judged,
-        )
-        return place, watch
+        patient = client.patient(self._settings.run.patience.server_seconds)
+        return place_of(cluster, patient, watch, opened, judged=watch.judged), watch
 
     def _choose(self) -> tuple[CallIds, Found | None]:
         """Look for what earlier attempts have left."""
@@ -252,15 +241,6 @@ class _RayJobCall:
         """Return a RayJob with the spec of the cluster that it selects, so that its token and ports are found."""
         name = self._call.cluster
         return job if name is None else with_cluster_spec(job, self._existing(name))
-
-    def _agent_route(self, cluster: str, opened: ExitStack, *, direct: bool) -> Callable[[str], str | None]:
-        if not direct:
-            agents = ForwardedAgents(self._api, self._namespace, cluster)
-            opened.callback(agents.close)
-            return agents.route
-        # A host name for the head says nothing of the pods' own addresses.
-        reachable = self._api.in_cluster or self._settings.head_host is None
-        return lambda url: url if reachable else None
 
     def _attempt(self, client: RayJobClient, ids: CallIds, found: Found | None, *, is_first: bool) -> Attempt:
         if self._call.cluster is not None and (found is None or not at(found.rayjob, "spec", "jobId")):

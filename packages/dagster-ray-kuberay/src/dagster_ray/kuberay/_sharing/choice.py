@@ -28,7 +28,7 @@ from dagster_ray.kuberay._labels import (
     SPEC_LABEL,
     SharingRules,
 )
-from dagster_ray.kuberay._sharing.locks import holders, live_locks
+from dagster_ray.kuberay._sharing.locks import holders, live_locks, locks_of
 from dagster_ray.kuberay._status.cluster_state import Queued, head_of_raycluster, is_ready, read_raycluster
 
 _HASH_CHARACTERS = 10
@@ -125,23 +125,27 @@ class Make:
 Choice: TypeAlias = Take | Make
 
 
-def choose(clusters: Sequence[Manifest], now: datetime, barred: Collection[str], floor: int) -> Choice:
+def choose(
+    clusters: Sequence[Manifest], now: datetime, barred: Collection[str], floor: int, lock_id: str = ""
+) -> Choice:
     """Return what a step does, given all clusters that its selection matches.
 
-    A cluster whose head serves comes first, then one that starts, then one that a queue holds; among these the least
-    locked. One that is being deleted, or whose head cannot run, is followed by the next generation.
+    A cluster with the step's own lock comes first: an earlier attempt has used it. Then one whose head serves, then one
+    that starts, then one that a queue holds; among these the least locked. One that is being deleted, or whose head
+    cannot run, is followed by the next generation.
 
     Args:
         clusters: The clusters, terminating and broken ones too.
         now: The API server's time.
         barred: Uids of clusters that this step has found unusable.
         floor: The highest generation whose name this step has found taken by something else.
+        lock_id: What the step's lock is called.
     """
     usable = [
         cluster for cluster in clusters if at(cluster, "metadata", "uid") not in barred and is_usable(cluster, now)
     ]
     if usable:
-        return Take(min(usable, key=lambda cluster: _preference(cluster, now)))
+        return Take(min(usable, key=lambda cluster: _preference(cluster, now, lock_id)))
     return Make(1 + max((floor, *map(generation_of, clusters))))
 
 
@@ -160,10 +164,11 @@ def is_usable(cluster: Manifest, now: datetime) -> bool:
     return not is_proven(trouble.proof, seconds=(now - since).total_seconds(), attempts=0)
 
 
-def _preference(cluster: Manifest, now: datetime) -> tuple[int, int, int, str]:
+def _preference(cluster: Manifest, now: datetime, lock_id: str) -> tuple[bool, int, int, int, str]:
     stage = 0 if is_ready(cluster) else 2 if isinstance(read_raycluster(cluster), Queued) else 1
     name = str(at(cluster, "metadata", "name"))
-    return stage, len(holders(cluster, now)), generation_of(cluster), name
+    is_others = all(lock.id != lock_id for lock in locks_of(cluster))
+    return is_others, stage, len(holders(cluster, now)), generation_of(cluster), name
 
 
 def generation_of(cluster: Manifest) -> int:

@@ -4,6 +4,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import dataclasses
+import hashlib
+import json
 import os
 import uuid
 from collections.abc import Callable
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dagster_ray.core import identity_of
+from dagster_ray.core import Identity, identity_of
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._labels import GENERATION_LABEL
 from dagster_ray.kuberay._sharing.choice import Selection, selection_of, spec_hash
@@ -27,9 +29,16 @@ _PREFIX = "dagster"
 _LOCK_ID_CHARACTERS = 12
 
 
-def new_lock_id() -> str:
-    """Return what the lock of a step is called, in each process another one."""
-    return uuid.uuid4().hex[:_LOCK_ID_CHARACTERS]
+def lock_id_of(identity: Identity, *, driver_in_cluster: bool) -> str:
+    """Return what the lock of a step is called: in each process another one.
+
+    If the body runs in the cluster it has one name for all attempts of the step in its run. So an attempt after a crash
+    goes to the cluster on which the body may still run, and takes the lock over.
+    """
+    if not driver_in_cluster or identity.run_id is None or identity.step_key is None:
+        return uuid.uuid4().hex[:_LOCK_ID_CHARACTERS]
+    whose = json.dumps([identity.run_id, identity.step_key, identity.resource_key])
+    return hashlib.sha256(whose.encode()).hexdigest()[:_LOCK_ID_CHARACTERS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,7 @@ class SharedRequest:
     creation_id: str
     """The annotation by which a lost POST finds its object."""
     lock_id: str
-    """What the lock of this step is called, in each process another one."""
+    """What the lock of this step is called."""
     run_id: str | None
     step_key: str | None
     ttl_seconds: float
@@ -88,7 +97,7 @@ def shared_request(plain: Json, settings: Settings, sharing: ClusterSharing, clu
         selection=selection,
         prefix=metadata_text(plain, "name", os.environ) or _PREFIX,
         creation_id=common.annotations[CREATION_ANNOTATION],
-        lock_id=new_lock_id(),
+        lock_id=lock_id_of(identity, driver_in_cluster=settings.driver_in_cluster),
         run_id=identity.run_id,
         step_key=identity.step_key,
         ttl_seconds=sharing.ttl_seconds,

@@ -30,7 +30,7 @@ from dagster_ray.kuberay._sharing.locks import (
     holders,
     locks_of,
 )
-from dagster_ray.kuberay._sharing.requests import SharedRequest, new_lock_id
+from dagster_ray.kuberay._sharing.requests import SharedRequest, lock_id_of
 from dagster_ray.kuberay._status.cluster_state import Created, created
 from dagster_ray.kuberay._status.errors import WriteDeniedError
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, Attempt, post
@@ -169,7 +169,8 @@ class SharedCluster(StepCluster):
         if at(found, "metadata", "labels", MANAGED_BY_LABEL) == MANAGED_BY:
             return False
         own, now, identity = created(RAYCLUSTERS, namespace, found), self.api.server_time(), identity_of(self.context)
-        lock = Lock(new_lock_id(), identity.run_id, identity.step_key, now, now, ttl_seconds)
+        lock_id = lock_id_of(identity, driver_in_cluster=self.reach.goal == "dashboard")
+        lock = Lock(lock_id, identity.run_id, identity.step_key, now, now, ttl_seconds)
         self.log.info("%s exists and is used; dagster-ray has not made it and will not delete it.", own.target)
         try:
             self._patch(own, annotation_patch(own, {lock.key: lock.text()}), self.deadline)
@@ -192,7 +193,7 @@ class SharedCluster(StepCluster):
         floor = 0
         while True:
             found = self._matching(request, self.deadline)
-            match choose(found, self.api.server_time(), barred, floor):
+            match choose(found, self.api.server_time(), barred, floor, request.lock_id):
                 case Take(cluster):
                     held = self._lock(request, cluster)
                     barred.add(str(at(cluster, "metadata", "uid")))

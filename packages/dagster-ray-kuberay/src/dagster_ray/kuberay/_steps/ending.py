@@ -12,8 +12,13 @@ from typing import Any
 
 from dagster_ray.core import StepOutcome
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings
+from dagster_ray.kuberay._spec.manifests import DEFAULT_TTL_SECONDS
+from dagster_ray.kuberay._spec.plain_json import Json
 
 OUTCOME_LABEL = "dagster/outcome"
+RETRY_SECONDS = 600
+"""How long a cluster outlives its job while the step has not read all of it: a retry finds it within this time."""
+_TTL = "ttlSecondsAfterFinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +42,32 @@ def ending_of(spec: Manifest, outcome: StepOutcome, *, always: bool) -> Ending:
     if outcome is StepOutcome.SUCCEEDED or always:
         return Ending(None, left_to_operator=False)
     strategy = _strategy_of_failure(mapping(spec.get("deletionStrategy")))
-    labels = {"metadata": {"labels": {OUTCOME_LABEL: outcome.name.lower().replace("_", "-")}}}
+    labels = {"metadata": {"labels": outcome_labels(outcome)}}
     if strategy is None:
         return Ending(labels, left_to_operator=False)
     return Ending({**labels, "spec": {"deletionStrategy": strategy}}, left_to_operator=True)
+
+
+def outcome_labels(outcome: StepOutcome) -> dict[str, str]:
+    """Return the label by which an object tells how its step ended."""
+    return {OUTCOME_LABEL: outcome.name.lower().replace("_", "-")}
+
+
+def with_retry_window(rayjob: Json) -> Json:
+    """Return a RayJob whose cluster lives long enough for a retry of a step that died; `final_ttl` ends that."""
+    spec = rayjob["spec"]
+    if spec.get("deletionStrategy") or not spec.get("shutdownAfterJobFinishes"):
+        return rayjob
+    return {**rayjob, "spec": {**spec, _TTL: max(RETRY_SECONDS, int(spec.get(_TTL) or 0))}}
+
+
+def final_ttl(plain: Json, rayjob: Manifest) -> int | None:
+    """Return the seconds that the cluster lives on once all is read; None if they are what the RayJob has."""
+    wanted = plain["spec"].get(_TTL, DEFAULT_TTL_SECONDS)
+    present = at(rayjob, "spec", _TTL)
+    if not isinstance(present, int) or not isinstance(wanted, int) or at(rayjob, "spec", "deletionStrategy"):
+        return None
+    return wanted if wanted < present else None
 
 
 def _strategy_of_failure(strategy: Manifest) -> dict[str, Any] | None:

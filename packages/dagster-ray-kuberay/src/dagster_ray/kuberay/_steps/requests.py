@@ -4,6 +4,8 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import dataclasses
+import importlib.metadata
+import json
 import math
 import os
 import platform
@@ -17,19 +19,22 @@ from dagster_ray.core import CleanupPolicy, DagsterContext, Identity, identity_o
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.dashboard import of_this_process
 from dagster_ray.kuberay._kubernetes.kinds import PODS, RAYCLUSTERS, RAYJOBS
-from dagster_ray.kuberay._labels import cleanup_labels
+from dagster_ray.kuberay._labels import DRIVER_IN_CLUSTER, DRIVER_LABEL, cleanup_labels
 from dagster_ray.kuberay._operator_rules.names import NAME_LIMITS
+from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.image import ChosenImage, choose_image
 from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
 from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._spec.portable import PRE_RUNNING_DEADLINE
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, ClusterRequest
+from dagster_ray.kuberay._steps.ending import with_retry_window
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 
 # The operator's own limit comes after ours, so that a step that lives says itself why it failed.
 _OPERATOR_GRACE_SECONDS = 60
 _NAMES = 5
 _SUFFIX = len("-2")
+_NO_IMAGE = "image-is-not-known"
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -44,6 +49,8 @@ class Settings:
     timeout_seconds: float
     cleanup: CleanupPolicy
     """When the step deletes what it made; what it never deletes does not end with its pod either."""
+    driver_in_cluster: bool = False
+    """Whether bodies run in the cluster, which then goes on without the step's process, for a later attempt."""
 
 
 def rayjob_request(plain: Json, settings: Settings, cluster: StepCluster) -> ClusterRequest:
@@ -54,7 +61,10 @@ def rayjob_request(plain: Json, settings: Settings, cluster: StepCluster) -> Clu
     """
     common, names = _of_one_step(plain, settings, cluster, NAME_LIMITS["RayJob"])
     common = dataclasses.replace(common, pre_running_deadline_seconds=operator_deadline(settings.timeout_seconds))
-    return ClusterRequest(RAYJOBS, names, render_rayjob(plain, common), fields_of_ours(plain))
+    rayjob = with_known_images(render_rayjob(plain, common))
+    if settings.driver_in_cluster:
+        rayjob = with_retry_window(rayjob)
+    return ClusterRequest(RAYJOBS, names, rayjob, fields_of_ours(plain))
 
 
 def raycluster_request(plain: Json, settings: Settings, cluster: StepCluster) -> ClusterRequest:
@@ -64,12 +74,12 @@ def raycluster_request(plain: Json, settings: Settings, cluster: StepCluster) ->
         InvalidSpecError, MissingVariableError: The spec cannot be rendered.
     """
     common, names = _of_one_step(plain, settings, cluster, NAME_LIMITS["RayCluster"])
-    return ClusterRequest(RAYCLUSTERS, names, render_raycluster(plain, common))
+    return ClusterRequest(RAYCLUSTERS, names, with_known_images(render_raycluster(plain, common)))
 
 
 def render_input(plain: Json, settings: Settings, cluster: StepCluster, identity: Identity) -> RenderInput:
     """Return the facts of a step that go into a manifest, but for its name and its owner."""
-    ray_version = str(of_this_process().ray_version)
+    ray_version = local_ray()
     image = image_of(settings.image, cluster.context, ray_version)
     cluster.log.info("The cluster's image is %s (%s).", *image)
     return RenderInput(
@@ -92,8 +102,10 @@ def _of_one_step(
     """Return the facts of an object that one step has for itself, with what they say of its end, and its names."""
     identity = identity_of(cluster.context)
     common, names = render_input(plain, settings, cluster, identity), _names(plain, identity, limit)
-    owner = owner_reference(cluster, common.namespace) if settings.cleanup != "never" else None
-    labels = {**common.labels, **cleanup_labels(settings.cleanup)}
+    is_owned = settings.cleanup != "never" and not settings.driver_in_cluster
+    owner = owner_reference(cluster, common.namespace) if is_owned else None
+    driver = {DRIVER_LABEL: DRIVER_IN_CLUSTER} if settings.driver_in_cluster else {}
+    labels = {**common.labels, **cleanup_labels(settings.cleanup), **driver}
     return dataclasses.replace(common, name=names[0], labels=labels, owner_reference=owner), names
 
 
@@ -108,11 +120,37 @@ def fields_of_ours(plain: Json) -> frozenset[str]:
     return frozenset({PRE_RUNNING_DEADLINE} if "preRunningDeadlineSeconds" not in given else ())
 
 
-def image_of(explicit: str | None, context: DagsterContext, ray_version: str) -> ChosenImage:
-    """Return the image of containers that name none, and where it was found."""
+def local_ray() -> str | None:
+    """Return the version of this process' Ray; None without one, which only a driver in the step needs."""
+    try:
+        return of_this_process().ray_version
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def image_of(explicit: str | None, context: DagsterContext, ray_version: str | None) -> ChosenImage:
+    """Return the image of containers that name none, and where it was found.
+
+    Without a Ray here no public image can match it; `with_known_images` then refuses what needs one.
+    """
     found = image_candidates(context)
-    python = platform.python_version()
-    return choose_image(explicit, found.run_tags, found.code_origin_image, found.environ_image, ray_version, python)
+    python, ours = platform.python_version(), ray_version or _NO_IMAGE
+    chosen = choose_image(explicit, found.run_tags, found.code_origin_image, found.environ_image, ours, python)
+    if ray_version is None and "public image" in chosen.source:
+        return ChosenImage(_NO_IMAGE, "no image is known")
+    return chosen
+
+
+def with_known_images(manifest: Json) -> Json:
+    """Return a manifest whose containers all have an image.
+
+    Raises:
+        InvalidSpecError: One has none, and none is known.
+    """
+    if f'"{_NO_IMAGE}"' in json.dumps(manifest):
+        reason = "is not set, and without ray in the step's environment no public image matches"
+        raise InvalidSpecError("image", reason, "set `image`, or the image of each container of the spec")
+    return manifest
 
 
 def operator_deadline(timeout_seconds: float) -> int:

@@ -17,7 +17,7 @@ from dagster_ray.kuberay._kubernetes.errors import (
     UnavailableError,
 )
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping
-from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, propagation_of
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, propagation_of
 from dagster_ray.kuberay._labels import ALIVE_SECONDS
 from dagster_ray.kuberay._spec.portable import portable_spec
 from dagster_ray.kuberay._status.cluster_state import GATE_TEXT, Created, Ended, created
@@ -295,12 +295,12 @@ class StepCluster:
             self._wait.take(manifest)
 
     def note_raycluster(self) -> Manifest | None:
-        """Take note of the head pod that a RayJob's RayCluster has now; return the RayCluster, None if not known.
+        """Take note of the head pod that the RayCluster has now; return the RayCluster, None if not known.
 
-        The RayJob's own copy of that status stands still once the operator has seen all pods ready.
+        A RayJob's own copy of that status stands still once the operator has seen all pods ready.
         """
         own, waiting, deadline = self.made, self._wait, Deadline(_CHECK_SECONDS)
-        if own.kind is not RAYJOBS or waiting is None or waiting.cluster is None:
+        if waiting is None or waiting.cluster is None:
             return None
         selector = f"metadata.name={waiting.cluster}"
         try:  # by a list, which the wait itself needs too; `get` is a right of its own

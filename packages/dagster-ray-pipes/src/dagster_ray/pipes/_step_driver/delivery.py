@@ -19,7 +19,6 @@ from dagster._serdes import deserialize_value
 
 from dagster_ray.core.cluster_step.host_facts import checked_assets
 from dagster_ray.core.cluster_step.lines import Line
-from dagster_ray.core.cluster_step.worker import JOB_TAG
 from dagster_ray.pipes._reattach import entries_of_run
 
 if TYPE_CHECKING:
@@ -54,17 +53,6 @@ def _identity(entry: dg.EventLogEntry) -> _Identity:
     return (entry.timestamp, str(entry.level), entry.step_key, kind, message)
 
 
-def ended_by_jobs(context: "StepExecutionContext") -> frozenset[str]:
-    """Return the submission ids of the jobs that have already ended an attempt of the step, without success."""
-    found: set[str] = set()
-    for entry in entries_of_run(context.instance, context.run_id, _FAILURES):
-        event = entry.dagster_event
-        if event is not None and event.step_key == context.step.key:
-            tags = cast("Mapping[str, str]", event.logging_tags or {})
-            found |= {tags[JOB_TAG]} if JOB_TAG in tags else set()
-    return frozenset(found)
-
-
 class Delivery:
     """Stores and passes on what one worker sends."""
 
@@ -83,8 +71,13 @@ class Delivery:
         self._made: set[dg.AssetKey] = set()
         self._held: list[dg.EventLogEntry] | None = None
         self._targets = self._partition_targets(checked_assets(context))
-        self.is_over = False
+        self.end: dg.DagsterEventType | None = None
+        """The event that ends the step, once it was delivered."""
+
+    @property
+    def is_over(self) -> bool:
         """Whether the event that ends the step was delivered."""
+        return self.end is not None
 
     def _entries_before(self) -> Iterator[_Identity]:
         for entry in entries_of_run(self._instance, self._context.run_id):
@@ -178,7 +171,7 @@ class Delivery:
         elif event.event_type is _Type.STEP_FAILURE:
             context.capture_step_exception(FailedInClusterError(_said(event)))
         if event.event_type in _TERMINAL:
-            self.is_over = True
+            self.end = event.event_type
 
     # Ids of this step's own materializations
 

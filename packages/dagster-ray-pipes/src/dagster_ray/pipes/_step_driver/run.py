@@ -17,7 +17,6 @@ from dagster_ray.core import DagsterRayError, Deadline, interrupts_deferred, log
 from dagster_ray.core.cluster_step.lines import Line
 from dagster_ray.core.cluster_step.pointers import folder_of
 from dagster_ray.core.cluster_step.reference import step_reference
-from dagster_ray.pipes._client import find_attempt
 from dagster_ray.pipes._driver_errors import DriverEventsMissingError
 from dagster_ray.pipes._follower import JobFollower
 from dagster_ray.pipes._job_answers import log_name
@@ -26,13 +25,14 @@ from dagster_ray.pipes._reader import head_log_folder
 from dagster_ray.pipes._reattach import Attempt, CallIdentity
 from dagster_ray.pipes._sinks import LogSink, StepOutput, Tail
 from dagster_ray.pipes._step_driver import movable
+from dagster_ray.pipes._step_driver.attempts import earlier_attempts, find_job
 from dagster_ray.pipes._step_driver.code import DriverOptions, folder_name, job_of_code, runtime_env_of
-from dagster_ray.pipes._step_driver.delivery import Delivery, RetryOf, UnreadableEventError, ended_by_jobs
+from dagster_ray.pipes._step_driver.delivery import Delivery, RetryOf, UnreadableEventError
 from dagster_ray.pipes._step_driver.received import ReceivedLines
 from dagster_ray.pipes._step_driver.verdict import Told, judged
 from dagster_ray.pipes._submission import NONCE, checked_job
 from dagster_ray.pipes._submitted_job import FILE_KEY, Place, StatusLines, job_metadata, named_job, stop_job
-from dagster_ray.pipes._verdicts import JOB_KEY, PREFIX, report_event, report_verdict
+from dagster_ray.pipes._verdicts import JOB_KEY, OBJECT_KEY, PREFIX, report_event, report_verdict
 from dagster_ray.pipes.errors import JobExistsError, JobLostError, SubmissionRefusedError
 
 if TYPE_CHECKING:
@@ -88,21 +88,31 @@ class StepRun:
             dg.Failure: The step cannot run in the cluster, now and later.
             DagsterRayError: It did not come to its end, for a reason that another attempt may not meet.
         """
+        with self._client.server.checked_by(self._place.check):
+            yield from self._events()
+
+    def _events(self) -> Iterator[DagsterEvent]:
         with _interruptible():
-            attempt = self._attempt()
+            step = self._step
+            earlier = earlier_attempts(step.instance, step.run_id, step.step.key)
+            attempt = find_job(self._client, self._identity, earlier)
         again = attempt.existing is not None
         delivery = Delivery(self._step, again=again, retry=self._retry)
         follower: JobFollower | None = None
         try:
             with _interruptible():
                 file = self._submitted(attempt)
+                self._place.submitted(attempt.submission_id)
             if again:
                 yield DagsterEvent.step_restarted_event(self._step, self._step.previous_attempt_count)
             follower = self._follow(file)
             yield from self._delivered(follower, delivery)
             self._judge(follower, delivery)
         except BaseException as error:
+            known = self._place.explained(error) if isinstance(error, DagsterRayError) else error
             self._give_up(follower, delivery, error)
+            if known is not error:
+                raise known from error
             raise
         finally:
             self._lines.close()
@@ -110,13 +120,6 @@ class StepRun:
                 follower.close()
 
     # Submission
-
-    def _attempt(self) -> Attempt:
-        attempt = find_attempt(self._client, self._context, self._identity)
-        if attempt.existing is None or attempt.submission_id not in ended_by_jobs(self._step):
-            return attempt
-        number = int(attempt.submission_id.rpartition("-")[2])
-        return Attempt(self._identity.submission_id(self._step.run_id, number + 1))
 
     def _submitted(self, attempt: Attempt) -> str:
         """Submit the worker, or find the one of an earlier process of the step; return its file's path."""
@@ -201,7 +204,7 @@ class StepRun:
         match line.kind:
             case "event":
                 if not delivery.is_over or _is_message(line):
-                    yield from delivery.deliver(line)
+                    yield from self._passed_on(line, delivery)
             case "handshake":
                 self._told.handshake = line.value
                 if delivery.is_first:
@@ -210,6 +213,12 @@ class StepRun:
                 self._told.problem = line.value
             case "end":
                 self._told.ended = True
+
+    def _passed_on(self, line: Line, delivery: Delivery) -> Iterator[DagsterEvent]:
+        was_over = delivery.is_over
+        yield from delivery.deliver(line)
+        if delivery.is_over and not was_over:
+            self._place.judged("good" if delivery.end is dg.DagsterEventType.STEP_SUCCESS else "bad")
 
     def _compare_clocks(self, clock: object) -> None:
         if not isinstance(clock, float):
@@ -245,7 +254,11 @@ class StepRun:
                 self._store_rest(follower, delivery)
             judged_bad = (DagsterRayError, UnreadableEventError, dg.Failure, dg.RetryRequested)
             if isinstance(error, judged_bad) and self._nonce is not None:
-                metadata = {**named_job(self._place, self._submission_id), JOB_KEY: dg.MetadataValue.text(self._nonce)}
+                marks = {JOB_KEY: self._nonce, OBJECT_KEY: self._place.uid}
+                metadata: dict[str, dg.MetadataValue[Any]] = {
+                    **named_job(self._place, self._submission_id),
+                    **{key: dg.MetadataValue.text(mark) for key, mark in marks.items() if mark is not None},
+                }
                 message = f"The step could not use the Ray job {self._submission_id}."
                 report_verdict(self._context, self._step.step.key, "bad", message, metadata)
                 self._place.judged("bad")

@@ -1,20 +1,21 @@
-"""Keeps an eye on the RayJob of a Ray job: its end, its head, and the job id that the operator follows."""
+"""Keeps an eye on the cluster of a Ray job: its end, its head, and the job id that the operator of a RayJob follows."""
 
 import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from typing_extensions import override
+
 from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._diagnosis.cluster_facts import events_of
 from dagster_ray.kuberay._diagnosis.evidence import Evidence, Question
+from dagster_ray.kuberay._jobs.ends import VERDICT_ANNOTATION, end_of, keeps_jobs
 from dagster_ray.kuberay._kubernetes.answers import proves_gone
 from dagster_ray.kuberay._kubernetes.errors import KubernetesError
 from dagster_ray.kuberay._kubernetes.fields import at
-from dagster_ray.kuberay._kubernetes.kinds import EVENTS, RAYJOBS
-from dagster_ray.kuberay._pipes.attempts import VERDICT_ANNOTATION, end_of, keeps_jobs
-from dagster_ray.kuberay._pipes.rayjob import CallIds
+from dagster_ray.kuberay._kubernetes.kinds import EVENTS
 from dagster_ray.kuberay._status.errors import ClusterGoneError
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.pipes.clients import Verdict
@@ -27,32 +28,29 @@ _LOOK_SECONDS = 5.0
 _FIND_DELETER = "find out who deleted it (audit log, quota or clean-up jobs of the namespace), and run the step again"
 
 
-class RayJobWatch:
-    """Watches one RayJob while its job is submitted and runs.
+class ClusterWatch:
+    """Watches the cluster of a Ray job while it is submitted and runs.
 
     An API server that is away changes nothing for the job, so that only what it says counts, never its silence.
     """
 
-    def __init__(self, cluster: StepCluster, ids: CallIds, *, labels: Mapping[str, str] | None = None) -> None:
+    def __init__(self, cluster: StepCluster, submission_id: str) -> None:
         """Begin to watch.
 
         Args:
-            cluster: The RayJob, whose head was reached.
-            ids: The names of the call; one of them is the job's.
-            labels: Written with the job id.
+            cluster: The RayJob or RayCluster, whose head was reached.
+            submission_id: The job, or what is known of it before it has an id.
         """
         job = cluster.made
-        self._cluster, self._job, self._api, self._log, self._labels = cluster, job, cluster.api, cluster.log, labels
-        self._pod, self._job_id = cluster.head_pod, ids.submission_id
-        self._rayjob = job.manifest
+        self._cluster, self._job, self._api, self._log = cluster, job, cluster.api, cluster.log
+        self._pod, self._job_id = cluster.head_pod, submission_id
+        self._seen = job.manifest
         self._look_at, self._looks_without_pod = 0.0, 0
-        self._is_submitted = self._is_registered = False
+        self._is_submitted = False
         self.lost_head: str | None = None
         """What became of the head, once it is known to be gone."""
-        self._try_at = 0.0
-        self._stream = self._api.watch(RAYJOBS, job.namespace, name=job.name)
+        self._stream = self._api.watch(job.kind, job.namespace, name=job.name)
         self._is_told = False
-        self._annotations: Mapping[str, str] = {}
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -65,16 +63,11 @@ class RayJobWatch:
         self._stream.close()
 
     def submitted(self, submission_id: str) -> None:
-        """Tell the operator which job it is to follow; it is known to the dashboard by now.
-
-        A job that an earlier attempt has left is registered once more: so the RayJob shows that a step lives again, and
-        in which run.
-        """
+        """Take note that the job is there."""
         self._job_id, self._is_submitted = submission_id, True
-        self._register()
 
     def check(self) -> None:
-        """Take in what happened to the RayJob and its head.
+        """Take in what happened to the cluster and its head.
 
         To be called after each failed attempt to submit, and regularly while the job runs.
 
@@ -82,7 +75,6 @@ class RayJobWatch:
             JobLostError: Its cluster ends, and the job with it. Or its head is gone; then `lost_head` tells more, and
                 a job that was not submitted yet may go to the next head.
         """
-        self._register()
         try:
             while (event := self._stream.next(0)) is not None:
                 self._take(event.object, deleted=event.type == "DELETED")
@@ -127,11 +119,16 @@ class RayJobWatch:
         events = events_of(found, ())
         return f"{events[-1].reason}: {events[-1].message.rstrip('.')}" if events else ""
 
+    @property
+    def question(self) -> Question:
+        """What is known of the cluster when somebody asks what is wrong with it."""
+        return Question(manifest=self._seen, cluster=self._cluster.cluster_name)
+
     def unreachable(self, error: JobServerUnavailableError) -> JobServerUnavailableError:
         """Return the error for a dashboard that did not answer, with the head's pod and what is known of it."""
         target, pod = self._job.target, self._cluster.head_pod or self._pod
         evidence = Evidence(self._api, self._job, self._log)
-        found = evidence.look(Question(manifest=self._rayjob, cluster=self._cluster.cluster_name))
+        found = evidence.look(self.question)
         reason = error.reason if found is None else f"{error.reason}; {found.reason}: {found.sentence}"
         advice = f"look at the head of {target}: `kubectl describe pod {pod} -n {self._job.namespace}` and its log"
         return JobServerUnavailableError(
@@ -143,15 +140,48 @@ class RayJobWatch:
             advice if found is None else found.remedy,
         )
 
-    def _take(self, rayjob: Mapping[str, Any], *, deleted: bool) -> None:
-        is_ours = at(rayjob, "metadata", "uid") == self._job.uid
-        end = "is another one now" if not is_ours else end_of(rayjob, deleted=deleted)
+    def _take(self, seen: Mapping[str, Any], *, deleted: bool) -> None:
+        is_ours = at(seen, "metadata", "uid") == self._job.uid
+        end = "is another one now" if not is_ours else end_of(self._job, seen, deleted=deleted)
         if end is not None:
-            is_gone = deleted or not is_ours or at(rayjob, "metadata", "deletionTimestamp")
+            is_gone = deleted or not is_ours or at(seen, "metadata", "deletionTimestamp")
             advice = _FIND_DELETER if is_gone else ""
-            raise JobLostError(self._job_id, self._job.target, f"the RayJob {end}", advice)
-        self._rayjob = rayjob
-        self._cluster.note(rayjob)
+            raise JobLostError(self._job_id, self._job.target, f"the {self._job.kind.kind} {end}", advice)
+        self._seen = seen
+        self._cluster.note(seen)
+
+
+class RayJobWatch(ClusterWatch):
+    """Watches a RayJob, and tells its operator which job it is to follow."""
+
+    def __init__(self, cluster: StepCluster, submission_id: str, *, labels: Mapping[str, str] | None = None) -> None:
+        """Begin to watch.
+
+        Args:
+            cluster: The RayJob, whose head was reached.
+            submission_id: The job, or what is known of it before it has an id.
+            labels: Written with the job id.
+        """
+        super().__init__(cluster, submission_id)
+        self._labels = labels
+        self._is_registered, self._try_at = False, 0.0
+        self._annotations: Mapping[str, str] = {}
+
+    @override
+    def submitted(self, submission_id: str) -> None:
+        """Tell the operator which job it is to follow; it is known to the dashboard by now.
+
+        A job that an earlier attempt has left is registered once more: so the RayJob shows that a step lives again, and
+        in which run.
+        """
+        super().submitted(submission_id)
+        self._register()
+
+    @override
+    def check(self) -> None:
+        """Take in what happened to the RayJob and its head, and register the job if that has failed before."""
+        self._register()
+        super().check()
 
     def _register(self) -> None:
         if self._is_registered or not self._is_submitted or time.monotonic() < self._try_at:

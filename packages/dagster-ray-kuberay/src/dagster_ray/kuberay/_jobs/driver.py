@@ -1,0 +1,232 @@
+"""Bodies of steps as Ray jobs on a step's cluster: the cluster of an earlier attempt, the job server, and the end."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from dagster_ray.core import CleanupPolicy, Deadline, StepOutcome, identity_of
+from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._jobs.earlier import Left, choose_left
+from dagster_ray.kuberay._jobs.place import open_client, place_of
+from dagster_ray.kuberay._jobs.watch import ClusterWatch, RayJobWatch
+from dagster_ray.kuberay._kubernetes.fields import at, text
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, propagation_of
+from dagster_ray.kuberay._labels import DRIVER_IN_CLUSTER, DRIVER_LABEL, STEP_LABEL
+from dagster_ray.kuberay._spec.plain_json import Json
+from dagster_ray.kuberay._status.cluster_state import Created
+from dagster_ray.kuberay._status.errors import ClusterGoneError, RayJobEndedError
+from dagster_ray.kuberay._steps.creation import IDENTITY_LABELS, ClusterRequest
+from dagster_ray.kuberay._steps.ending import final_ttl, outcome_labels
+from dagster_ray.kuberay._steps.step_cluster import StepCluster
+from dagster_ray.pipes.drivers import EarlierAttempts, earlier_attempts, is_only_step
+from dagster_ray.pipes.errors import JobNotFoundError
+
+if TYPE_CHECKING:
+    from dagster_ray.pipes.clients import Verdict
+    from dagster_ray.pipes.drivers import Place
+
+_CALL_SECONDS = 5.0
+_FOLLOWED = {"PENDING", "RUNNING", "SUCCEEDED"}
+
+
+class DriverHost:
+    """What the process of a step does with a cluster on which the step's body runs as a Ray job.
+
+    A process that runs several steps has one cluster for all of them, and each body is a job of its own there.
+    """
+
+    def __init__(self, cluster: StepCluster, policy: CleanupPolicy) -> None:
+        """Take the cluster, and when the lifecycle deletes it; nothing is asked for yet."""
+        self._cluster, self._policy, self._opened = cluster, policy, ExitStack()
+        self._watch: ClusterWatch | None = None
+        self._request: ClusterRequest | None = None
+        self._is_complete = False
+        self._job_id: str | None = None
+        self._is_only_step = True
+
+    # The cluster of an earlier attempt
+
+    def follow(self, request: ClusterRequest) -> bool:
+        """Take the RayJob or RayCluster that a killed attempt of this step has left; return whether there is one.
+
+        What earlier attempts should have deleted and did not is deleted.
+
+        Args:
+            request: What is asked for if there is none.
+        """
+        labels: Mapping[str, Any] = at(request.manifest, "metadata", "labels")
+        if STEP_LABEL not in labels:
+            return False  # one process serves all steps of the run, and the run ends with it
+        selector = ",".join(f"{key}={labels[key]}" for key in IDENTITY_LABELS if key in labels)
+        selector += f",{DRIVER_LABEL}={DRIVER_IN_CLUSTER}"
+        cluster = self._cluster
+        found = cluster.api.list(request.kind, request.namespace, cluster.deadline, label_selector=selector).items
+        if not found:
+            return False
+        left = choose_left(request.kind, request.namespace, found, self._earlier())
+        for leftover in left.leftovers:
+            self._delete(leftover)
+        if left.followed is None or not self._has_cluster(left):
+            return False
+        self._request, self._is_complete = request, left.is_complete
+        own = left.followed
+        cluster.use(own, ClusterRequest(own.kind, (own.name,), dict(own.manifest)))
+        cluster.log.info("%s, which an earlier attempt of this step has left, is used again.", own.target)
+        return True
+
+    def wait(self) -> None:
+        """Wait until the dashboard answers; what an earlier attempt has left is replaced if it serves no body any more.
+
+        Raises:
+            DagsterRayError: As `StepCluster.wait` and `StepCluster.read_token`.
+        """
+        cluster = self._cluster
+        why = self._waited()
+        if why is not None and self._request is not None:
+            cluster.log.warning("%s A new one is asked for.", why)
+            cluster.delete(cluster.deadline)
+            cluster.create(self._request)
+            cluster.wait()
+            cluster.read_token()
+        if cluster.may_exist:
+            cluster.keep_alive()
+
+    def _waited(self) -> str | None:
+        """Wait for the cluster as it is; return why what an earlier attempt has left must be replaced."""
+        cluster = self._cluster
+        try:
+            cluster.wait(even_if_complete=self._is_complete)
+        except (ClusterGoneError, RayJobEndedError) as error:
+            if self._request is None:
+                raise
+            return error.problem
+        cluster.read_token()
+        return None if self._request is None else self._spent()
+
+    def _spent(self) -> str | None:
+        """Return why no body can run on the RayJob of an earlier attempt: its operator ends it with the first job."""
+        own = self._cluster.made
+        job_id = text(own.manifest, "spec", "jobId")
+        if own.kind is not RAYJOBS or not job_id:
+            return None
+        with ExitStack() as opened:
+            try:
+                status = open_client(self._cluster, opened).details(job_id).status
+            except JobNotFoundError:
+                status = "not known to its head any more"
+        return f"{own.target}: its job {job_id} is {status}." if status not in _FOLLOWED else None
+
+    def _earlier(self) -> EarlierAttempts:
+        context = self._cluster.context
+        identity = identity_of(context, attempt=0)
+        if context.instance is None or identity.run_id is None or identity.step_key is None:
+            return EarlierAttempts()
+        return earlier_attempts(context.instance, identity.run_id, identity.step_key)
+
+    def _delete(self, leftover: Created) -> None:
+        kind, cluster = leftover.kind, self._cluster
+        try:
+            cluster.api.delete(
+                kind,
+                leftover.namespace,
+                leftover.name,
+                cluster.deadline,
+                uid=leftover.uid,
+                propagation=propagation_of(kind),
+            )
+        except DagsterRayError as error:
+            cluster.log.warning("%s of an earlier attempt could not be deleted: %s", leftover.target, error)
+        else:
+            cluster.log.info("%s of an earlier attempt was deleted.", leftover.target)
+
+    def _has_cluster(self, left: Left) -> bool:
+        """Return whether a RayJob whose job is complete still has the cluster, and so what the job has written."""
+        own, cluster = left.followed, self._cluster
+        if own is None or not left.is_complete:
+            return own is not None
+        name = text(own.manifest, "status", "rayClusterName")
+        selector = f"metadata.name={name}"
+        found = cluster.api.list(RAYCLUSTERS, own.namespace, cluster.deadline, field_selector=selector).items
+        if found and not at(found[0], "metadata", "deletionTimestamp"):
+            return True
+        said = "%s has succeeded, but its cluster is deleted, and what the body told with it; the body runs again."
+        cluster.log.warning(said, own.target)
+        return False
+
+    # The job
+
+    def place(self, context: dg.OpExecutionContext) -> "Place":
+        """Return where the body of a step runs."""
+        cluster, own = self._cluster, self._cluster.made
+        self._is_only_step = is_only_step(context)
+        if self._watch is None:
+            about = "of this step"  # it has no id yet
+            registers = own.kind is RAYJOBS and self._is_only_step
+            watch = RayJobWatch(cluster, about) if registers else ClusterWatch(cluster, about)
+            self._watch = self._opened.enter_context(watch)
+        return place_of(
+            cluster,
+            open_client(cluster, self._opened),
+            self._watch,
+            self._opened,
+            submitted=self._submitted,
+            judged=self._judged,
+        )
+
+    def _submitted(self, submission_id: str) -> None:
+        assert self._watch is not None  # noqa: S101 - opened with the place
+        is_first, self._job_id = self._job_id is None, submission_id
+        self._watch.submitted(submission_id)
+        if is_first and self._cluster.made.kind is RAYJOBS and not self._is_only_step:
+            # The RayJob waits for its job until the last step is over, since the cluster ends with that.
+            self._change(
+                {"spec": {"preRunningDeadlineSeconds": None}}, "the operator may end it before all steps are over"
+            )
+
+    def _judged(self, verdict: "Verdict") -> None:
+        """Write an outcome while the job's process still tears down, so that the operator knows it when the job ends.
+
+        To Ray the job succeeds: the body has ended the step by an event.
+        """
+        if verdict == "bad" and self._cluster.made.kind is RAYJOBS and self._is_only_step:
+            always = self._policy == "always"
+            self._cluster.record_outcome(StepOutcome.FAILED, Deadline(_CALL_SECONDS), always=always)
+
+    # The end
+
+    def leave(self, outcome: StepOutcome, deadline: Deadline, plain: Json | None = None) -> None:
+        """Note how the step ended on what it has for itself, so that no later attempt goes on with it.
+
+        Args:
+            outcome: How the step ended.
+            deadline: Ends the calls.
+            plain: The configuration of the RayJob.
+        """
+        cluster, own = self._cluster, self._cluster.own
+        cluster.stop_heartbeat()
+        if own is None or not cluster.may_exist:
+            return
+        stays = outcome is StepOutcome.SUCCEEDED or self._policy == "never"
+        if own.kind is not RAYJOBS or self._job_id is None:
+            if stays and outcome is not StepOutcome.SUCCEEDED:
+                self._change({"metadata": {"labels": outcome_labels(outcome)}}, "a later attempt may use it")
+            return
+        cluster.record_outcome(outcome, deadline, always=self._policy == "always")
+        if not self._is_only_step:
+            self._change({"spec": {"jobId": self._job_id}}, "its operator does not know that it is over")
+        seconds = final_ttl(plain, own.manifest) if plain is not None and stays else None
+        if seconds is not None:
+            self._change({"spec": {"ttlSecondsAfterFinished": seconds}}, "its cluster lives longer than it should")
+
+    def _change(self, patch: Mapping[str, Any], otherwise: str) -> None:
+        cluster = self._cluster
+        try:
+            cluster.change(patch, Deadline(_CALL_SECONDS))
+        except DagsterRayError as error:
+            cluster.log.warning("%s could not be changed, so %s: %s", cluster.made.target, otherwise, error)
+
+    def close(self) -> None:
+        """Close the watch and the connections to the job server."""
+        self._opened.close()

@@ -1,0 +1,124 @@
+"""`driver="cluster"` on KubeRay: an attempt after a crash goes on with the body that runs, and nothing is left over.
+
+Workers run as processes of this machine. With real Ray heads: tests-integration/test_driver_kuberay.py.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import json
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driver_steps import SPEC, reconstructable
+from driver_world import IN_PROCESS, DriverWorld, driver_world
+from fault_world import eventually
+
+from dagster_ray.kuberay import RayClusterConfig
+from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*:Warning"),
+    pytest.mark.many_processes,
+]
+
+SHARED: dict[str, Any] = {"cluster_sharing": {"enabled": True, "ttl_seconds": 3600}}
+ALWAYS: dict[str, Any] = {"lifecycle": {"cleanup": "always", "connect": False}}
+ADOPTED: dict[str, Any] = {"ray_cluster": {"metadata": {"name": "theirs"}, "spec": SPEC}}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Generator[DriverWorld]:
+    with driver_world(tmp_path) as found:
+        yield found
+
+
+def make_theirs(world: DriverWorld) -> None:
+    wish = RenderInput(name="theirs", namespace="default", image="rayproject/ray", ray_version="2.60.0")
+    manifest = render_raycluster(RayClusterConfig(spec=SPEC).plain(), wish)  # pyright: ignore[reportArgumentType]
+    world.simulator.store.create("rayclusters", manifest)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "left"),
+    [
+        pytest.param("RayJob", {}, {"rayjobs": 1, "rayclusters": 1}, id="interactive"),
+        pytest.param("RayJob", {"lifecycle": {"cleanup": "always", "connect": False}}, {}, id="interactive, always"),
+        pytest.param(
+            "RayCluster", {"lifecycle": {"cleanup": "always", "connect": False}}, {}, id="a cluster of its own"
+        ),
+        pytest.param("RayCluster", SHARED, {"rayclusters": 1}, id="shared"),
+        pytest.param("RayCluster", ADOPTED, {"rayclusters": 1}, id="adopted"),
+    ],
+)
+def test_an_attempt_after_a_crash_goes_on_with_the_body_that_runs(
+    world: DriverWorld, kind: str, fields: Mapping[str, Any], left: Mapping[str, int]
+) -> None:
+    """One submission, one materialization, each line once, in one cluster."""
+    if fields is ADOPTED:
+        make_theirs(world)
+    seen: list[Mapping[str, Any]] = []
+
+    def kill() -> None:
+        seen.extend([*world.objects("rayjobs"), *world.objects("rayclusters")])
+        world.kill_step()
+        eventually(lambda: world.kinds("STEP_RESTARTED"))
+        (world.folder / "go").touch()
+
+    with world.meanwhile(lambda: "line 9" in world.lines, kill):
+        run = world.execute(reconstructable("slow", kind, world.fields(**fields), world.folder))
+    assert run.success
+    assert (len(world.bodies), world.notes, len(world.heads)) == (1, ["body"], 1)
+    assert world.lines == [f"line {n}" for n in range(20)]
+    assert world.kinds("STEP_START", "STEP_RESTARTED", "ASSET_MATERIALIZATION", "STEP_SUCCESS") == [
+        "STEP_START",
+        "STEP_RESTARTED",
+        "ASSET_MATERIALIZATION",
+        "STEP_SUCCESS",
+    ]
+    assert {name: len(found) for name in ("rayjobs", "rayclusters") if (found := world.objects(name))} == left
+    assert all("ownerReferences" not in one["metadata"] or one["kind"] == "RayCluster" for one in seen)
+    text = json.dumps([*seen, *world.bodies])
+    assert "step_worker" in text
+    assert not [word for word in (str(world.folder / "home"), "DAGSTER_HOME", "sqlite") if word in text]
+    if kind == "RayJob" and left:
+        (rayjob,) = world.objects("rayjobs")
+        assert rayjob["spec"]["jobId"] == world.bodies[0]["submission_id"]
+        assert rayjob["spec"]["ttlSecondsAfterFinished"] == 60
+        eventually(lambda: world.objects("rayjobs")[0]["status"].get("jobStatus") == "SUCCEEDED")
+
+
+def test_an_attempt_after_a_crash_during_the_start_uses_the_cluster_that_comes(world: DriverWorld) -> None:
+    world.opened.clear()
+    (world.folder / "go").touch()
+
+    def kill() -> None:
+        world.kill_step()
+        eventually(lambda: len(world.kinds("STEP_WORKER_STARTED")) == 2)
+        world.opened.set()
+
+    with world.meanwhile(lambda: world.heads and world.kinds("STEP_WORKER_STARTED"), kill):
+        run = world.execute(reconstructable("slow", "RayJob", world.fields(), world.folder))
+    assert run.success
+    assert (world.notes, len(world.heads), len(world.objects("rayjobs"))) == (["body"], 1, 1)
+
+
+def test_a_body_that_fails_runs_again_on_a_cluster_of_its_own(world: DriverWorld) -> None:
+    run = world.execute(reconstructable("fails", "RayJob", world.fields(), world.folder))
+    assert not run.success
+    assert world.notes == ["body", "body"]
+    assert [body["submission_id"][-2:] for body in world.bodies] == ["-0", "-1"]
+    assert len(world.heads) == 2
+    assert (world.objects("rayjobs"), world.objects("rayclusters")) == ([], [])
+
+
+def test_steps_of_one_process_share_a_cluster_that_ends_after_the_last_one(world: DriverWorld) -> None:
+    (world.folder / "go").touch()
+    run = world.execute(reconstructable("slow,other", "RayJob", world.fields(), world.folder), IN_PROCESS)
+    assert run.success
+    assert (len(world.bodies), len(world.heads)) == (2, 1)
+    (rayjob,) = world.objects("rayjobs")
+    assert rayjob["spec"]["jobId"] == world.bodies[-1]["submission_id"]
+    assert "preRunningDeadlineSeconds" not in rayjob["spec"]
+    eventually(lambda: world.objects("rayjobs")[0]["status"].get("jobDeploymentStatus") == "Complete")
