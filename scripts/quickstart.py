@@ -18,8 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/quickstart.md"
 SIMULATOR = "python -m dagster_ray.simulator"
-KUBECONFIG_SECONDS = 60
-UI_SECONDS = 120
+KUBECONFIG_SECONDS = 180
+UI_SECONDS = 300
 EXPECTED = (("LocalRay", 385), ("RayJob", 385), ("RayJob", 385))
 """Where each `dg launch` of the page computes the asset, and what comes out."""
 # After each `dg launch`: what was written down, in the words of the shell that has DAGSTER_HOME.
@@ -73,6 +73,8 @@ def command(line: str) -> str:
         reached = "curl --silent --fail --output /dev/null http://127.0.0.1:3000/server_info"
         served = SERVE.format(command=line, log="dev.log", seconds=UI_SECONDS, test=reached)
         return f"{served}\nkill -INT -- -$served\nwait $served || true"  # Ctrl+C reaches the whole group
+    if line.startswith("pip install "):
+        return f"{line}\npip check"
     return f"{line}\n{LOOK}" if line.startswith("dg launch ") else line
 
 

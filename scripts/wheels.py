@@ -4,6 +4,7 @@
 """
 
 import argparse
+import re
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ def metadata_of(wheel: Path) -> Message:
     """Return what a package index would read from the wheel."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        return Parser().parsestr(archive.read(name).decode("utf-8"), headersonly=True)
+        return Parser().parsestr(archive.read(name).decode("utf-8"))
 
 
 def release_problems_of(wheel: Path, tag: str) -> Iterator[str]:
@@ -45,6 +46,13 @@ def release_problems_of(wheel: Path, tag: str) -> Iterator[str]:
         yield f"is of version {metadata['Version']}, and the tag is {tag}"
     if not metadata.get_all("Project-URL"):
         yield "names no address of the project: see [project.urls] in docs/releasing.md"
+    for target in relative_links(str(metadata.get_payload())):
+        yield f"has a link to {target} in its README, which an index cannot follow"
+
+
+def relative_links(markdown: str) -> list[str]:
+    """Return the targets of links and images that are neither absolute nor within the page. Pure."""
+    return re.findall(r"\]\((?!https?://|#|mailto:)([^)\s]+)\)", markdown)
 
 
 def main(folder: str, tag: str | None) -> int:
