@@ -75,22 +75,26 @@ def _lacks_fields(kind: CrdKind, plain: Json, older: Release) -> bool:
     return any(path != STRATEGY or not portable for path in missing_fields(kind, plain, older))
 
 
-def refusals(kind: CrdKind, written: Manifest, rendered: Manifest | None) -> dict[str, InvalidSpecError]:
+def refusals(kind: CrdKind, written: Manifest | None, rendered: Manifest | None) -> dict[str, InvalidSpecError]:
     """Return why releases refuse an object, by release; those that accept it are missing.
 
     Args:
         kind: RayJob or RayCluster.
-        written: Its `metadata` and `spec`, perhaps with references to the environment.
+        written: Its `metadata` and `spec`, perhaps with references to the environment; None where the finished object
+            alone is looked at.
         rendered: The finished object, which the operator's own rules need; None while it is not known.
     """
     found = {version: _refusal(kind, written, rendered, version) for version in versions()}
     return {version: error for version, error in found.items() if error is not None}
 
 
-def _refusal(kind: CrdKind, written: Manifest, rendered: Manifest | None, version: str) -> InvalidSpecError | None:
-    objects = [(written, False)] if rendered is None else [(written, False), (rendered, True)]
+def _refusal(
+    kind: CrdKind, written: Manifest | None, rendered: Manifest | None, version: str
+) -> InvalidSpecError | None:
     try:
-        for obj, is_whole in objects:
+        for obj, is_whole in ((written, False), (rendered, True)):
+            if obj is None:
+                continue
             metadata, spec = mapping(obj.get("metadata")), mapping(obj.get("spec"))
             check_object(kind, metadata, spec, release(version), is_whole=is_whole)
     except InvalidSpecError as error:

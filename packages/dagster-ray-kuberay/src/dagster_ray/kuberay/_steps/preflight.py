@@ -118,7 +118,7 @@ class PreflightCheck:
 
         Nothing is asked where all known releases accept it. The CRDs are read anew each time: operators are upgraded.
         """
-        refused = refusals("RayJob" if request.kind is RAYJOBS else "RayCluster", request.manifest, request.manifest)
+        refused = refusals("RayJob" if request.kind is RAYJOBS else "RayCluster", None, request.manifest)
         if not refused:
             return
         try:
