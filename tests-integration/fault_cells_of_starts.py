@@ -13,6 +13,7 @@ from fault_terms import (
     JOB,
     KUBE_PIPES,
     NO_KUBERNETES,
+    NO_SECRET,
     NOTICES_NOTHING,
     PHASES,
     PIPES,
@@ -111,6 +112,14 @@ START_CELLS: tuple[Cell, ...] = (
         ),
     ),
     Cell(
+        NO_SECRET,
+        _EVERY_WAIT,
+        "The step's log names the Secret: [secret-missing](troubleshooting.md#secret-missing). The step goes on once "
+        "it exists, and fails with [not-ready](errors/not-ready.md) at the deadline.",
+        _AT_ITS_END,
+        (f"{KUBERAY_TESTS}/steps/test_raycluster.py::test_a_secret_that_is_missing_is_named_and_leaves_nothing",),
+    ),
+    Cell(
         REGISTRY,
         _EVERY_WAIT,
         "[cannot-start](errors/cannot-start.md): if the registry does not have the image, after two pulls, within "
@@ -151,7 +160,7 @@ START_CELLS: tuple[Cell, ...] = (
             UNCHANGED,
             reason="The object is only about to be created, and has neither queue nor pods.",
         )
-        for fault in (REQUEUED, SIDECAR, CRASHES, REGISTRY, DENIED)
+        for fault in (REQUEUED, SIDECAR, CRASHES, REGISTRY, NO_SECRET, DENIED)
     ),
     *(
         Cell(
@@ -161,7 +170,7 @@ START_CELLS: tuple[Cell, ...] = (
             UNCHANGED,
             reason="The head serves by then. A head that dies later is [a head that is killed](#the-head-is-killed).",
         )
-        for fault in (SIDECAR, CRASHES, REGISTRY, DENIED)
+        for fault in (SIDECAR, CRASHES, REGISTRY, NO_SECRET, DENIED)
     ),
     *(
         Cell(
@@ -171,10 +180,10 @@ START_CELLS: tuple[Cell, ...] = (
             UNCHANGED,
             reason="The sensor judges by locks, runs and the objects; it reads no pods.",
         )
-        for fault in (REQUEUED, SIDECAR, CRASHES, REGISTRY, DENIED)
+        for fault in (REQUEUED, SIDECAR, CRASHES, REGISTRY, NO_SECRET, DENIED)
     ),
     *(
         Cell(fault, {PIPES: PHASES[PIPES]}, NOTICES_NOTHING, UNCHANGED, reason=NO_KUBERNETES)
-        for fault in (REQUEUED, SIDECAR, CRASHES, REGISTRY, DENIED)
+        for fault in (REQUEUED, SIDECAR, CRASHES, REGISTRY, NO_SECRET, DENIED)
     ),
 )

@@ -80,6 +80,11 @@ REGISTRY = Fault(
     "An image that cannot be pulled",
     "The registry does not have it, does not allow it, or fails. The kubelet tries again after 10, 20, 40 s and so on.",
 )
+NO_SECRET = Fault(
+    "A Secret that is missing",
+    "A variable refers to a Secret, by `SecretRef` or in a pod template, that is not in the namespace of the pods. The "
+    "kubelet looks for it again every few seconds.",
+)
 DENIED = Fault(
     "Pods that are refused",
     "The API server refuses the operator's head pod: an admission webhook denies it, the operator lacks a right, or a "
@@ -126,7 +131,7 @@ TOGETHER = Fault(
 )
 FAULTS = (
     SIGTERM, SIGKILL, BURST, RESETS, DROPPED, EXPIRED, LOST, REFUSED, FROZEN, RESTARTED, HEAD, REQUEUED, SIDECAR,
-    CRASHES, REGISTRY, DENIED, DASHBOARD, SERVER, REDIRECT, ROTATED, SKEW, DISK, COPY, UPDATES, TOGETHER,
+    CRASHES, REGISTRY, NO_SECRET, DENIED, DASHBOARD, SERVER, REDIRECT, ROTATED, SKEW, DISK, COPY, UPDATES, TOGETHER,
 )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ NAMES = [
     "RayComponent",
     "RayDataExecutionOptions",
     "RayResource",
+    "SecretRef",
     "StepOutcome",
     "StrictConfig",
     "VariablesConfig",
@@ -34,10 +35,13 @@ NAMES = [
     "require_ray_resource",
     "run_phases",
     "safe_log",
+    "secret_of",
+    "secrets_of",
     "startup_metadata",
     "step_key_of",
     "token_of_environment",
     "with_values",
+    "without_secrets",
 ]
 ERRORS = [
     "BackendBrokenError",

@@ -1,5 +1,6 @@
 """`KubeRayCluster` on the simulator without Ray: of its own, adopted, shared; good luck and bad."""
 
+import base64
 import json
 import threading
 from collections.abc import Generator
@@ -10,7 +11,7 @@ import pytest
 from fault_world import TIMEOUT_SECONDS, Outcome, eventually, left, run_step, simulated
 
 from dagster_ray.core import Lifecycle, RayResource
-from dagster_ray.kuberay import ClusterSharing, KubeRayCluster, RayClusterConfig
+from dagster_ray.kuberay import ClusterSharing, KubeRayCluster, RayClusterConfig, SecretRef
 from dagster_ray.kuberay.groups import head_group
 from dagster_ray.simulator import Fault, Simulator
 
@@ -129,6 +130,67 @@ def test_an_api_server_that_comes_back_costs_nothing_but_time(simulator: Simulat
     outcome = run(simulator)
     assert outcome.success, outcome.log
     assert left(simulator) == []
+
+
+# Secrets
+
+CANARY = "c4nary-7f3a9be2d1"
+
+
+def secret(simulator: Simulator) -> None:
+    data = {"token": base64.b64encode(CANARY.encode()).decode()}
+    simulator.store.create("secrets", {"metadata": {"name": "hub", "namespace": "default"}, "data": data})
+
+
+def head_variables(simulator: Simulator) -> dict[str, Any]:
+    (cluster,) = simulator.store.list("rayclusters")
+    container = cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    return {item["name"]: item.get("valueFrom", item.get("value")) for item in container["env"]}
+
+
+def test_secrets_are_in_the_object_by_reference_and_nothing_warns_of_them(simulator: Simulator) -> None:
+    secret(simulator)
+    hub = SecretRef("hub", "token")
+    keep = Lifecycle(connect=False, cleanup="never")
+    outcome = run(simulator, env_vars={"HUB_TOKEN": hub}, runtime_env={"env_vars": {"TASK_TOKEN": hub}}, lifecycle=keep)
+    assert outcome.success, outcome.log
+    variables = head_variables(simulator)
+    assert variables["HUB_TOKEN"] == variables["TASK_TOKEN"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
+    everything = [simulator.store.list(plural) for plural in ("rayclusters", "pods", "services", "events")]
+    assert CANARY not in json.dumps(everything) + outcome.log
+    assert "look like secrets" not in outcome.log
+
+
+def test_a_secret_that_is_missing_is_named_and_leaves_nothing(simulator: Simulator) -> None:
+    outcome = run(simulator, env_vars={"HUB_TOKEN": SecretRef("hub", "token")}, timeout=2.0)
+    assert not outcome.success
+    assert 'secret "hub" not found' in outcome.log
+    assert left(simulator) == []
+
+
+def test_secrets_that_are_plain_text_in_the_object_are_warned_of_once_without_their_values(
+    simulator: Simulator,
+) -> None:
+    outcome = run(simulator, env_vars={"HUB_TOKEN": CANARY, "API_KEY": CANARY, "MODE": "fast-and-loose"})
+    assert outcome.success, outcome.log
+    assert outcome.log.count("look like secrets") == 1
+    assert "API_KEY, HUB_TOKEN. Keep each in a Secret" in outcome.log
+    assert CANARY not in outcome.log
+
+
+def test_a_cluster_that_exists_is_used_only_if_its_containers_have_the_secrets(simulator: Simulator) -> None:
+    secret(simulator)
+    foreign(simulator)
+    wanted: dict[str, Any] = {"metadata": {"name": "theirs"}, "env_vars": {"HUB_TOKEN": SecretRef("hub", "token")}}
+    outcome = run(simulator, **wanted)
+    assert "`env_vars.HUB_TOKEN` refers to a Secret" in outcome.log
+    assert "the RayCluster theirs, which exists" in outcome.log
+    (cluster,) = clusters(simulator)
+    assert locks(cluster) == []
+    container = cluster["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
+    container["env"] = [{"name": "HUB_TOKEN", "valueFrom": dict(SecretRef("hub", "token"))}]
+    simulator.store.replace("rayclusters", cluster)
+    assert run(simulator, **wanted).success
 
 
 # Adopted

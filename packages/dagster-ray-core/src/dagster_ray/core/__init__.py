@@ -29,6 +29,7 @@ from dagster_ray.core._run_identity import (
 )
 from dagster_ray.core._run_phases import run_phases
 from dagster_ray.core._safe_log import safe_log
+from dagster_ray.core._secrets import SecretRef, secret_of, secrets_of, without_secrets
 from dagster_ray.core._signals import interrupts_deferred, lost_interrupts_raised
 from dagster_ray.core._startup_event import is_of_this_machine, startup_metadata
 from dagster_ray.core._wait_lines import WaitLines
@@ -50,6 +51,7 @@ __all__ = [
     "RayComponent",
     "RayDataExecutionOptions",
     "RayResource",
+    "SecretRef",
     "StepOutcome",
     "StrictConfig",
     "VariablesConfig",
@@ -69,10 +71,13 @@ __all__ = [
     "require_ray_resource",
     "run_phases",
     "safe_log",
+    "secret_of",
+    "secrets_of",
     "startup_metadata",
     "step_key_of",
     "token_of_environment",
     "with_values",
+    "without_secrets",
 ]
 
 __version__ = version("dagster-ray-core")

@@ -17,6 +17,7 @@ from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import Phase, StepOutcome, deletes
 from dagster_ray.core._progress import Progress
 from dagster_ray.core._run_phases import phases_around
+from dagster_ray.core._secrets import without_secrets
 from dagster_ray.core._startup_event import report_startup
 from dagster_ray.core._step_hooks import StepHooks
 from dagster_ray.core.cluster_step.inside import connected_inside, inside
@@ -64,6 +65,7 @@ class BaseRayResource(StepHooks, VariablesConfig, dg.ConfigurableResource[Any]):
         default=None, description="Limits for Ray Data. Unset: Ray Data is not touched, and need not be installed."
     )
 
+    takes_secrets: ClassVar[bool] = False  # whether the backend sets the Secrets of runtime_env in its containers
     install: ClassVar[str] = "ray[client]"
     """The requirement that brings ray for this backend, named when it is missing."""
 
@@ -85,8 +87,7 @@ class BaseRayResource(StepHooks, VariablesConfig, dg.ConfigurableResource[Any]):
     @field_validator("runtime_env")
     @classmethod
     def _environment_variables_are_text(cls, value: dict[str, Any]) -> dict[str, Any]:
-        fault = env_vars_fault(value.get("env_vars", {}), "runtime_env.env_vars")
-        if fault is not None:
+        if fault := env_vars_fault(value.get("env_vars", {}), "runtime_env.env_vars", takes_secrets=cls.takes_secrets):
             raise InvalidFieldError(*fault)
         return value
 
@@ -161,8 +162,8 @@ class BaseRayResource(StepHooks, VariablesConfig, dg.ConfigurableResource[Any]):
         Raises:
             MissingVariableError, InvalidVariableError: A variable is not set, or is not of its option's type.
         """
-        runtime_env = resolved({"runtime_env": self.runtime_env} if self.runtime_env else {}, os.environ)
-        return {**runtime_env, **_ray_options.options_of(self.ray_init_options, os.environ)}
+        given = {"runtime_env": found} if (found := without_secrets(self.runtime_env)) else {}
+        return resolved(given, os.environ) | _ray_options.options_of(self.ray_init_options, os.environ)
 
     def driver_environment(self) -> Mapping[str, str]:
         """Environment variables that `ray.init` needs, for example RAY_AUTH_MODE; set while connected."""

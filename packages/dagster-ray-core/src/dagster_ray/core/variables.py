@@ -12,6 +12,7 @@ from typing import Any, TypeGuard, cast, get_args
 import dagster as dg
 from pydantic import TypeAdapter, ValidationError
 
+from dagster_ray.core._secrets import secret_fault
 from dagster_ray.core.errors import InvalidVariableError, MissingVariableError
 
 __all__ = [
@@ -198,11 +199,16 @@ def referring(value: object) -> Any:
     return value
 
 
-def env_vars_fault(env_vars: object, path: str) -> tuple[str, str, str] | None:
+def env_vars_fault(env_vars: object, path: str, *, takes_secrets: bool = False) -> tuple[str, str, str] | None:
     """Return which of some environment variables cannot be set: field, reason and advice; None if all can.
 
     Names and values are text. A number or None is not turned into text here: what `1.10` or `null` is to mean, only
     its author knows. The reason does not show the value, which may be a secret.
+
+    Args:
+        env_vars: The variables.
+        path: Where they are, for errors.
+        takes_secrets: Whether a value may be a reference to a Secret of Kubernetes.
     """
     if not isinstance(env_vars, Mapping):
         return path, f"is a {type(env_vars).__name__}", "write a mapping of names to text"
@@ -210,6 +216,11 @@ def env_vars_fault(env_vars: object, path: str) -> tuple[str, str, str] | None:
         if not isinstance(key, str):
             return path, f"has the name {key!r}, which is not text", "put the name in quotes"
         if not isinstance(value, str) and variable_of(value) is None:
+            secret = secret_fault(value, takes_secrets=takes_secrets)
+            if secret is None:
+                continue
+            if secret != ("", ""):
+                return field_path(path, key), *secret
             kind = type(value).__name__
             what = "null" if value is None else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
             reason = f"is {what}, but the value of an environment variable is text"

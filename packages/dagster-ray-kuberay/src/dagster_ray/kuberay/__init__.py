@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dagster_shared.libraries import DagsterLibraryRegistry
 
-from dagster_ray.core import Lifecycle, RayResource
+from dagster_ray.core import Lifecycle, RayResource, SecretRef
 from dagster_ray.kuberay._cluster import KubeRayCluster
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 from dagster_ray.kuberay.configs import (
@@ -40,6 +40,7 @@ __all__ = [
     "RayClusterConfig",
     "RayClusterSpec",
     "RayResource",
+    "SecretRef",
     "build_cleanup_sensor",
     "cleanup_expired_rayclusters",
     "delete_rayclusters",

@@ -1,22 +1,25 @@
 """`KubeRayCluster`: a RayCluster around a step, of its own, shared, or adopted."""
 
 import contextlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from pydantic import Field, model_validator
 from typing_extensions import override
 
-from dagster_ray.core import DagsterContext, Deadline, StepOutcome
+from dagster_ray.core import DagsterContext, Deadline, StepOutcome, secrets_of
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.core.variables import variable_of
 from dagster_ray.kuberay._kuberay_resource import KubeRayResource
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.plain_json import Json
+from dagster_ray.kuberay._spec.secrets import EnvValue
 from dagster_ray.kuberay._spec.selection import SELECTOR, selected_cluster
 from dagster_ray.kuberay.configs import ClusterSharing, RayClusterConfig
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
+    from dagster_ray.kuberay._kubernetes.fields import Manifest
     from dagster_ray.kuberay._sharing.choice import Leave
     from dagster_ray.kuberay._sharing.shared_cluster import SharedCluster
 
@@ -56,6 +59,18 @@ class KubeRayCluster(KubeRayResource):
             if selected_cluster(spec) is not None:
                 reason = "is given, and a clusterSelector names the cluster that is used"
                 raise InvalidSpecError("cluster_sharing", reason, "keep one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _secrets_need_pods_of_ours(self) -> Self:
+        sharing, of_tasks = self._sharing, secrets_of(self.runtime_env)
+        if sharing is not None and sharing.match_spec is False and of_tasks:
+            reason = "is off, and the containers of another step's cluster may lack the Secrets of runtime_env.env_vars"
+            raise InvalidSpecError("cluster_sharing.match_spec", reason, "leave it on")
+        if self._secrets and variable_of(self._config.spec_file) is None:
+            spec: Json = self._config.plain()["spec"]
+            if selected_cluster(spec) is not None:
+                raise self._not_ours(next(iter(self._secrets)), "the RayCluster that clusterSelector names")
         return self
 
     # What users read
@@ -138,7 +153,7 @@ class KubeRayCluster(KubeRayResource):
         plain = self._config.plain()
         selected = selected_cluster(plain["spec"])
         if selected is not None:
-            self._adopt_selected(cluster, namespace_of(plain, cluster), selected, ttl_seconds)
+            self._adopt_selected(cluster, namespace_of(plain, cluster), selected, ttl_seconds, self._check_secrets)
             return
         request = raycluster_request(plain, self._settings, cluster)
         if self._host is not None and self._host.follow(request):
@@ -151,24 +166,44 @@ class KubeRayCluster(KubeRayResource):
                 cluster.keep_alive()
             except NameTakenError as taken:
                 try:
-                    if not cluster.adopt(request.namespace, request.names[0], ttl_seconds):
+                    if not cluster.adopt(request.namespace, request.names[0], ttl_seconds, self._check_secrets):
                         raise
                 except NotFoundError:  # it has been deleted meanwhile, so that the name is free
                     if not cluster.deadline.sleep(_AGAIN_SECONDS):
                         raise taken from None
 
     @staticmethod
-    def _adopt_selected(cluster: "SharedCluster", namespace: str, name: str, ttl_seconds: float) -> None:
+    def _adopt_selected(
+        cluster: "SharedCluster", namespace: str, name: str, ttl_seconds: float, check: "Callable[[Manifest], None]"
+    ) -> None:
         """Use the cluster that a `clusterSelector` names. It must exist: nothing is created in its place."""
         from dagster_ray.kuberay._kubernetes.errors import NotFoundError
 
         with contextlib.suppress(NotFoundError):
-            if cluster.adopt(namespace, name, ttl_seconds):
+            if cluster.adopt(namespace, name, ttl_seconds, check):
                 return
         reason = (
             f"names the RayCluster {namespace}/{name}, which does not exist, or which dagster-ray made for other steps"
         )
         raise InvalidSpecError(f"spec.{SELECTOR}", reason, "create the RayCluster first, or use cluster_sharing")
+
+    @property
+    def _secrets(self) -> Mapping[str, EnvValue]:
+        return secrets_of({"env_vars": self.env_vars}) | secrets_of(self.runtime_env)
+
+    def _check_secrets(self, found: "Manifest") -> None:
+        """Raise if a cluster that exists does not have the variables that Secrets are to hold."""
+        from dagster_ray.kuberay._kubernetes.fields import at, mapping
+        from dagster_ray.kuberay._spec.secrets import unmet_secrets
+
+        if unmet := unmet_secrets(mapping(found.get("spec")), self._secrets):
+            raise self._not_ours(unmet[0], f"the RayCluster {at(found, 'metadata', 'name')}, which exists")
+
+    def _not_ours(self, name: str, cluster: str) -> InvalidSpecError:
+        field = f"runtime_env.env_vars.{name}" if name in secrets_of(self.runtime_env) else f"env_vars.{name}"
+        reason = f"refers to a Secret, and dagster-ray does not create the pods of {cluster}"
+        advice = "set the variable from the Secret in the containers of that RayCluster, and remove it here"
+        return InvalidSpecError(field, reason, advice)
 
     def _take(self, cluster: "SharedCluster", sharing: ClusterSharing) -> None:
         from dagster_ray.kuberay._sharing.requests import shared_request

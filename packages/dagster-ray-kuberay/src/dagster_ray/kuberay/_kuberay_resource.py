@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator
 from typing_extensions import override
 
 from dagster_ray.core import DagsterContext, Deadline, StepOutcome, WaitLines
-from dagster_ray.core.errors import NotConnectedError
-from dagster_ray.core.variables import is_env_var, resolved
+from dagster_ray.core.errors import InvalidFieldError, NotConnectedError
+from dagster_ray.core.variables import env_vars_fault, is_env_var
 from dagster_ray.pipes.drivers import ClusterDriverResource
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
@@ -28,6 +28,8 @@ AnyCluster = TypeVar("AnyCluster", bound="StepCluster")
 class KubeRayResource(ClusterDriverResource):
     """A cluster on Kubernetes, for a driver that reaches it by Ray Client, or one inside. What both resources have."""
 
+    takes_secrets: ClassVar[bool] = True
+
     _kind: ClassVar[str]
     """RayJob or RayCluster."""
 
@@ -38,8 +40,12 @@ class KubeRayResource(ClusterDriverResource):
             "location, else the public Ray image that matches the step's Ray and Python."
         ),
     )
-    env_vars: dict[str, str] = Field(
-        default_factory=dict, description="Environment variables of every Ray container, unless the spec sets them."
+    env_vars: dict[str, Any] = Field(
+        default_factory=dict,
+        description=(
+            "Environment variables of every Ray container, unless the spec sets them: text, or "
+            "{secretKeyRef: {name, key}} for what a Secret holds."
+        ),
     )
     queue: str | None = Field(default=None, description="Kueue's LocalQueue that admits the cluster.")
     priority: str | None = Field(default=None, description="Kueue's WorkloadPriorityClass of the cluster.")
@@ -88,6 +94,14 @@ class KubeRayResource(ClusterDriverResource):
     """What runs the body in the cluster; None where the driver is in the step."""
     _connecting: tuple[Deadline, WaitLines] | None = PrivateAttr(default=None)
     """How long the driver has been connecting since its first attempt failed, and when that is logged."""
+
+    @field_validator("env_vars")
+    @classmethod
+    def _variables_of_containers_are_text_or_secrets(cls, value: dict[str, Any]) -> dict[str, Any]:
+        fault = env_vars_fault(value, "env_vars", takes_secrets=True)
+        if fault is not None:
+            raise InvalidFieldError(*fault)
+        return value
 
     @field_validator("head_host")
     @classmethod
@@ -222,11 +236,12 @@ class KubeRayResource(ClusterDriverResource):
 
     @property
     def _settings(self) -> "Settings":
+        from dagster_ray.kuberay._spec.secrets import env_values
         from dagster_ray.kuberay._steps.requests import Settings
 
         return Settings(
             image=self.image,
-            env_vars=resolved(self.env_vars, os.environ, "env_vars"),
+            env_vars=env_values(self.env_vars, self.runtime_env, os.environ),
             queue=self.queue,
             priority=self.priority,
             timeout_seconds=self.timeout,

@@ -127,7 +127,7 @@ def head_group(
             with worker groups; those of the pod where the head is alone, since nothing else could run tasks.
         gpus: GPUs of the pod. The taint of GPU nodes is tolerated.
         image: The image. None: that of the resource.
-        env: Environment of the container: text, or a mapping as under `valueFrom`.
+        env: Environment of the container: text, `SecretRef`, or another mapping as under `valueFrom`.
         labels: Labels of the pod.
         accelerator: The model of NVIDIA GPU as in the label `nvidia.com/gpu.product`; or a whole node selector, for
             example `{"cloud.google.com/gke-accelerator": "nvidia-l4"}`; or devices of another kind, such as
@@ -182,7 +182,7 @@ def worker_group(
         max_replicas: The most replicas. None: `replicas`, or 10 if that is not given either.
         replicas: Replicas to begin with. None: `min_replicas`.
         image: The image. None: that of the resource.
-        env: Environment of the container: text, or a mapping as under `valueFrom`.
+        env: Environment of the container: text, `SecretRef`, or another mapping as under `valueFrom`.
         labels: Labels of the pods.
         **pod_spec: Anything else of the pod's spec, in Kubernetes' names: `priorityClassName="low"`. Containers are
             merged by name; the container of Ray is `ray-worker`.

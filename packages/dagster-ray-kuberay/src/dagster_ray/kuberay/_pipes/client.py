@@ -5,20 +5,21 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from dagster import PipesContextInjector, PipesEnvContextInjector
 from typing_extensions import override
 
 from dagster_ray.core import Lifecycle, with_values
-from dagster_ray.core.variables import resolved
+from dagster_ray.core.variables import env_vars_fault, resolved
 from dagster_ray.kuberay._head.route import Access, checked_head_host
 from dagster_ray.kuberay._interactive_job import InteractiveJobLifecycle
-from dagster_ray.kuberay._pipes.job import read_call
+from dagster_ray.kuberay._pipes.job import read_call, with_secrets_apart
 from dagster_ray.kuberay._pipes.rayjob import rayjob_of
 from dagster_ray.kuberay._pipes.run import Call, ClientSettings, run_call
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
+from dagster_ray.kuberay._spec.secrets import EnvValue
 from dagster_ray.kuberay._steps.preflight import Preflight
 from dagster_ray.kuberay._steps.requests import Settings
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
@@ -43,7 +44,7 @@ class KubeRayClientOptions(ClientOptions):
 
     lifecycle: Lifecycle | None
     image: str | None
-    env_vars: Mapping[str, str] | None
+    env_vars: Mapping[str, EnvValue] | None
     queue: str | None
     priority: str | None
     timeout: float
@@ -67,6 +68,8 @@ class KubeRayClientOptions(ClientOptions):
         for name, word, known in (("access", self.access, _ACCESS), ("preflight", self.preflight, _PREFLIGHT)):
             if word not in known:
                 raise InvalidSpecError(name, f"is {word!r}", f"use one of: {', '.join(known)}")
+        if (fault := env_vars_fault(self.env_vars or {}, "env_vars", takes_secrets=True)) is not None:
+            raise InvalidSpecError(*fault)
         for name, seconds in (("timeout", self.timeout), ("queue_timeout", self.queue_timeout)):
             if seconds <= 0:
                 raise InvalidSpecError(name, f"is {seconds:g}", "give more than 0 seconds")
@@ -113,7 +116,7 @@ class PipesKubeRayJobClient(RayPipesClient):
             None: on_exception, and never; after success the operator deletes the cluster.
         image: Image of every container that has none. None: the run's tag dagster/image, else the image of the code
             location, else the public Ray image that matches the step's Ray and Python.
-        env_vars: Environment variables of every Ray container, unless the spec sets them.
+        env_vars: Environment variables of every Ray container, unless the spec sets them: text, or `SecretRef`.
         queue: Kueue's LocalQueue that admits the RayJob.
         priority: Kueue's WorkloadPriorityClass of the RayJob.
         timeout: Seconds until the cluster's dashboard answers. How long the job takes does not count.
@@ -145,7 +148,7 @@ class PipesKubeRayJobClient(RayPipesClient):
         *,
         lifecycle: Lifecycle | None = None,
         image: str | None = None,
-        env_vars: Mapping[str, str] | None = None,
+        env_vars: Mapping[str, EnvValue] | None = None,
         queue: str | None = None,
         priority: str | None = None,
         timeout: float = 600.0,
@@ -202,11 +205,12 @@ class PipesKubeRayJobClient(RayPipesClient):
         """
         settings = self._options.settings()
         selector = {key: resolved(ray_job[key], os.environ, key) for key in ("cluster_selector",) if key in ray_job}
-        found = read_call({**ray_job, **selector})
+        found, secrets = with_secrets_apart(read_call({**ray_job, **selector}), settings.rayjob.env_vars)
+        settings = replace(settings, rayjob=replace(settings.rayjob, env_vars={**settings.rayjob.env_vars, **secrets}))
         job = checked_job(found.submission)
         check_context(context, extras, self._options.context_injector)
         plain = rayjob_of(self._template, found)
-        around = {"template": plain, "cluster": found.cluster}
+        around = {"template": plain, "cluster": found.cluster, **({"secrets": secrets} if secrets else {})}
         identity = call_identity(context, {**job, **around}, extras, settings.rayjob.image)
         injector = self._options.context_injector or PipesEnvContextInjector()
         return run_call(settings, Call(context, identity, plain, found.cluster, job, extras, injector))

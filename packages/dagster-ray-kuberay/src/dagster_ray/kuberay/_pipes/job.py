@@ -7,17 +7,19 @@ the step.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import yaml
 
+from dagster_ray.core import secrets_of, without_secrets
 from dagster_ray.kuberay._kubernetes.fields import mapping
 from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 from dagster_ray.kuberay._operator_rules.runtime_env_yaml import UNREADABLE, BoundedLoader
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.file import LIMIT_VALUES
 from dagster_ray.kuberay._spec.plain_json import Json, plain_json
+from dagster_ray.kuberay._spec.secrets import EnvValue
 
 _MANIFEST_KEYS = ("apiVersion", "kind", "metadata", "spec", "status", "api_version")
 # The fields of a RayJob's spec that say what is submitted, by the parameter of Ray's job API.
@@ -78,6 +80,30 @@ def read_call(ray_job: Mapping[str, Any]) -> PipesJob:
         reason = "is set together with the spec of a cluster"
         raise InvalidSpecError("clusterSelector", reason, "keep one of the two: a cluster is chosen or made")
     return PipesJob(submission, own, cluster)
+
+
+def with_secrets_apart(call: PipesJob, env_vars: Mapping[str, EnvValue]) -> tuple[PipesJob, Mapping[str, EnvValue]]:
+    """Return the call without the variables of its runtime_env that Secrets hold, and these variables.
+
+    Args:
+        call: The call.
+        env_vars: The client's variables of containers.
+
+    Raises:
+        InvalidSpecError: A Secret is to hold a variable, and the cluster exists already.
+    """
+    given: object = call.submission.get("runtime_env")
+    runtime_env: Json = dict(cast("Json", given)) if isinstance(given, Mapping) else {}
+    secrets = secrets_of(runtime_env)
+    if call.cluster is not None:
+        fields = [f"env_vars.{name}" for name in secrets_of({"env_vars": env_vars})]
+        for field in (*(f"runtime_env.env_vars.{name}" for name in secrets), *fields):
+            reason = f"refers to a Secret, and dagster-ray does not create the pods of the RayCluster {call.cluster}"
+            advice = "set the variable from the Secret in the containers of that RayCluster, and remove it here"
+            raise InvalidSpecError(field, reason, advice)
+    if not secrets:
+        return call, {}
+    return replace(call, submission={**call.submission, "runtime_env": without_secrets(runtime_env)}), secrets
 
 
 def _template(given: object) -> Json:

@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -155,11 +155,17 @@ class SharedCluster(StepCluster):
 
     # A cluster that somebody else has made
 
-    def adopt(self, namespace: str, name: str, ttl_seconds: float) -> bool:
+    def adopt(self, namespace: str, name: str, ttl_seconds: float, check: Callable[[Mapping[str, Any]], None]) -> bool:
         """Use the cluster of a name; return False if dagster-ray has made it, for another step.
 
         A lock on it tells its owner who uses it. An account that may not patch it, or whose update is denied, uses it
         without.
+
+        Args:
+            namespace: Where it is.
+            name: What it is called.
+            ttl_seconds: How long the lock lives.
+            check: Raises if this step cannot use it.
 
         Raises:
             NotFoundError: There is no cluster of this name any more.
@@ -168,6 +174,7 @@ class SharedCluster(StepCluster):
         found = self.api.get(RAYCLUSTERS, namespace, name, self.deadline)
         if at(found, "metadata", "labels", MANAGED_BY_LABEL) == MANAGED_BY:
             return False
+        check(found)
         own, now, identity = created(RAYCLUSTERS, namespace, found), self.api.server_time(), identity_of(self.context)
         lock_id = lock_id_of(identity, driver_in_cluster=self.reach.goal == "dashboard")
         lock = Lock(lock_id, identity.run_id, identity.step_key, now, now, ttl_seconds)

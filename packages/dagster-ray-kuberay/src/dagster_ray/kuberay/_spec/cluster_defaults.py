@@ -9,6 +9,7 @@ from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
 from dagster_ray.kuberay._spec.completion import is_built, is_manifest, without_mark
 from dagster_ray.kuberay._spec.head_ports import CLIENT, DASHBOARD, GCS, completed_ports
 from dagster_ray.kuberay._spec.plain_json import Json
+from dagster_ray.kuberay._spec.secrets import EnvValue, variable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class RenderInput:
     annotations: Mapping[str, str] = field(default_factory=dict[str, str])
     image: str
     ray_version: str | None = None
-    env_vars: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    env_vars: Mapping[str, EnvValue] = field(default_factory=dict[str, EnvValue], repr=False)
     queue: str | None = None
     priority: str | None = None
     pre_running_deadline_seconds: int | None = None
@@ -65,14 +66,16 @@ def _with_image(container: Mapping[str, Any], image: str) -> Json:
     return dict(container) if container.get("image") else {**container, "image": image}
 
 
-def _env(container: Mapping[str, Any], ours: Mapping[str, str]) -> list[Json]:
+def _env(container: Mapping[str, Any], ours: Mapping[str, EnvValue]) -> list[Json]:
     """Return the container's variables, then those of ours that it does not have."""
     given = [dict(variable) for variable in mappings(container.get("env"))]
     names = [variable.get("name") for variable in given]
-    return given + [{"name": name, "value": value} for name, value in ours.items() if name not in names]
+    return given + [variable(name, value) for name, value in ours.items() if name not in names]
 
 
-def _ray_container(container: Mapping[str, Any], name: str, env_vars: Mapping[str, str], *, completed: bool) -> Json:
+def _ray_container(
+    container: Mapping[str, Any], name: str, env_vars: Mapping[str, EnvValue], *, completed: bool
+) -> Json:
     """Complete the first container, which is the one that the operator runs Ray in."""
     ray: Json = {"name": name, **container}
     if completed and not ray.get("resources"):

@@ -20,6 +20,7 @@ from dagster_ray.kuberay._rights import Right, features_of, missing_rights, righ
 from dagster_ray.kuberay._spec.acceptance import refusals
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.image import is_image_name, versions_of
+from dagster_ray.kuberay._spec.secrets import plain_secrets
 from dagster_ray.kuberay._status.cluster_state import Created
 from dagster_ray.kuberay._status.errors import RightsMissingError, VersionMismatchError
 from dagster_ray.kuberay._steps.creation import Attempt, ClusterRequest, post
@@ -31,6 +32,10 @@ Preflight: TypeAlias = Literal["quick", "full", "off"]
 
 _REVIEW_SECONDS = 5.0
 _READ_SECONDS = 5.0
+_PLAIN = (
+    "%s: environment variables that look like secrets are plain text in it, which everyone who may read it can read: "
+    "%s. Keep each in a Secret, and give SecretRef(name, key) as its value."
+)
 # What the server says of an account's rules, by account and namespace: asked once a process.
 _rules: dict[tuple[tuple[str, ...], str], Mapping[str, Any]] = {}
 # Admission may refuse to one account what another may create.
@@ -49,10 +54,10 @@ class PreflightCheck:
     ) -> None:
         """Raise if what is about to be created cannot work.
 
-        `quick` looks at the names of images, and asks the API server once a process which rights the account has.
-        Where only some releases of KubeRay refuse the specification, it asks which one is installed. `full` also lets
-        the API server and its admission try the object without keeping it, once for each, and warns if no operator is
-        to be seen.
+        `quick` looks at the names of images, warns of secrets that are plain text, and asks the API server once a
+        process which rights the account has. Where only some releases of KubeRay refuse the specification, it asks
+        which one is installed. `full` also lets the API server and its admission try the object without keeping it,
+        once for each, and warns if no operator is to be seen.
 
         Args:
             request: The object, which is not created yet.
@@ -71,6 +76,8 @@ class PreflightCheck:
             return
         wanted = request.wanted
         check_images(wanted.cluster_spec, wanted.target, is_driver=is_driver)
+        if names := plain_secrets(wanted.cluster_spec):
+            self._log.warning(_PLAIN, wanted.target, ", ".join(names))
         self._check_release(request)
         self._check_rights(request.namespace, features)
         if level == "full":

@@ -26,6 +26,7 @@ from dagster_ray.kuberay._spec.image import ChosenImage, choose_image
 from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
 from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._spec.portable import PRE_RUNNING_DEADLINE
+from dagster_ray.kuberay._spec.secrets import EnvValue
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, ClusterRequest
 from dagster_ray.kuberay._steps.ending import with_retry_window
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
@@ -43,7 +44,7 @@ class Settings:
     """What a resource or a client says of its clusters beside their configuration."""
 
     image: str | None
-    env_vars: Mapping[str, str]
+    env_vars: Mapping[str, EnvValue]
     queue: str | None
     priority: str | None
     timeout_seconds: float

@@ -21,6 +21,7 @@ from dagster_ray.core.variables import is_env_var, resolved
 from dagster_ray.kuberay._cluster import KubeRayCluster
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 from dagster_ray.kuberay._spec.image import choose_image
+from dagster_ray.kuberay._spec.secrets import env_values
 from dagster_ray.kuberay._spec.selection import selected_cluster
 from dagster_ray.kuberay._steps.requests import operator_deadline
 from dagster_ray.kuberay.command._checks import Refusal
@@ -140,9 +141,7 @@ def _asked(
         namespace=namespace,
         image=image,
         ray_version=ray_version,
-        env_vars={
-            name: plain_text(value, environ, f"env_vars.{name}") or "" for name, value in resource.env_vars.items()
-        },
+        env_vars=env_values(resource.env_vars, resource.runtime_env, environ),
         queue=plain_text(resource.queue, environ, "queue"),
         priority=plain_text(resource.priority, environ, "priority"),
         cleanup=resolved(resource.lifecycle.cleanup, environ, "lifecycle.cleanup"),

@@ -22,6 +22,7 @@ from dagster_ray.kuberay._sharing.choice import selection_of, spec_hash
 from dagster_ray.kuberay._sharing.config import ClusterSharing
 from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, named, render_raycluster, render_rayjob
 from dagster_ray.kuberay._spec.plain_json import Json, with_values
+from dagster_ray.kuberay._spec.secrets import EnvValue
 from dagster_ray.kuberay.command._checks import Refusal
 
 RUN_ID, STEP_KEY = "RUN-ID", "STEP-KEY"
@@ -91,7 +92,7 @@ class Asked:
     namespace: str
     image: str
     ray_version: str | None
-    env_vars: Mapping[str, str]
+    env_vars: Mapping[str, EnvValue]
     queue: str | None
     priority: str | None
     cleanup: CleanupPolicy

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field, model_validator
 from typing_extensions import override
 
-from dagster_ray.core import BaseRayResource
+from dagster_ray.core import BaseRayResource, without_secrets
 from dagster_ray.core.cluster_step.inside import inside
 from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.core.variables import resolved
@@ -104,7 +104,7 @@ class ClusterDriverResource(BaseRayResource):
             memory=self.driver_memory,
             resources=self.driver_resources,
         )
-        env = cast("dict[str, Any]", resolved(self.runtime_env, os.environ, "runtime_env"))
+        env = cast("dict[str, Any]", resolved(without_secrets(self.runtime_env), os.environ, "runtime_env"))
         wanted = Wanted(self.display_name, env, options, self.job_settings, self.startup_seconds)
         return StepInCluster(self, self.job_place, wanted)
 
