@@ -92,6 +92,57 @@ def test_never_touched(found: dict[str, Any], expected: str) -> None:
     assert not run_ids([candidate_of(RAYCLUSTERS, found)])
 
 
+def until(minutes: float) -> dict[str, str]:
+    return {"dagster/held-until": time_text(NOON + timedelta(minutes=minutes))}
+
+
+COMPLETE: dict[str, Any] = {"status": {"jobDeploymentStatus": "Complete"}}
+HELD: dict[str, tuple[dict[str, Any], InstanceFacts, str]] = {
+    "still held": (
+        obj(labels=ON_EXCEPTION, annotations=until(1), **COMPLETE),
+        FAILED,
+        f"keep: is held until {time_text(NOON + timedelta(minutes=1))}, since its step failed",
+    ),
+    "still held, with a driver that is gone": (
+        obj(labels=ALWAYS, annotations=until(1)),
+        GONE,
+        f"keep: is held until {time_text(NOON + timedelta(minutes=1))}, since its step failed",
+    ),
+    "held long enough": (
+        obj(labels=ON_EXCEPTION, annotations=until(0), **COMPLETE),
+        FAILED,
+        "delete: the time that it was held has run out",
+    ),
+    "held long enough in a run that goes on": (
+        obj(labels=ALWAYS, annotations=until(-1), **COMPLETE),
+        IN_PROGRESS,
+        "delete: the time that it was held has run out",
+    ),
+    "kept in any case": (
+        obj(labels=NEVER, annotations=until(-1), **COMPLETE),
+        FAILED,
+        "keep: its lifecycle's cleanup is never",
+    ),
+    "a time that nobody can read": (
+        obj(labels=ON_EXCEPTION, annotations={"dagster/held-until": "tomorrow"}, **COMPLETE),
+        FAILED,
+        "keep: has ended: its own deletion settings decide",
+    ),
+}
+
+
+@pytest.mark.parametrize(("found", "facts", "expected"), HELD.values(), ids=HELD)
+def test_what_a_failed_step_holds_goes_when_its_time_has_run_out(
+    found: dict[str, Any], facts: InstanceFacts, expected: str
+) -> None:
+    assert verdict(RAYJOBS, found, facts) == expected
+
+
+def test_what_another_instance_holds_is_left_to_it() -> None:
+    found = obj(labels=labels(policy="always", instance="other"), annotations=until(-1))
+    assert verdict(RAYJOBS, found, FAILED).startswith("keep: ")
+
+
 SHARED: dict[str, tuple[dict[str, Any], str]] = {
     "a live lock": (obj(labels=shared(), annotations=lock(1)), "keep: a step holds a lock"),
     "a live lock among ended ones": (

@@ -1,11 +1,13 @@
 """`KubeRayInteractiveJob`: a RayJob in InteractiveMode around a step."""
 
-from typing import ClassVar, cast
+from typing import ClassVar, Self, cast
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr, model_validator
 from typing_extensions import override
 
 from dagster_ray.core import CleanupPolicy, DagsterContext, Deadline, Lifecycle, StepOutcome
+from dagster_ray.core.errors import InvalidFieldError
+from dagster_ray.core.variables import is_env_var
 from dagster_ray.kuberay._kuberay_resource import KubeRayResource
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 
@@ -40,8 +42,26 @@ class KubeRayInteractiveJob(KubeRayResource):
         default_factory=InteractiveRayJobConfig,
         description="The RayJob: metadata and spec. Unset: a small autoscaling cluster.",
     )
+    hold_on_failure: float = Field(
+        default=0.0,
+        ge=0,
+        le=86400,
+        description=(
+            "Seconds for which the cluster of a step that failed is held, so that you can look at it: up to a day. It "
+            "costs money until then. A step that is tried again, was interrupted or never connected holds nothing."
+        ),
+    )
 
     _kind: ClassVar[str] = "RayJob"
+    _held: bool = PrivateAttr(default=False)
+    """Whether the operator deletes the cluster some time after the failure of the step."""
+
+    @model_validator(mode="after")
+    def _a_held_cluster_has_a_driver_of_the_step(self) -> Self:
+        if self.driver == "cluster" and not is_env_var(self.hold_on_failure) and self.hold_on_failure:
+            reason = "is set, and with driver='cluster' the end of the body is the end of the RayJob"
+            raise InvalidFieldError("hold_on_failure", reason, "leave it out, or set driver='step'")
+        return self
 
     # What users read
 
@@ -78,8 +98,25 @@ class KubeRayInteractiveJob(KubeRayResource):
     @override
     def before_disconnect(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
         """Make what the spec says for a failure hold, since Ray reports each driver as succeeded."""
-        always = self._plan.cleanup == "always"
-        self._created.record_outcome(outcome, deadline, always=always)
+        policy = self._plan.cleanup
+        if self.hold_on_failure and outcome is StepOutcome.FAILED and policy != "never":
+            from dagster_ray.kuberay._steps.holding import hold
+
+            self._held = hold(self._created, self.hold_on_failure, deadline)
+        if not self._held:
+            self._created.record_outcome(outcome, deadline, always=policy == "always")
+
+    @override
+    def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
+        """Delete the RayJob, unless it is held."""
+        if not self._held:
+            super().delete_cluster(context, outcome, deadline)
+
+    @override
+    def begin_again(self) -> None:
+        """Forget the cluster, so that `create` asks for another one."""
+        super().begin_again()
+        self._held = False
 
     @override
     def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:

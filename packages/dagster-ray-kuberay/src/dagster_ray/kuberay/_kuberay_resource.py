@@ -187,7 +187,7 @@ class KubeRayResource(ClusterDriverResource):
     def begin_again(self) -> None:
         """Forget the cluster, so that `create` asks for another one."""
         super().begin_again()
-        self._cluster = self._connecting = None
+        self._cluster = self._host = self._connecting = None
 
     @override
     def losses(self, context: DagsterContext, deadline: Deadline) -> "Sequence[Loss]":

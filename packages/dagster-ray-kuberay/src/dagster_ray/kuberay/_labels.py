@@ -28,6 +28,9 @@ ALIVE_SECONDS = 600.0
 On the RayJob of a driver in the step it is written once, with its job id: the status says whether the driver lives.
 """
 
+HELD_ANNOTATION = "dagster/held-until"
+"""Until when a RayJob is held after its step failed, by the API server's clock."""
+
 CLEANUP_LABEL = "dagster/cleanup"
 """The lifecycle's cleanup policy of an object that one step has for itself: always, on_exception or never."""
 

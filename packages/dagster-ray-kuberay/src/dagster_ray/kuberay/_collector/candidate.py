@@ -13,6 +13,7 @@ from dagster_ray.kuberay._labels import (
     CLEANUP_LABEL,
     DRIVER_IN_CLUSTER,
     DRIVER_LABEL,
+    HELD_ANNOTATION,
     INSTANCE_LABEL,
     MANAGED_BY,
     MANAGED_BY_LABEL,
@@ -88,6 +89,7 @@ class Candidate:
         job: What only a RayJob has.
         backfill_id: The backfill with which it ends although it is shared; None if it does not.
         alive_at: When its step last showed that it lives, by the API server's clock; None if it never did.
+        held_until: Until when it is held after its step failed, by the API server's clock; None if it is not.
     """
 
     kind: Kind
@@ -111,6 +113,7 @@ class Candidate:
     job: JobFacts | None
     backfill_id: str | None = None
     alive_at: datetime | None = None
+    held_until: datetime | None = None
 
     @property
     def label(self) -> str:
@@ -155,6 +158,7 @@ def candidate_of(kind: Kind, obj: Manifest) -> Candidate:
         job=_job_facts(obj, created_at) if kind == RAYJOBS else None,
         backfill_id=_full_value(metadata, BACKFILL_LABEL) if labels.get(SCOPE_LABEL) == BACKFILL_SCOPE else None,
         alive_at=time_of(at(metadata, "annotations", ALIVE_ANNOTATION)),
+        held_until=time_of(at(metadata, "annotations", HELD_ANNOTATION)),
     )
 
 

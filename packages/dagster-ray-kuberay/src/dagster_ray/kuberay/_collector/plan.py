@@ -9,7 +9,14 @@ from datetime import datetime
 
 from dagster_ray.kuberay._collector.candidate import Candidate
 from dagster_ray.kuberay._collector.run_facts import Ask, InstanceFacts, Keep, Remove, Rules, StepRef, Verdict
-from dagster_ray.kuberay._collector.run_rules import IN_PROGRESS, held, judge_shared, judge_unshared, of_backfill
+from dagster_ray.kuberay._collector.run_rules import (
+    IN_PROGRESS,
+    held,
+    judge_held,
+    judge_shared,
+    judge_unshared,
+    of_backfill,
+)
 from dagster_ray.kuberay._collector.run_state import Gone, Unjudged, backfill_state, run_state
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, propagation_of
 
@@ -124,6 +131,8 @@ def judge(candidate: Candidate, facts: InstanceFacts, now: datetime, rules: Rule
     kept = untouchable(candidate) or held(candidate, now)
     if kept is not None:
         return kept
+    if candidate.held_until is not None and not candidate.is_shared and candidate.policy != "never":
+        return judge_held(candidate, candidate.held_until, facts, now)
     judge_rest = judge_shared if candidate.is_shared else judge_unshared
     return judge_rest(candidate, facts, now, rules)
 

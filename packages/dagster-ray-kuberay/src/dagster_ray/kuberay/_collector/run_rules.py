@@ -23,6 +23,7 @@ from dagster_ray.kuberay._collector.run_state import (
     is_overdue,
     run_state,
 )
+from dagster_ray.kuberay._kubernetes.fields import time_text
 from dagster_ray.kuberay._sharing.locks import ENDED_ID, Lock, UnreadableLock, ends_at
 
 IN_PROGRESS = "its run is in progress"
@@ -98,6 +99,14 @@ def judge_unshared(candidate: Candidate, facts: InstanceFacts, now: datetime, ru
     if candidate.policy == "always":
         return Remove(because)
     return _left_waiting(candidate, because, now, rules) or _on_exception(candidate, run, because, facts)
+
+
+def judge_held(candidate: Candidate, until: datetime, facts: InstanceFacts, now: datetime) -> Keep | Remove:
+    """Return what becomes of an object that the step, which failed, has held: it would be deleted otherwise."""
+    if now < until:
+        return Keep(f"is held until {time_text(until)}, since its step failed")
+    run = run_state(candidate, facts, now)
+    return Keep(run.value) if isinstance(run, Unjudged) else Remove("the time that it was held has run out")
 
 
 def _kept_by_itself(candidate: Candidate) -> Keep | None:
