@@ -66,7 +66,7 @@ def explain_head(head: Head | None, ray_container: str = "") -> Diagnosis | None
 
 
 def says_more(known: Diagnosis, said: Diagnosis) -> bool:
-    """Return whether what was found in pods is told in place of what the head's condition says now."""
+    """Return whether what pods have shown outweighs what the head's condition says now."""
     return known.code == said.code or (said.code == "image-pull" and known.code.startswith("image-"))
 
 

@@ -51,7 +51,7 @@ _FRESH_SECONDS = 1.0
 class Do(Enum):
     """What a wait does next, and the event that follows."""
 
-    RETURN = "return the way to the head; the last step"
+    RETURN = "return the route; the last step"
     DIAL = "try whether the head answers; `dialed`"
     WATCH_CLUSTER = "watch the RayCluster as well; `watched`"
     LOOK = "read pods and events; `looked`"
