@@ -67,7 +67,7 @@ class Lifecycle(StrictConfig):
 
     create: bool = Field(
         default=True,
-        description="Ask for the cluster before the step. Off: the step calls create, wait and connect itself.",
+        description="Request the cluster before the step. Off: the step calls create, wait and connect itself.",
     )
     wait: bool = Field(
         default=True,
@@ -79,8 +79,9 @@ class Lifecycle(StrictConfig):
     cleanup: CleanupPolicy = Field(
         default="always",
         description=(
-            "When a cluster that this resource made is deleted at the end of the step. always: whatever happened. "
-            "on_exception: when the step failed, asked for a retry or was interrupted, or set-up failed. never: not."
+            "When a cluster that this resource made is deleted at the end of the step. always: however it ended. "
+            "on_exception: when the step failed, asked for a retry or was interrupted, or set-up failed. never: "
+            "it is kept."
         ),
     )
     retry_infrastructure: int = Field(

@@ -50,7 +50,7 @@ class Identity:
         run_id: The run. None outside of a run.
         step_key: The step. None when a resource serves all steps of a process.
         attempt: How often the step was tried before in this run; 0 the first time.
-        resource_key: The key of the resource that asks for the cluster.
+        resource_key: The key of the resource that requests the cluster.
         code_location: The code location of the run's job. None for runs that the command line started.
         git_sha: The commit of the code location, if the deployment reports it.
         deployment: The Dagster deployment.

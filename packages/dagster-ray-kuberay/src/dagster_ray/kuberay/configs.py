@@ -45,19 +45,17 @@ __all__ = [
 _log = logging.getLogger("dagster_ray")
 _said: set[str] = set()
 _SPEC_FILE = (
-    "Path of a YAML file whose content is put under what is set here: a RayJob, a RayCluster, or the spec of one. "
-    "Worker groups are merged by groupName, containers and their env by name, other lists are replaced. "
-    "metadata.name of the file is not used. A file with a kind means what it means for kubectl apply."
+    "Path of a YAML file with a RayJob, a RayCluster, or the spec of one. What is set here is merged over it: worker "
+    "groups by groupName, containers and their env by name; other lists are replaced. The file's metadata.name is not "
+    "used. A file with a kind means the same as for kubectl apply."
 )
-_METADATA = (
-    "Metadata as in a manifest: name, namespace, labels, annotations. Without a name each step has one of its own."
-)
+_METADATA = "Metadata as in a manifest: name, namespace, labels, annotations. Without a name, each step gets its own."
 
 
 class RayClusterSpec(KubernetesConfig):
     """The spec of a RayCluster. Unset: a head without CPU tasks and 0 to 10 autoscaled workers of 1 CPU and 4 GiB.
 
-    A spec whose head has a container is a whole manifest, and means what it means for `kubectl apply`; what
+    A spec whose head has a container is a whole manifest, and means the same as for `kubectl apply`; what
     `head_group()` and `worker_group()` return is completed.
     """
 
@@ -69,7 +67,7 @@ class RayClusterSpec(KubernetesConfig):
         default=None,
         description=(
             "The head group as in a manifest. With a container that head_group() did not make, the whole spec means "
-            "what it means for kubectl apply. Otherwise it is completed: a container, its image, 1 CPU and 4Gi, the "
+            "the same as for kubectl apply. Otherwise it is completed: a container, its image, 1 CPU and 4Gi, the "
             "parameter num-cpus 0 (no tasks that need a CPU run on the head of a cluster with workers)."
         ),
     )
@@ -85,8 +83,8 @@ class RayClusterSpec(KubernetesConfig):
     enable_in_tree_autoscaling: bool | None = Field(
         default=None,
         description=(
-            "Run Ray's autoscaler beside the head. Unset: off in a whole manifest; else on if a group can grow, off in "
-            "a Kueue queue, with the deletion policy DeleteWorkers and with a suspended group."
+            "Run Ray's autoscaler next to the head. Unset: off in a whole manifest; else on if a group can grow, off "
+            "in a Kueue queue, with the deletion policy DeleteWorkers and with a suspended group."
         ),
     )
     autoscaler_options: dict[str, Any] | None = Field(
@@ -154,7 +152,7 @@ class InteractiveRayJobSpec(KubernetesConfig):
     shutdown_after_job_finishes: bool | None = Field(
         default=None,
         description=(
-            "Delete the cluster after the end of the job, whatever it was. Unset: on, except with deletionRules and "
+            "Delete the cluster after the end of the job, however it ended. Unset: on, except with deletionRules and "
             "with the deletion policy DeleteNone, which exclude it."
         ),
     )
@@ -172,15 +170,15 @@ class InteractiveRayJobSpec(KubernetesConfig):
     active_deadline_seconds: int | None = Field(
         default=None,
         description=(
-            "Seconds from the start of the RayJob after which it fails. KubeRay does not look at it while the RayJob "
+            "Seconds from the start of the RayJob after which it fails. KubeRay ignores it while the RayJob "
             "waits for a driver."
         ),
     )
     pre_running_deadline_seconds: int | None = Field(
         default=None,
         description=(
-            "Seconds from the start of the RayJob after which it fails if no driver has come. KubeRay >= 1.6. "
-            "Unset: the resource's timeout and a minute, where KubeRay has it."
+            "Seconds from the start of the RayJob after which it fails if no driver has connected. KubeRay >= 1.6. "
+            "Unset: the resource's timeout and a minute, if KubeRay supports it."
         ),
     )
     suspend: bool | None = Field(
@@ -313,7 +311,7 @@ class RayClusterConfig(StrictConfig):
     spec_file: str | None = Field(
         default=None,
         description=(
-            f"{_SPEC_FILE} Of a RayJob the cluster is taken; if it has a clusterSelector, the existing cluster that "
+            f"{_SPEC_FILE} From a RayJob, the cluster is used; if it has a clusterSelector, the existing cluster that "
             "it names is used and never deleted."
         ),
     )

@@ -49,7 +49,7 @@ class LocalRay(BaseRayResource):
     )
     num_gpus: int | None = Field(default=None, ge=0, description="GPUs that Ray schedules on. Unset: those it finds.")
     memory: int | None = Field(
-        default=None, gt=0, description="Bytes of memory that Ray schedules on. Unset: Ray's own measure."
+        default=None, gt=0, description="Bytes of memory that Ray schedules on. Unset: what Ray detects."
     )
     object_store_memory: int | None = Field(
         default=None, gt=0, description="Bytes of the object store. Unset: Ray's own share of the memory."
@@ -57,8 +57,8 @@ class LocalRay(BaseRayResource):
     share: bool = Field(
         default=False,
         description=(
-            "Meet with other steps of this machine and user that have the same options on one cluster, in a process "
-            "of its own. The last step to leave stops it."
+            "Use one cluster, in a process of its own, together with the other steps of this machine and user that "
+            "have the same options. The last step to leave stops it."
         ),
     )
     keep_seconds: float = Field(
@@ -66,7 +66,7 @@ class LocalRay(BaseRayResource):
         ge=0,
         description=(
             "With share: seconds that the cluster outlives its last step, so that steps that run one after another "
-            "meet too. 0: it stops with its last step."
+            "share it too. 0: it stops with its last step."
         ),
     )
 

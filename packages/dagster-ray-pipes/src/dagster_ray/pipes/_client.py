@@ -111,17 +111,17 @@ class PipesRayJobClient(RayPipesClient):
     Args:
         client: The job server; or its address, `http://host:port` of Ray's dashboard.
         address: The address, by name.
-        context_injector: How the Pipes context travels. None: in an environment variable.
-        forward_termination: Whether the job is stopped when the step is interrupted. False: it goes on, and a retry of
-            the step follows it.
+        context_injector: How the Pipes context is passed. None: in an environment variable.
+        forward_termination: Whether the job is stopped when the step is interrupted. False: it continues, and a retry
+            of the step follows it.
         termination_timeout: Seconds that a job has to end after it was asked to stop.
         require_messages: if_opened: a job that succeeds must close the Pipes session that it has opened. always: it
             must open one, too. never: what is missing is a warning.
-        message_channel: Where messages travel. file: in a file of Ray's log folder. log: in the driver's log. auto: in
-            a file where the dashboard tells the folder.
+        message_channel: How messages arrive. file: in a file of Ray's log folder. log: in the driver's log. auto: in
+            a file if the dashboard reports the folder.
         forward_logs: Whether the driver's log goes to the step's compute log.
-        server_timeout: Seconds for which a job server that has answered may be away: while a job is submitted, and
-            while it runs. Until it has answered, `timeout` of the `RayJobClient` holds.
+        server_timeout: Seconds for which a job server that has answered may be unavailable: while a job is submitted,
+            and while it runs. Until it has answered, `timeout` of the `RayJobClient` holds.
         retry_infrastructure: How often a step is tried again because infrastructure failed: the job's node was lost,
             or the job server was away. A job that fails by itself is never retried by this.
 

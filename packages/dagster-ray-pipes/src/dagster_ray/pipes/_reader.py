@@ -85,7 +85,7 @@ class PipesRayJobMessageReader(PipesMessageReader):
     Args:
         client: The job server.
         message_channel: file: a file in Ray's log folder. log: the driver's log, together with its other output.
-            auto: the file where the dashboard tells the folder, else the log.
+            auto: the file if the dashboard reports the folder, else the log.
         forward_logs: Whether the driver's log goes to stdout, which Dagster keeps as the compute log of the step.
         patience: How long a server, and the last bytes, are waited for.
         route: Where an agent of the cluster is reached from here, by its URL in the cluster.

@@ -126,17 +126,17 @@ class PipesKubeRayJobClient(RayPipesClient):
         preflight: What is checked before anything is created: quick, full or off, as for the resources.
         kubeconfig_file: Path of a kubeconfig. None: the pod's own account, or kubectl's default.
         kube_context: Context of the kubeconfig. None: the current one.
-        context_injector: How the Pipes context travels. None: in an environment variable.
-        forward_termination: Whether the job is stopped when the step is interrupted. False: it goes on, and a retry of
-            the step follows it.
+        context_injector: How the Pipes context is passed. None: in an environment variable.
+        forward_termination: Whether the job is stopped when the step is interrupted. False: it continues, and a retry
+            of the step follows it.
         termination_timeout: Seconds that a job has to end after it was asked to stop.
         require_messages: if_opened: a job that succeeds must close the Pipes session that it has opened. always: it
             must open one, too. never: what is missing is a warning.
-        message_channel: Where messages travel. file: in a file of Ray's log folder. log: in the driver's log. auto: in
-            a file where the dashboard tells the folder.
+        message_channel: How messages arrive. file: in a file of Ray's log folder. log: in the driver's log. auto: in
+            a file if the dashboard reports the folder.
         forward_logs: Whether the driver's log goes to the step's compute log.
-        server_timeout: Seconds for which the dashboard, once it has answered, may be away: while a job is submitted,
-            and while it runs.
+        server_timeout: Seconds for which the dashboard, once it has answered, may be unavailable: while a job is
+            submitted, and while it runs.
 
     Raises:
         InvalidSpecError: An option cannot work.

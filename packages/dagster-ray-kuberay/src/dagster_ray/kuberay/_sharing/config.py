@@ -44,39 +44,39 @@ class ClusterSharing(StrictConfig):
     )
     heartbeat: bool = Field(
         default=True,
-        description="Renew the lock while the step lives. Off: a step that takes longer than its lock loses it.",
+        description="Renew the lock while the step lives. Off: a step that runs longer than ttl_seconds loses it.",
     )
     renew_seconds: float | None = Field(
         default=None,
         gt=0,
-        description="Seconds between renewals. Unset: a third of ttl_seconds, so that two may get lost.",
+        description="Seconds between renewals. Unset: a third of ttl_seconds, so that two renewals may fail.",
     )
     release_on_success: bool = Field(
         default=False,
-        description="Remove the lock when the step has succeeded. Off: it lives out its time, for the next step.",
+        description="Remove the lock when the step has succeeded. Off: it keeps its remaining time, for the next step.",
     )
     match_run: bool = Field(
         default=False,
         description=(
-            "Share within the run only. The cluster lives as long as the run, and the cleanup sensor deletes it then."
+            "Share within the run only. The cluster lives as long as the run; then the cleanup sensor deletes it."
         ),
     )
     match_backfill: bool = Field(
         default=False,
         description=(
-            "Share within the backfill only. The cluster lives as long as the backfill, and the cleanup sensor deletes "
-            "it then. A run outside of a backfill shares as if this were off."
+            "Share within the backfill only. The cluster lives as long as the backfill; then the cleanup sensor "
+            "deletes it. A run outside of a backfill shares as if this were off."
         ),
     )
     match_spec: bool = Field(
         default=True,
         description=(
-            "Use only clusters that were made from the same specification, image and Ray version. Off: a step with "
-            "another one gets the cluster that is there."
+            "Use only clusters that were made from the same specification, image and Ray version. Off: a step "
+            "reuses an existing cluster even if its specification differs."
         ),
     )
     match_dagster_labels: MatchDagsterLabels = Field(
-        default_factory=MatchDagsterLabels, description="Facts of Dagster that must be the same."
+        default_factory=MatchDagsterLabels, description="What must be the same in Dagster, such as the code location."
     )
     match_labels: dict[str, str] = Field(
         default_factory=dict, description="Labels of your own that a cluster must have; new clusters get them."

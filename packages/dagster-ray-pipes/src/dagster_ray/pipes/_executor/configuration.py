@@ -41,7 +41,7 @@ class RayJobsConfig(StrictConfig):
     server_timeout: float = Field(
         default=1800.0,
         ge=0,
-        description="Seconds for which a job server that has answered may be away. Until then 30 s hold.",
+        description="Seconds for which a job server that has answered may be unavailable. Before, 30 s.",
     )
 
     def driver(self) -> DriverConfig:
