@@ -182,7 +182,8 @@ def _docstrings(tree: ast.AST, *, is_public: bool = False) -> Iterator[tuple[int
 @functools.cache
 def _public_names() -> frozenset[str]:
     """Return every name that a package lists in its `__all__`."""
-    lists = (re.findall(r"__all__ = \[(.*?)\]", path.read_text("utf-8"), re.DOTALL) for path in ROOT.glob(SOURCES[0]))
+    public = (path for path in ROOT.glob(SOURCES[0]) if not re.search(r"/_(?!_)", str(path.relative_to(ROOT))))
+    lists = (re.findall(r"__all__ = \[(.*?)\]", path.read_text("utf-8"), re.DOTALL) for path in public)
     return frozenset(re.findall(r'"(\w+)"', "".join(itertools.chain.from_iterable(lists))))
 
 
