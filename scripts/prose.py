@@ -156,6 +156,8 @@ def texts_of_source(path: Path) -> Iterator[Text]:
     """Yield the strings of a module that read as text; values in an f-string count as one word."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     docstrings = dict(_docstrings(tree))
+    if tree.body and isinstance(first := tree.body[0], ast.Expr):
+        docstrings[id(first.value)] = not _is_private(path)
     parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
@@ -179,10 +181,14 @@ def _docstrings(tree: ast.AST, *, is_public: bool = False) -> Iterator[tuple[int
             yield from _docstrings(node, is_public=shown)
 
 
+def _is_private(path: Path) -> bool:
+    return re.search(r"/_(?!_)", path.as_posix()) is not None
+
+
 @functools.cache
 def _public_names() -> frozenset[str]:
     """Return every name that a package lists in its `__all__`."""
-    public = (path for path in ROOT.glob(SOURCES[0]) if not re.search(r"/_(?!_)", str(path.relative_to(ROOT))))
+    public = (path for path in ROOT.glob(SOURCES[0]) if not _is_private(path))
     lists = (re.findall(r"__all__ = \[(.*?)\]", path.read_text("utf-8"), re.DOTALL) for path in public)
     return frozenset(re.findall(r'"(\w+)"', "".join(itertools.chain.from_iterable(lists))))
 

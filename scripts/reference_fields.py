@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import dagster as dg
 import griffe
@@ -149,14 +149,24 @@ def other_rows(cls: type[Any], static: griffe.Class) -> list[Row]:
         return []  # nobody but its own package makes one
     parameters = inspect.signature(cls).parameters
     named = {name: one for name, one in parameters.items() if one.kind in {one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY}}
+    hints = _hints(cls)
     rows: list[Row] = []
     for name in [name for name in {**fields, **named} if not name.startswith("_")]:
         kind, text = described.get(name, ("", ""))
+        kind = type_text(hints[name]) if get_origin(hints.get(name)) is Literal else kind
         default = named[name].default if name in named else fields[name].default
         factory = fields[name].default_factory if name in fields else dataclasses.MISSING
         default = factory() if callable(factory) else default
         rows.append(Row(name, kind, default_text(default), text))
     return rows
+
+
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    """Return the types of a class's fields and arguments; nothing where they name what only type checkers import."""
+    try:
+        return {**get_type_hints(cls), **get_type_hints(cls.__init__)}
+    except NameError:
+        return {}
 
 
 def _descriptions(static: griffe.Class) -> dict[str, tuple[str, str]]:
@@ -168,12 +178,18 @@ def _descriptions(static: griffe.Class) -> dict[str, tuple[str, str]]:
         for name, member in cls.members.items():
             if isinstance(member, griffe.Attribute) and "property" not in member.labels:
                 text = member.docstring.value if member.docstring is not None else ""
-                found[name] = f"`{member.annotation}`", text or found.get(name, ("", ""))[1]
+                found[name] = _union(member.annotation), text or found.get(name, ("", ""))[1]
         for section in _sections(cls):
             if isinstance(section, (griffe.DocstringSectionParameters, griffe.DocstringSectionAttributes)):
                 for one in section.value:
-                    found[one.name] = f"`{one.annotation}`", one.description
+                    found[one.name] = _union(one.annotation), one.description
     return found
+
+
+def _union(annotation: object) -> str:
+    """Return a type as its source writes it, the options of a union one by one."""
+    text = str(annotation)
+    return f"`{text}`" if "[" in text else " or ".join(f"`{option}`" for option in text.split(" | "))
 
 
 def _sections(static: griffe.Class) -> list[griffe.DocstringSection]:
@@ -189,8 +205,14 @@ def table(path: str, rows: list[Row]) -> str:
         # As HTML: mkdocstrings would put the path of the class before an id that Markdown's attributes set.
         name = f'<a id="{path}.{row.name}" href="#{path}.{row.name}">`{row.name}`</a>'
         cells = [name, *([f"`{row.alias or row.name}`"] if aliases else []), row.type, row.default, row.description]
-        lines.append("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |")
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Return text for one cell. In code a bar stays as it is, and a backslash would be shown."""
+    parts = " ".join(text.split()).split("`")
+    return "`".join(part if place % 2 else part.replace("|", "\\|") for place, part in enumerate(parts))
 
 
 def refused_table(cls: type[Any]) -> str:

@@ -53,7 +53,7 @@ def test_code_is_no_text(tmp_path: Path) -> None:
 
 
 def test_texts_of_a_module_are_what_users_meet(tmp_path: Path) -> None:
-    module = tmp_path / "module.py"
+    module = tmp_path / "_module.py"
     module.write_text(
         '"""A docstring for developers alone."""\n'
         "def private() -> None:\n"

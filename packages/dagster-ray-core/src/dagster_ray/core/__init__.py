@@ -1,6 +1,6 @@
 """One interface to Ray clusters from Dagster steps.
 
-A step takes `ray_cluster: RayResource`; which backend stands behind it is the deployment's choice.
+A step declares `ray_cluster: RayResource`; the deployment chooses the backend.
 Importing this package imports neither ray nor kubernetes.
 """
 

@@ -2,7 +2,7 @@
 
 DagsterRayError
   JobServerUnavailableError   the job server did not answer in time
-  JobServerRefusedError       it wants a token, or another one
+  JobServerRefusedError       it needs a token, or another one
   JobServerAnswerError        something other than a Ray job server answered
   SubmissionRefusedError      Ray refused the submission
   JobExistsError              another job has this submission id
@@ -15,7 +15,7 @@ DagsterRayError
   StepNotMovableError         a step with driver="cluster" cannot run in another process (also a ValueError)
   DriverStartError            the cluster cannot run the step's code
   DriverSetupError            the step's resources could not be set up in the cluster
-  DriverEventsMissingError    the step's job has ended, and did not tell how the step ended
+  DriverEventsMissingError    the step's job has ended without reporting how the step ended
   DriverElsewhereError        what only a body in the cluster has was read in the step's process
 """
 

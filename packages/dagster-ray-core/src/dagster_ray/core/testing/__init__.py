@@ -18,7 +18,7 @@ The author of a backend writes one test file. This is a whole one:
 
 `cluster` is what `cluster_id(resource)` returned while the cluster was in use: `display_name`, unless it is
 overridden (LocalRay and others whose name is not unique return `address`). `make`, `cluster_id` and `cluster_exists`
-are class methods, and the class stands at the top level of its file: some tests run in other processes, which
+are class methods, and the class must be at the top level of its file: some tests run in other processes, which
 import the file by its path. What only a fixture knows reaches every `make`, in every process, as plain data:
 
     @pytest.fixture
