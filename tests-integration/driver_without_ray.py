@@ -31,7 +31,7 @@ class Driver:
 
     def init(self, address: str, **_options: object) -> SimpleNamespace:
         """Connect if the way to the head carries bytes, as `ray.init` does."""
-        host, _, port = address.removeprefix("ray://").rpartition(":")
+        host, _, port = address.partition("://")[2].rpartition(":")  # the scheme is Ray's, or names a builder
         try:
             with socket.create_connection((host, int(port)), timeout=5) as connection:
                 connection.sendall(_PREFACE)

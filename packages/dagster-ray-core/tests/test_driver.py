@@ -1,7 +1,7 @@
 """The one driver of a process: who uses it, and who ends it. Ray is the stand-in."""
 
 # Dagster's decorators are typed in part only.
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportPrivateUsage=false
 
 import contextlib
 import importlib
@@ -16,7 +16,7 @@ from probe_clusters import Line, ProbeCluster, journal_lines
 from typing_extensions import override
 
 from dagster_ray.core import Deadline, Lifecycle, RayResource
-from dagster_ray.core._connection import connect
+from dagster_ray.core._connection import _named_driver, connect
 from dagster_ray.core._driver import Connection, fits, is_connected, present_driver, process_driver
 from dagster_ray.core.errors import DriverInUseError, NotConnectedError
 
@@ -245,3 +245,27 @@ def test_dagster_is_left_as_it_was_when_the_driver_ends() -> None:
     assert errors.raise_interrupts_as is not before
     process_driver.leave(second)
     assert errors.raise_interrupts_as is before
+
+
+def test_the_driver_of_a_client_has_the_steps_name() -> None:
+    """Ray imports the module that an address has as its scheme, and takes its `ClientBuilder`."""
+    with _named_driver("ray://head:10001", "step[part]") as address:
+        scheme, _, place = address.partition("://")
+        assert importlib.import_module(scheme).ClientBuilder(place).connect() == (
+            "head:10001",
+            {"job_name": "step[part]"},
+        )
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(scheme)
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        pytest.param("10.0.0.1:6379", "step", id="a native driver"),
+        pytest.param("ray://head:10001", None, id="several steps"),
+    ],
+)
+def test_other_drivers_connect_as_ray_does(address: str, name: str | None) -> None:
+    with _named_driver(address, name) as found:
+        assert found == address

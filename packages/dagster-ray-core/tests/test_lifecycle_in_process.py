@@ -3,6 +3,7 @@
 # Dagster's decorators are typed in part only.
 # pyright: reportUnknownMemberType=false
 
+import inspect
 import os
 import signal
 from collections.abc import Callable
@@ -145,6 +146,31 @@ def test_when_the_events_cannot_be_read_the_cluster_is_deleted(journal: str, mon
     log = run_with_storage(journal, monkeypatch, break_)
     assert did(journal_lines(journal)) == [*PHASES, "step", "delete", "cleanup"]
     assert any(line.startswith("The run's events could not be read") for line in log)
+
+
+@pytest.mark.parametrize("call", ["get_run_by_id", "get_records_for_run"])
+def test_a_storage_that_is_away_at_set_up_fails_no_step(
+    journal: str, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Without the events before it, the outcome is not known, and the cluster is deleted."""
+    config = {"resources": {"ray_cluster": probe_config(journal, "ray_cluster", "on_exception")}}
+    with dg.DagsterInstance.ephemeral() as instance:
+        read, is_away = getattr(instance, call), [True]
+
+        def answer(*args: Any, **options: Any) -> Any:
+            asked_by = str(inspect.stack()[1].frame.f_globals["__name__"])
+            if asked_by.startswith("dagster_ray.") and is_away:
+                is_away.clear()
+                raise OSError("the database is away")
+            return read(*args, **options)
+
+        monkeypatch.setattr(instance, call, answer)
+        result = job_of({"ray_cluster": CASES[0]}, "inherits").execute_in_process(run_config=config, instance=instance)
+        log = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    assert result.success
+    unknown = call == "get_records_for_run"
+    assert did(journal_lines(journal)) == [*PHASES, "step", *(["delete"] if unknown else []), "cleanup"]
+    assert any("could not be read" in line for line in log)
 
 
 def test_a_signal_while_the_events_are_read_waits_for_cleanup(journal: str, monkeypatch: pytest.MonkeyPatch) -> None:

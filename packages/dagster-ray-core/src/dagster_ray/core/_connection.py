@@ -6,8 +6,11 @@
 import importlib.util
 import os
 import socket
+import sys
 import threading
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,6 +30,7 @@ from dagster_ray.core.errors import ConnectFailedError, NotReadyError, RayNotIns
 
 _DIAL_SECONDS = 2.0
 _PING_SECONDS = 10.0
+_BUILDER = "dagster_ray_client"
 # ray_client.proto: RayletDriver.ClusterInfo with field 1 (type) = 6 (PING). Answered before a client is known.
 _PING_METHOD, _PING = "/ray.rpc.RayletDriver/ClusterInfo", b"\x08\x06"
 # Two threads of one process that call ray.init at once both "succeed", each with half of the state.
@@ -48,6 +52,8 @@ class _Wanted:
     """Raises if another attempt is of no use."""
     on_slow_start: Callable[[str], None] | None = None
     """Told that Ray gave up a start, before the next one."""
+    job_name: str | None = None
+    """How Ray's dashboard names a client's driver."""
 
 
 def require_ray(target: str, install: str) -> None:
@@ -87,6 +93,7 @@ def connect(
     environment: Mapping[str, str] | None = None,
     check_cluster: Callable[[], None] | None = None,
     on_slow_start: Callable[[str], None] | None = None,
+    job_name: str | None = None,
 ) -> Connection:
     """Connect this process to the cluster at `address`, trying again until the deadline.
 
@@ -104,15 +111,16 @@ def connect(
         check_cluster: Called after each failed attempt; raises if no other attempt can succeed, for example
             because the cluster is gone.
         on_slow_start: Called with Ray's words when Ray gave up a start on this machine, and it is tried again.
+        job_name: What the driver of a Ray Client has as `job_name` in its metadata. A native driver gets its metadata
+            by the option `job_config`.
 
     Raises:
         DriverInUseError: This process has a driver already, on another cluster.
         NotReadyError: The port of the address did not open, or its server did not answer, before the deadline.
         ConnectFailedError: Ray refused, or the deadline ended the attempts.
     """
-    wanted = _Wanted(
-        target, address, options, {**os.environ}, environment or {}, check_cluster, on_slow_start
-    )  # the import alone sets variables
+    variables = {**os.environ}  # before the import of ray, which alone sets some
+    wanted = _Wanted(target, address, options, variables, environment or {}, check_cluster, on_slow_start, job_name)
     if not _init_lock.acquire(timeout=deadline.remaining_seconds()):
         raise NotReadyError(target, deadline.budget_seconds, "another thread of this process is connecting")
     try:
@@ -208,13 +216,44 @@ def _init(wanted: _Wanted) -> Connection:
     os.environ.update(wanted.environment)
     reread_auth_mode(wanted.environment)
     try:
-        with sigterm_handler_kept():
-            context = ray.init(address=wanted.address, **wanted.options)
+        with sigterm_handler_kept(), _named_driver(wanted.address, wanted.job_name) as address:
+            context = ray.init(address=address, **wanted.options)
             job_id = str(ray.get_runtime_context().get_job_id())
     except BaseException:
         restore(changes(wanted.before))
         raise
     return process_driver.connected(context, job_id, changes(wanted.before))
+
+
+@contextmanager
+def _named_driver(address: str, job_name: str | None) -> Generator[str]:
+    """Yield an address by which `ray.init` makes a driver with this name in its metadata.
+
+    `ray.init` takes no `job_config` for a Ray Client. But the scheme of its address is the module of a builder of
+    connections, which may be a subclass (ray/client_builder.py; run with Ray 2.46 and 2.60).
+    """
+    if (
+        job_name is None
+        or not address.startswith(CLIENT_SCHEME)
+        or importlib.util.find_spec("ray.client_builder") is None
+    ):
+        yield address
+        return
+    from ray.client_builder import ClientBuilder
+
+    class NamedBuilder(ClientBuilder):
+        def connect(self) -> Any:
+            if (config := getattr(self, "_job_config", None)) is not None:  # a private name
+                config.set_metadata("job_name", job_name)
+            return super().connect()
+
+    module = types.ModuleType(_BUILDER)
+    module.ClientBuilder = NamedBuilder  # pyright: ignore[reportAttributeAccessIssue]
+    sys.modules[_BUILDER] = module
+    try:
+        yield f"{_BUILDER}://{address.removeprefix(CLIENT_SCHEME)}"
+    finally:
+        del sys.modules[_BUILDER]
 
 
 def _end_failed_node(error: BaseException) -> None:

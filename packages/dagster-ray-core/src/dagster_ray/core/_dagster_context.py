@@ -38,7 +38,7 @@ def run_of(context: DagsterContext) -> dg.DagsterRun | None:
 
 
 def run_is_over(context: DagsterContext) -> bool:
-    """Return whether the run has ended already.
+    """Return whether the run is known to have ended already.
 
     `dagster job execute` initialises all resources once more after the run, to let the caller look at
     outputs (dagster/_core/execution/job_execution_result.py); no cluster is wanted then.
@@ -46,5 +46,9 @@ def run_is_over(context: DagsterContext) -> bool:
     instance, run = context.instance, run_of(context)
     if instance is None or run is None:
         return False
-    record = instance.get_run_by_id(run.run_id)
+    try:
+        record = instance.get_run_by_id(run.run_id)
+    except Exception:  # noqa: BLE001 - any storage can sit behind it
+        log_of(context).warning("Dagster's storage could not be read, so the run counts as under way.", exc_info=True)
+        return False
     return record is not None and record.is_finished

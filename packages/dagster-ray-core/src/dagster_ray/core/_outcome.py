@@ -41,15 +41,21 @@ def is_being_interrupted(error: BaseException | None) -> bool:
     return is_interrupt(error) or is_interrupt(sys.exc_info()[1])
 
 
-def last_event_id(context: DagsterContext) -> int:
-    """Return the storage id of the run's last event; 0 if there is none, or no run.
+def last_event_id(context: DagsterContext) -> int | None:
+    """Return the storage id of the run's last event; 0 if there is none, or no run; None if it cannot be read.
 
     Call it before set-up: a step's earlier attempts in other processes have events of their own in the run.
     """
     instance, run = context.instance, run_of(context)
     if instance is None or run is None:
         return 0
-    newest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+    try:
+        newest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+    except Exception:  # noqa: BLE001 - any storage can sit behind it, and a step must not fail for what cleanup wants
+        log_of(context).warning(
+            "The run's events could not be read, so how the step ends will not be known.", exc_info=True
+        )
+        return None
     return newest[0].storage_id if newest else 0
 
 
@@ -58,7 +64,7 @@ def _events_after(instance: dg.DagsterInstance, run_id: str, event_id: int) -> t
     return tuple(StepEvent(event.step_key, event.event_type_value) for event in events if event and event.step_key)
 
 
-def step_outcome(context: DagsterContext, error: BaseException | None, after: int) -> StepOutcome:
+def step_outcome(context: DagsterContext, error: BaseException | None, after: int | None) -> StepOutcome:
     """Return how the step ended. Call it during teardown.
 
     Args:
@@ -72,7 +78,7 @@ def step_outcome(context: DagsterContext, error: BaseException | None, after: in
     if error is not None and not isinstance(error, GeneratorExit):
         return StepOutcome.FAILED
     instance, run = context.instance, run_of(context)
-    if instance is None or run is None:
+    if instance is None or run is None or after is None:
         return StepOutcome.UNKNOWN
     try:
         events = _events_after(instance, run.run_id, after)

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from dagster_ray.core import _config, _connection, _driver, _driver_output, _ray_options
 from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, VariablesConfig
-from dagster_ray.core._dagster_context import DagsterContext, log_of
+from dagster_ray.core._dagster_context import DagsterContext, log_of, step_key_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import Phase, StepOutcome, deletes
 from dagster_ray.core._progress import Progress
@@ -305,6 +305,7 @@ class BaseRayResource(StepHooks, VariablesConfig, dg.ConfigurableResource[Any]):
                 on_slow_start=lambda reason: log_of(context).warning(
                     "%s did not come up within Ray's own 30 s, so it is started again: %s", self.display_name, reason
                 ),
+                job_name=step_key_of(context),
             )
             self.on_driver(context, deadline)
         if (limits := self._ray_data_limits) is not None:

@@ -26,8 +26,8 @@ class _InUse:
 
     resource: RayResource
     wanted: "_Wanted"
-    after: int
-    """The run's last event before its set-up."""
+    after: int | None
+    """The run's last event before its set-up; None if that is not known."""
     offered: object = None
     """What the step finds."""
     users: int = 1

@@ -63,7 +63,7 @@ def report_end(
     context: dg.InitResourceContext,
     outcome: StepOutcome,
     error: BaseException | None,
-    after: int,
+    after: int | None,
 ) -> None:
     """Write whose failure it was into the log of the run, if a step failed and no event says so yet. Never raises.
 
@@ -72,10 +72,12 @@ def report_end(
         context: The context of its set-up.
         outcome: How the work ended.
         error: What the set-up has raised, if it did.
-        after: The run's last event before the set-up.
+        after: The run's last event before the set-up; None if that is not known, and nothing is written then.
     """
     name, instance, run = resource.display_name, context.instance, run_of(context)
     if outcome in {StepOutcome.FAILED, StepOutcome.RETRY_REQUESTED}:
+        if after is None:
+            return
         report_failures(context, name, after, lambda: losses_of(resource, context))
     elif outcome is StepOutcome.SETUP_FAILED and isinstance(error, Exception) and instance is not None and run:
         judgement = judged(facts_of(error), lambda: losses_of(resource, context))
