@@ -45,6 +45,12 @@ CORE_SAMPLES: dict[str, DagsterRayError] = {
             "Ray at head:10001", "ray://head:10001", 3, "ConnectionError: ray client connection timeout"
         ),
         core_errors.DriverInUseError("RayJob ray/etl", "10.0.0.1:6379"),
+        core_errors.ObjectMissingError(
+            "The asset prices",
+            ("2026-01-01",),
+            "no step of this run has left it in this cluster",
+            "the step of the asset prices",
+        ),
         core_errors.CleanupFailedError("RayCluster ray/train", "TimeoutError: no answer within 20 s"),
     )
 }

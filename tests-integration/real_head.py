@@ -24,6 +24,7 @@ class Head:
 
     dashboard: str
     agent_port: int
+    gcs: str
 
 
 def _wait_until_ready(dashboard: str, agent: int, process: subprocess.Popen[bytes]) -> None:
@@ -73,7 +74,7 @@ def _head(gcs: int, dashboard: int, agent: int, client: int) -> Generator[Head]:
     try:
         url = f"http://127.0.0.1:{dashboard}"
         _wait_until_ready(url, agent, process)
-        yield Head(url, agent)
+        yield Head(url, agent, f"127.0.0.1:{gcs}")
     finally:
         process.send_signal(signal.SIGTERM)
         try:

@@ -87,6 +87,12 @@ EXAMPLES: list[tuple[DagsterRayError, str, str]] = [
         "check from where the step runs that ray://h:1 can be reached",
     ),
     (
+        errors.ObjectMissingError("The asset up", ("a", "b", "c", "d"), "it was lost", "the step up", is_lost=True),
+        "The asset up (partitions a, b, c and 1 more) is not in the object store: it was lost.",
+        "run the step up again in the same run as the steps that read it, or give `RayIOManager` an `underlying` IO "
+        "manager for what must last.",
+    ),
+    (
         errors.CleanupFailedError("RayJob ns/a", "TimeoutError: no"),
         "RayJob ns/a could not be cleaned up: TimeoutError: no",
         "delete it by hand",

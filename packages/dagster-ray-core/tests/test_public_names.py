@@ -14,6 +14,7 @@ NAMES = [
     "Lifecycle",
     "RayComponent",
     "RayDataExecutionOptions",
+    "RayIOManager",
     "RayResource",
     "SecretRef",
     "StepOutcome",
@@ -57,6 +58,7 @@ ERRORS = [
     "NotConnectedError",
     "NotCreatedError",
     "NotReadyError",
+    "ObjectMissingError",
     "RayNotInstalledError",
     "UnknownFieldError",
 ]

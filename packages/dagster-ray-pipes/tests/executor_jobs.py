@@ -30,7 +30,7 @@ def impatient_ray_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
     client = RayJobClient(ray["address"], timeout=1.0)
     jobs = StepJobs(DriverConfig(), server_timeout=ray["server_timeout"])
     handler = RayStepHandler(client, jobs, lambda: 50 * time.monotonic())
-    return RayExecutor(handler, RetryMode.ENABLED, check_step_health_interval_seconds=0)
+    return RayExecutor(handler, retries=RetryMode.ENABLED, check_step_health_interval_seconds=0)
 
 
 def attempts(folder: str, name: str) -> int:
@@ -105,6 +105,14 @@ def sleeps(context: dg.OpExecutionContext, folder: Folder) -> None:
     time.sleep(60)  # noqa: TID251
 
 
+@dg.op
+def waits(context: dg.OpExecutionContext, folder: Folder) -> int:
+    (Path(folder.path) / "waits").touch()
+    while not (Path(folder.path) / "go").exists():
+        time.sleep(0.05)  # noqa: TID251
+    return 1
+
+
 @dg.op(tags={"dagster-ray/config": {"num_cpu": 2}})
 def misspelled() -> None: ...
 
@@ -158,6 +166,11 @@ def sleeping() -> None:
 
 
 @dg.job
+def waiting() -> None:
+    double(waits())
+
+
+@dg.job
 def misspelling() -> None:
     number()
     misspelled()
@@ -168,7 +181,7 @@ def broken_resource() -> None:
     needs_database()
 
 
-JOBS = [environments, everything, dynamic, failing, retries, leaving, sleeping, misspelling, broken_resource]
+JOBS = [environments, everything, dynamic, failing, retries, leaving, sleeping, waiting, misspelling, broken_resource]
 
 
 def job_of(name: str, executor: str, folder: str) -> dg.JobDefinition:

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import sys
+import threading
 import time
 import traceback
 import zipfile
@@ -134,15 +135,19 @@ class ForkedWorkers(RayLike):
 
     @override
     def stop(self, name: str) -> bool:
-        """Stop as Ray does: SIGTERM, and SIGKILL after three seconds."""
+        """Stop as Ray does: SIGTERM, and SIGKILL after three seconds, or after those that the job's variable says."""
         if self.look(name)["status"] != "RUNNING":
             return False
         self.jobs[name]["asked"] = True
-        process = self.processes[name]
-        process.send_signal(signal.SIGTERM)
-        until = time.monotonic() + 3.0
-        while process.poll() is None and time.monotonic() < until:
-            time.sleep(0.02)  # noqa: TID251
-        if process.poll() is None:
-            self.end(name)
+        self.processes[name].send_signal(signal.SIGTERM)
+        variables: Mapping[str, str] = self.jobs[name].get("runtime_env", {}).get("env_vars", {})
+        seconds = float(variables.get("RAY_JOB_STOP_WAIT_TIME_S", "3"))
+        threading.Thread(target=self._kill_after, args=(name, seconds), daemon=True).start()
         return True
+
+    def _kill_after(self, name: str, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while self.processes[name].poll() is None and time.monotonic() < until:
+            time.sleep(0.02)  # noqa: TID251
+        if self.processes[name].poll() is None:
+            self.end(name)

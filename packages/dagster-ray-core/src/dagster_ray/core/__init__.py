@@ -15,6 +15,7 @@ from dagster_ray.core._config_types import with_values
 from dagster_ray.core._dagster_context import DagsterContext, log_of, step_key_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._identity import Identity
+from dagster_ray.core._io_manager import RayIOManager
 from dagster_ray.core._outcome import is_interrupt
 from dagster_ray.core._phases import CleanupPolicy, StepOutcome
 from dagster_ray.core._protocol import RayResource, require_ray_resource
@@ -50,6 +51,7 @@ __all__ = [
     "Lifecycle",
     "RayComponent",
     "RayDataExecutionOptions",
+    "RayIOManager",
     "RayResource",
     "SecretRef",
     "StepOutcome",

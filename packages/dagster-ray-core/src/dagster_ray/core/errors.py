@@ -14,6 +14,7 @@
       NotReadyError             the deadline passed before the cluster accepted drivers
       ConnectFailedError        ray.init gave up
       DriverInUseError          this process already has a driver on another cluster
+      ObjectMissingError        an input is not in Ray's object store
       CleanupFailedError        what the resource made could not be deleted
 
 Each error carries its fields, says what is wrong (`problem`) and what to do (`remedy`), and has a stable `code` with a
@@ -39,6 +40,7 @@ __all__ = [
     "NotConnectedError",
     "NotCreatedError",
     "NotReadyError",
+    "ObjectMissingError",
     "RayNotInstalledError",
     "UnknownFieldError",
 ]
@@ -294,6 +296,39 @@ class DriverInUseError(DagsterRayError):
     target: str
     present: str
     """The address of the cluster that the process is connected to."""
+
+
+class ObjectMissingError(DagsterRayError):
+    """An input of a step is not in the object store of its Ray cluster, and no other IO manager has it."""
+
+    code = "object-missing"
+    problem = "{what}{of_partitions} is not in the object store: {reason}."
+    remedy = (
+        "run {step} again in the same run as the steps that read it, or give `RayIOManager` an `underlying` IO manager "
+        "for what must last."
+    )
+
+    what: str
+    """The asset or input."""
+    partitions: tuple[str, ...]
+    """The partitions that are missing; empty if it has none."""
+    reason: str
+    """What was seen."""
+    step: str
+    """What makes it."""
+    is_lost: bool = False
+    """Whether it was there in this run."""
+
+    @property
+    def failure_class(self) -> FailureClass:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Infrastructure if it was lost; configuration if no step of the run has left it."""
+        return "infrastructure" if self.is_lost else "configuration"
+
+    @property
+    def of_partitions(self) -> str:
+        """The partitions, as a part of the text."""
+        more = f" and {len(self.partitions) - 3} more" if len(self.partitions) > 3 else ""
+        return f" (partitions {', '.join(self.partitions[:3])}{more})" if self.partitions else ""
 
 
 class CleanupFailedError(DagsterRayError):

@@ -11,6 +11,7 @@ from dagster_shared.libraries import DagsterLibraryRegistry
 if TYPE_CHECKING:
     from dagster_ray.pipes._client import PipesRayJobClient, RayPipesClient
     from dagster_ray.pipes._executor.executor import ray_executor
+    from dagster_ray.pipes._executor.run_launcher import RayRunLauncher
     from dagster_ray.pipes._invocation import CompletedRayJob
     from dagster_ray.pipes._job_answers import JobDetails, Node, ServerVersion
     from dagster_ray.pipes._job_client import RayJobClient
@@ -26,6 +27,7 @@ __all__ = [
     "RayJob",
     "RayJobClient",
     "RayPipesClient",
+    "RayRunLauncher",
     "ServerVersion",
     "ray_executor",
 ]
@@ -44,6 +46,7 @@ _LATER = {
     "RayJob": "_submission",
     "RayJobClient": "_job_client",
     "RayPipesClient": "_client",
+    "RayRunLauncher": "_executor.run_launcher",
     "ServerVersion": "_job_answers",
     "ray_executor": "_executor.executor",
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
-from dagster._core.events import DagsterEvent
+from dagster._core.events import DagsterEvent, HandledOutputData
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode, get_retries_config
@@ -16,9 +16,12 @@ from dagster._core.execution.tags import get_tag_concurrency_limits_config
 from dagster._core.executor.step_delegating import StepDelegatingExecutor
 from typing_extensions import override
 
+from dagster_ray.core.run_objects import are_held
 from dagster_ray.pipes._driver_config import config_of_tags
 from dagster_ray.pipes._executor.configuration import RayJobsConfig, variables_of
+from dagster_ray.pipes._executor.run_launcher import RayRunLauncher
 from dagster_ray.pipes._executor.step_handler import RayStepHandler, StepJobs
+from dagster_ray.pipes._job_client import RayJobClient
 
 _HEALTH_SECONDS = 20
 SCHEMA: dict[str, Any] = {
@@ -35,21 +38,36 @@ SCHEMA: dict[str, Any] = {
 
 
 class RayExecutor(StepDelegatingExecutor):
-    """Dagster's executor for steps that run elsewhere; it reads the tags of all steps before the first one runs."""
+    """Dagster's executor for steps that run elsewhere, with what must happen before the first and after the last."""
+
+    def __init__(self, step_handler: RayStepHandler, *, retries: RetryMode, **options: Any) -> None:
+        """Take what submits steps, and the options of Dagster's executor."""
+        super().__init__(step_handler, retries, **options)
+        self._handler = step_handler
 
     @override
     def execute(
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
     ) -> Generator[DagsterEvent, Any]:
-        """Run the steps."""
+        """Check the tags of all steps, run them, and end what `RayIOManager` holds for the run."""
         for step in execution_plan.steps:
             config_of_tags(step.tags or {}, f"the step {step.key}")
-        yield from super().execute(plan_context, execution_plan)
+        objects_are_held = False
+        try:
+            for event in super().execute(plan_context, execution_plan):
+                if isinstance(event.event_specific_data, HandledOutputData):
+                    objects_are_held |= are_held(event.event_specific_data.metadata)
+                yield event
+        finally:
+            if objects_are_held:
+                self._handler.end_objects(plan_context.dagster_run, plan_context.log)
 
 
 @dg.executor(name="ray", config_schema=SCHEMA, requirements=multiple_process_executor_requirements())
 def ray_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
     """Run each step of a run as a Ray job on the job server at `ray.address`.
+
+    Without an address, that of the instance's `RayRunLauncher` is used.
 
     Every process needs the code of the code location and Dagster's instance: its storage must be reachable from the
     cluster. The tag `dagster-ray/config` of an op or asset says what its driver takes.
@@ -71,10 +89,17 @@ def executor_of(init_context: dg.InitExecutorContext, health_seconds: int = _HEA
     config = RayJobsConfig(**given["ray"])
     jobs = StepJobs(config.driver(), variables_of(config.env_vars), config.metadata or {}, config.server_timeout)
     return RayExecutor(
-        RayStepHandler(config.client(), jobs),
+        RayStepHandler(_client(config, init_context.instance), jobs),
         retries=RetryMode.from_config(given["retries"]) or RetryMode.ENABLED,
         check_step_health_interval_seconds=health_seconds,
         max_concurrent=given["max_concurrent"],
         tag_concurrency_limits=given.get("tag_concurrency_limits"),
         should_verify_step=True,
     )
+
+
+def _client(config: RayJobsConfig, instance: dg.DagsterInstance) -> RayJobClient:
+    launcher = instance.run_launcher
+    if config.address is None and isinstance(launcher, RayRunLauncher):
+        return launcher.client
+    return config.client()

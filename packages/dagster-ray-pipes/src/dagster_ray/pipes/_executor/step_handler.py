@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 from dagster._core.events import DagsterEvent, EngineEventData
@@ -19,12 +19,14 @@ from dagster_shared.error import SerializableErrorInfo
 from typing_extensions import override
 
 from dagster_ray.core import DagsterRayError
+from dagster_ray.core.run_objects import entrypoint
 from dagster_ray.pipes._driver_config import DriverConfig, config_of_tags
 from dagster_ray.pipes._driver_errors import StepNotMovableError
 from dagster_ray.pipes._executor.attempts import Attempt
 from dagster_ray.pipes._executor.event_log import SUBMISSION_KEY, attempts_in_log
 from dagster_ray.pipes._executor.health import fault_of
 from dagster_ray.pipes._executor.job_watch import JobWatch
+from dagster_ray.pipes._executor.run_launcher import STOP_WAIT
 from dagster_ray.pipes._job_client import RayJobClient
 from dagster_ray.pipes._job_run import CONTEXT_LIMIT_BYTES
 from dagster_ray.pipes._reattach import CallIdentity, is_of_step
@@ -33,6 +35,7 @@ from dagster_ray.pipes._submitted_job import Place, StatusLines, job_metadata, n
 from dagster_ray.pipes.errors import JobNotFoundError, JobServerUnavailableError
 
 TERMINATION_SECONDS = 30.0
+_STOP_SECONDS = "25"
 _STOPPERS = 16
 _DIGEST = "the worker of the step"
 
@@ -139,7 +142,7 @@ class RayStepHandler(StepHandler):
             raise StepNotMovableError(f"The step {key}", reason, "split the job into jobs of fewer steps")
         config = self._jobs.driver.overridden_by(config_of_tags(context.step_tags[key], f"the step {key}"))
         own = {"DAGSTER_RUN_JOB_NAME": context.dagster_run.job_name, "DAGSTER_RUN_STEP_KEY": key, **given}
-        variables = {**self._jobs.variables, **config.runtime_env.get("env_vars", {}), **own}
+        variables = {STOP_WAIT: _STOP_SECONDS, **self._jobs.variables, **config.runtime_env.get("env_vars", {}), **own}
         return {
             **config.of_job,
             "entrypoint": shlex.join(arguments.get_command_args(skip_serialized_namedtuple=True)),
@@ -230,6 +233,21 @@ class RayStepHandler(StepHandler):
                 future.result()
             except DagsterRayError as error:
                 step.log.warning("The Ray job %s could not be stopped. %s", job.submission_id, error)
+
+    def end_objects(self, run: dg.DagsterRun, log: logging.Logger) -> None:
+        """End what `RayIOManager` holds for the run, by a job that is not waited for.
+
+        Where this fails, the actor that holds the objects ends itself, later.
+        """
+        body = {
+            "entrypoint": entrypoint(run.run_id),
+            "metadata": {"job_name": "end of objects", **run.dagster_execution_info},
+            "runtime_env": dict(self._jobs.driver.runtime_env),
+        }
+        try:
+            self._client.submit(**cast("Any", body))
+        except Exception as error:  # noqa: BLE001 - the run has ended as it has ended
+            log.warning("The objects of the run stay in the object store until nobody needs them. %s", error)
 
     def _stop_all(self, context: StepHandlerContext, log: logging.Logger) -> dict[str, Future[None]]:
         attempts = attempts_in_log(context.instance, context.dagster_run.run_id)
