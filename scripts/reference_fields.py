@@ -243,7 +243,13 @@ class FieldTables(griffe.Extension):
 
 def rows_of(cls: type[Any], static: griffe.Class) -> list[Row]:
     """Return the fields of any class."""
-    return model_rows(cls) if issubclass(cls, BaseModel) else other_rows(cls, static)
+    if not issubclass(cls, BaseModel):
+        return other_rows(cls, static)
+    described = _descriptions(static)  # of a field that Dagster takes no description of: another resource
+    return [
+        row if row.description else dataclasses.replace(row, description=described.get(row.name, ("", ""))[1])
+        for row in model_rows(cls)
+    ]
 
 
 def _hide_insides(static: griffe.Class) -> None:

@@ -44,6 +44,7 @@ class RayIOManager(dg.ConfigurableIOManager):
         ),
     )
     underlying: dg.ResourceDependency[dg.IOManager | None] = None  # pyright: ignore[reportAssignmentType]
+    """An IO manager that also stores each output, for what must outlive the run. Unset: none."""
 
     _connection: Connection | None = PrivateAttr(default=None)
 

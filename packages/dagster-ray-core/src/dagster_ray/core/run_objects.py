@@ -24,7 +24,7 @@ def keeper_name(run_id: str) -> str:
 
 
 def are_held(metadata: Mapping[str, object]) -> bool:
-    """Return whether an output is in an object store, by the metadata of the event that tells of it."""
+    """Return whether an output is in an object store, by the metadata of the event that records it."""
     return KEEPER_KEY in metadata
 
 
