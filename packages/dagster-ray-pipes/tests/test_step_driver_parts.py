@@ -142,8 +142,8 @@ def test_the_runtime_environment_of_the_worker(
 
 
 def test_what_a_driver_takes_is_what_rays_job_api_calls_it() -> None:
-    assert DriverOptions().of_job == {}
-    found = DriverOptions(cpus=0.5, gpus=1, memory=2**30, resources={"tpu": 1}).of_job
+    assert DriverOptions().config({}).of_job == {}
+    found = DriverOptions(cpus=0.5, gpus=1, memory=2**30, resources={"tpu": 1}).config({}).of_job
     assert found == {
         "entrypoint_num_cpus": 0.5,
         "entrypoint_num_gpus": 1,

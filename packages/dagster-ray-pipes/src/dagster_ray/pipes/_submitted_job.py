@@ -42,6 +42,7 @@ class Place:
         submitted: Called with the submission id once the job is there.
         judged: Called with what the step concludes about the job; for a body in the cluster as soon as its last event
             is known, while its process still tears down.
+        pending: Returns what is known of the reason why the job still waits; empty if nothing is. Called rarely.
         explained: Called with the error that ends the step; returns it with what is known of the cluster.
     """
 
@@ -54,6 +55,7 @@ class Place:
     uid: str | None = None
     submitted: Callable[[str], None] = lambda _: None
     judged: Callable[[Verdict], None] = lambda _: None
+    pending: Callable[[], str] = lambda: ""
     explained: Callable[[Exception], Exception] = lambda error: error
 
 
@@ -93,9 +95,22 @@ def named_job(place: Place, submission_id: str, *, in_event: bool = True) -> dic
 class StatusLines:
     """Logs one line for each change of a job's status, and one from time to time while the job cannot start."""
 
-    def __init__(self, submission_id: str, log: logging.Logger, since: float | None = None) -> None:
-        """Take the job, where lines go, and since when it is waited for, as a monotonic time; None: now."""
-        self._submission_id, self._log, self._lines = submission_id, log, WaitLines()
+    def __init__(
+        self,
+        submission_id: str,
+        log: logging.Logger,
+        since: float | None = None,
+        pending: Callable[[], str] = lambda: "",
+    ) -> None:
+        """Begin.
+
+        Args:
+            submission_id: The job.
+            log: Where lines go.
+            since: Since when it is waited for, as a monotonic time. None: now.
+            pending: Returns what is known of the reason why it still waits.
+        """
+        self._submission_id, self._log, self._lines, self._pending = submission_id, log, WaitLines(), pending
         self._since = time.monotonic() if since is None else since
 
     def tell(self, details: JobDetails | None) -> None:
@@ -107,7 +122,8 @@ class StatusLines:
         if line is None or (line == "still" and details.status != "PENDING"):
             return
         still = "still " if line == "still" else ""
-        words = f" ({details.message.strip().splitlines()[0]})" if details.message.strip() else ""
+        known = [*details.message.strip().splitlines()[:1], *([self._pending()] if still else ())]
+        words = f" ({'; '.join(each for each in known if each)})" if any(known) else ""
         self._log.info(
             "The Ray job %s is %s after %.1f s%s", self._submission_id, f"{still}{details.status}", seconds, words
         )

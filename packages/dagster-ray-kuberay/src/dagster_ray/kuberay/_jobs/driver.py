@@ -8,6 +8,7 @@ import dagster as dg
 
 from dagster_ray.core import CleanupPolicy, Deadline, StepOutcome, identity_of
 from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._diagnosis.evidence import Evidence
 from dagster_ray.kuberay._jobs.earlier import Left, choose_left
 from dagster_ray.kuberay._jobs.place import open_client, place_of
 from dagster_ray.kuberay._jobs.watch import ClusterWatch, RayJobWatch
@@ -21,7 +22,7 @@ from dagster_ray.kuberay._steps.creation import IDENTITY_LABELS, ClusterRequest
 from dagster_ray.kuberay._steps.ending import final_ttl, outcome_labels
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.pipes.drivers import EarlierAttempts, earlier_attempts, is_only_step
-from dagster_ray.pipes.errors import JobNotFoundError
+from dagster_ray.pipes.errors import JobNotFoundError, JobServerUnavailableError
 
 if TYPE_CHECKING:
     from dagster_ray.pipes.clients import Verdict
@@ -173,7 +174,23 @@ class DriverHost:
             self._opened,
             submitted=self._submitted,
             judged=self._judged,
+            pending=self._why_pending,
+            explained=self._explained,
         )
+
+    def _why_pending(self) -> str:
+        """Return why the cluster does not have what the job waits for, as far as pods and events show it."""
+        cluster, watch = self._cluster, self._watch
+        if watch is None:
+            return ""
+        found = Evidence(cluster.api, cluster.made, cluster.log).look(watch.question)
+        return "" if found is None else f"{found.reason}: {found.sentence}"
+
+    def _explained(self, error: Exception) -> Exception:
+        """Return the error with the head's pod and what is known of it: the first one names a port of this machine."""
+        if isinstance(error, JobServerUnavailableError) and self._watch is not None:
+            return self._watch.unreachable(error)
+        return error
 
     def _submitted(self, submission_id: str) -> None:
         assert self._watch is not None  # noqa: S101 - opened with the place

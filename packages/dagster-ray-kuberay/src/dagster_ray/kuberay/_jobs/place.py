@@ -35,6 +35,7 @@ def place_of(
     *,
     submitted: Callable[[str], None] = lambda _: None,
     judged: Callable[[Verdict], None] = lambda _: None,
+    pending: Callable[[], str] = lambda: "",
     explained: Callable[[Exception], Exception] = lambda error: error,
 ) -> Place:
     """Return where jobs run on a cluster that was reached; `opened` closes the ways to its nodes."""
@@ -50,6 +51,7 @@ def place_of(
         uid=own.uid if is_rayjob else None,
         submitted=submitted,
         judged=judged,
+        pending=pending,
         explained=explained,
     )
 

@@ -12,6 +12,7 @@ from dagster._core.definitions.reconstruct import ReconstructableJob
 import dagster_ray.core
 from dagster_ray.core.cluster_step.pointers import OutsideError, relative_to_folder
 from dagster_ray.core.cluster_step.reference import FILE_NAME, StepReference
+from dagster_ray.pipes._driver_config import DriverConfig
 from dagster_ray.pipes._driver_errors import StepNotMovableError
 
 _FAMILY = ("core", "pipes", "kuberay", "local")
@@ -37,16 +38,15 @@ class DriverOptions:
     memory: int | None = None
     resources: Mapping[str, float] = field(default_factory=dict[str, float])
 
-    @property
-    def of_job(self) -> dict[str, Any]:
-        """The parameters of Ray's job API."""
-        found = {
-            "entrypoint_num_cpus": self.cpus,
-            "entrypoint_num_gpus": self.gpus,
-            "entrypoint_memory": self.memory,
-            "entrypoint_resources": dict(self.resources) or None,
-        }
-        return {name: value for name, value in found.items() if value is not None}
+    def config(self, runtime_env: Mapping[str, Any]) -> DriverConfig:
+        """Return what the driver takes, with the runtime environment of its job."""
+        return DriverConfig(
+            num_cpus=self.cpus,
+            num_gpus=self.gpus,
+            memory=self.memory,
+            resources=self.resources,
+            runtime_env=runtime_env,
+        )
 
 
 def job_of_code(job: ReconstructableJob, options: DriverOptions, step: str) -> ReconstructableJob:

@@ -17,6 +17,7 @@ from dagster_ray.core import DagsterRayError, Deadline, interrupts_deferred, log
 from dagster_ray.core.cluster_step.lines import Line
 from dagster_ray.core.cluster_step.pointers import folder_of
 from dagster_ray.core.cluster_step.reference import step_reference
+from dagster_ray.pipes._driver_config import DriverConfig, config_of_tags
 from dagster_ray.pipes._driver_errors import DriverEventsMissingError
 from dagster_ray.pipes._follower import JobFollower
 from dagster_ray.pipes._job_answers import log_name
@@ -138,14 +139,14 @@ class StepRun:
         name = self._wanted.display_name
         reference = step_reference(self._step, job, attempt.submission_id, file, name, has_folder=has_folder)
         with tempfile.TemporaryDirectory(prefix="dagster-ray-") as scratch:
-            given, options = self._wanted.runtime_env, self._wanted.options
-            env = runtime_env_of(given, folder_of(job), reference, options, Path(scratch))
+            takes = self._takes()
+            env = runtime_env_of(takes.runtime_env, folder_of(job), reference, self._wanted.options, Path(scratch))
             body = {
                 "entrypoint": f"python -m dagster_ray.core.step_worker {folder_name(reference)}",
                 "submission_id": attempt.submission_id,
                 "runtime_env": env,
                 "metadata": job_metadata(self._step.dagster_run, self._identity, {}, file),
-                **self._wanted.options.of_job,
+                **{name: value for name, value in takes.of_job.items() if name != "runtime_env"},
             }
             submission = self._client.prepare(checked_job(body))
         self._nonce = submission.nonce
@@ -156,6 +157,13 @@ class StepRun:
             raise
         self._report(f"The Ray job {attempt.submission_id} is submitted; the body of the step runs there.")
         return file
+
+    def _takes(self) -> DriverConfig:
+        """Return what the driver takes: by the resource, and by the tag of the op or asset in its place."""
+        step, wanted = self._step, self._wanted
+        return wanted.options.config(wanted.runtime_env).overridden_by(
+            config_of_tags(step.step.tags, f"op {step.op_def.name}")
+        )
 
     def _report(self, message: str) -> None:
         wanted = self._wanted
@@ -181,7 +189,7 @@ class StepRun:
 
     def _delivered(self, follower: JobFollower, delivery: Delivery) -> Iterator[DagsterEvent]:
         """Yield events until the job has ended and its files are read, or an interrupt comes after the step's end."""
-        status = StatusLines(self._submission_id, self._log)
+        status = StatusLines(self._submission_id, self._log, pending=self._place.pending)
         while True:
             while (line := self._lines.next()) is not None:
                 yield from self._taken(line, delivery)
