@@ -2,6 +2,8 @@
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -84,3 +86,18 @@ def job_of(name: str, kind: str, fields: dict[str, Any], folder: str) -> dg.JobD
 def reconstructable(name: str, kind: str, fields: dict[str, Any], folder: Path) -> Any:
     arguments: Any = (name, kind, fields, str(folder))
     return dg.build_reconstructable_job("driver_steps", "job_of", arguments, {}, HERE)
+
+
+def main() -> None:
+    """Run `slow` in this process, which can be terminated: `python driver_steps.py DAGSTER_FOLDER FIELDS FOLDER`."""
+    from dagster._utils.interrupts import capture_interrupts
+
+    home, fields, folder = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
+    config: Any = {"execution": {"config": {"in_process": {}}}}
+    with dg.DagsterInstance.local_temp(home) as instance, capture_interrupts():
+        job = reconstructable("slow", "RayJob", fields, folder)
+        dg.execute_job(job, instance, run_config=config, raise_on_error=False)
+
+
+if __name__ == "__main__":
+    main()

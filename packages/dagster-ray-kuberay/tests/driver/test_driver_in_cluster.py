@@ -6,10 +6,14 @@ Workers run as processes of this machine. With real Ray heads: tests-integration
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
+import driver_steps
 import pytest
 from driver_steps import SPEC, reconstructable
 from driver_world import IN_PROCESS, DriverWorld, driver_world
@@ -122,3 +126,38 @@ def test_steps_of_one_process_share_a_cluster_that_ends_after_the_last_one(world
     assert rayjob["spec"]["jobId"] == world.bodies[-1]["submission_id"]
     assert "preRunningDeadlineSeconds" not in rayjob["spec"]
     eventually(lambda: world.objects("rayjobs")[0]["status"].get("jobDeploymentStatus") == "Complete")
+
+
+def test_the_death_of_the_head_ends_the_attempt_by_a_typed_error_and_the_next_one_starts_anew(
+    world: DriverWorld,
+) -> None:
+    def kill() -> None:
+        (pod,) = world.simulator.store.list("pods")
+        world.simulator.kubelet.kill_pod("default", str(pod["metadata"]["name"]))
+        (world.folder / "go").touch()
+
+    with world.meanwhile(lambda: "line 9" in world.lines, kill):
+        run = world.execute(reconstructable("slow", "RayJob", world.fields(), world.folder))
+    assert run.success
+    assert world.notes == ["body", "body"]
+    errors = [getattr(event.event_specific_data, "error", None) for event in run.all_events]
+    assert "ray-job-" in "".join(error.to_string() for error in errors if error is not None)
+    assert len(world.objects("rayjobs")) == 1
+
+
+@pytest.mark.parametrize("phase", ["wait", "body"])
+def test_a_termination_leaves_neither_job_nor_cluster(world: DriverWorld, phase: str) -> None:
+    """While the cluster starts, and while the body runs."""
+    if phase == "wait":
+        world.opened.clear()
+    arguments = [str(world.folder / "home"), json.dumps(world.fields()), str(world.folder)]
+    with subprocess.Popen([sys.executable, "-W", "ignore", driver_steps.__file__, *arguments]) as step:
+        try:
+            eventually(lambda: world.heads if phase == "wait" else "line 9" in world.lines)
+            step.send_signal(signal.SIGTERM)
+            step.wait(60)
+        finally:
+            step.kill()
+    assert (world.objects("rayjobs"), world.objects("rayclusters")) == ([], [])
+    assert world.notes == ([] if phase == "wait" else ["body"])
+    assert world.kinds("STEP_UP_FOR_RETRY", "STEP_SUCCESS") == []
