@@ -192,7 +192,7 @@ class KubeRayResource(ClusterDriverResource):
     @override
     def losses(self, context: DagsterContext, deadline: Deadline) -> "Sequence[Loss]":
         """Return which pods a node took along lately, and which ran out of memory."""
-        from dagster_ray.kuberay._diagnosis.losses import losses_of_cluster
+        from dagster_ray.kuberay._steps.lost_pods import losses_of_cluster
 
         return () if self._cluster is None else losses_of_cluster(self._cluster, deadline)
 

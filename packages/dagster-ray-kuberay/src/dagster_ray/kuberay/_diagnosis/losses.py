@@ -1,19 +1,13 @@
-"""What became of a cluster's pods lately: which of them a node took along, and which ran out of memory."""
+"""What became of a cluster's pods lately: which of them a node took along, and which ran out of memory. Pure."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import cast, get_args
 
-from dagster_ray.core import Deadline
-from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.core.failures.causes import Loss, LossKind
 from dagster_ray.kuberay._diagnosis.cluster_facts import Event, Facts, condition_of, events_of, is_head
-from dagster_ray.kuberay._diagnosis.nodes import OF_EVENT, node_findings
+from dagster_ray.kuberay._diagnosis.nodes import node_findings
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text, time_of
-from dagster_ray.kuberay._kubernetes.kinds import EVENTS, PODS, RAYCLUSTERS
-
-if TYPE_CHECKING:
-    from dagster_ray.kuberay._steps.step_cluster import StepCluster
 
 LATELY = timedelta(minutes=10)
 """What happened earlier has not ended this step: Ray reports a lost node within a minute or two."""
@@ -27,7 +21,7 @@ def losses_of(
     head_pod: str | None = None,
     now: datetime | None = None,
 ) -> list[Loss]:
-    """Return what became of the pods of a cluster. Pure.
+    """Return what became of the pods of a cluster.
 
     Args:
         pods: Its pods as they are.
@@ -76,35 +70,3 @@ def _of_event(event: Event) -> Iterator[Loss]:
     for found in node_findings(Facts(events=[about])):
         if found.diagnosis.code in _KINDS:
             yield Loss(cast("LossKind", found.diagnosis.code), found.diagnosis.sentence, "-head" in event.name)
-
-
-def losses_of_cluster(step: "StepCluster", deadline: Deadline) -> list[Loss]:
-    """Read what became of the pods of a step's cluster lately; what may not be read is left out.
-
-    Args:
-        step: The cluster.
-        deadline: Ends the reads.
-    """
-    api, own, log = step.api, step.own, step.log
-    if own is None or step.is_closed:
-        return []
-    namespace, cluster = own.namespace, step.cluster_name or (own.name if own.kind is RAYCLUSTERS else None)
-    if cluster is None:
-        return []
-    try:
-        pods = api.list(PODS, namespace, deadline, label_selector=f"ray.io/cluster={cluster}").items
-    except DagsterRayError as error:
-        log.debug("The pods of %s could not be read, so less is known of the failure: %s", cluster, error)
-        return []
-    now = api.server_time()
-    found = losses_of(pods, (), cluster, step.head_pod, now)
-    if any(loss.kind != "head-replaced" for loss in found):
-        return found
-    events: list[dict[str, Any]] = []
-    try:
-        for reason in OF_EVENT:  # all events of a busy namespace would be too many
-            selector = f"involvedObject.kind=Pod,reason={reason}"
-            events += api.list(EVENTS, namespace, deadline, field_selector=selector).items
-    except DagsterRayError as error:
-        log.debug("Events could not be read, so less is known of the failure: %s", error)
-    return losses_of(pods, events, cluster, step.head_pod, now)

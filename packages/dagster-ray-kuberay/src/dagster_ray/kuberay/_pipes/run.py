@@ -124,7 +124,7 @@ class _RayJobCall:
         return "RayJob" if self._cluster.own is None else self._cluster.own.target
 
     def _losses(self) -> "Sequence[Loss]":
-        from dagster_ray.kuberay._diagnosis.losses import losses_of_cluster
+        from dagster_ray.kuberay._steps.lost_pods import losses_of_cluster
 
         return losses_of_cluster(self._cluster, Deadline(_LOSSES_SECONDS))
 
