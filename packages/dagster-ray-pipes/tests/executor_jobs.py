@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.execution.retries import RetryMode
 
+from dagster_ray.core.run_objects import KEEPER_KEY
 from dagster_ray.pipes import RayJobClient, ray_executor
 from dagster_ray.pipes._driver_config import DriverConfig
 from dagster_ray.pipes._executor.executor import SCHEMA, RayExecutor, executor_of
@@ -126,6 +127,35 @@ class Broken(dg.ConfigurableResource[Any]):
 def needs_database(broken: Broken) -> None: ...
 
 
+class SlowlyBrokenOnce(dg.ConfigurableResource[Any]):
+    path: str
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        (Path(self.path) / "prepares").touch()
+        while not (Path(self.path) / "go").exists():
+            time.sleep(0.05)  # noqa: TID251
+        if attempts(self.path, "setup") == 1:
+            raise ConnectionError("no database yet")
+
+
+class Holder(dg.ConfigurableIOManager):
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        context.add_output_metadata({KEEPER_KEY: "an actor"})
+
+    def load_input(self, context: dg.InputContext) -> int:
+        return 4
+
+
+@dg.op(out=dg.Out(io_manager_key="holder"))
+def held() -> int:
+    return 4
+
+
+@dg.op
+def prepared(n: int, slowly_broken_once: SlowlyBrokenOnce) -> int:
+    return n * 2
+
+
 @dg.job
 def environments() -> None:
     other(one())
@@ -181,7 +211,13 @@ def broken_resource() -> None:
     needs_database()
 
 
+@dg.job
+def holding() -> None:
+    prepared(held())
+
+
 JOBS = [environments, everything, dynamic, failing, retries, leaving, sleeping, waiting, misspelling, broken_resource]
+JOBS.append(holding)
 
 
 def job_of(name: str, executor: str, folder: str) -> dg.JobDefinition:
@@ -191,5 +227,7 @@ def job_of(name: str, executor: str, folder: str) -> dg.JobDefinition:
         "io_manager": dg.FilesystemIOManager(base_dir=folder),
         "folder": Folder(path=folder),
         "broken": Broken(),
+        "holder": Holder(),
+        "slowly_broken_once": SlowlyBrokenOnce(path=folder),
     }
     return dg.Definitions(jobs=JOBS, resources=resources, executor=executors[executor]).resolve_job_def(name)

@@ -4,20 +4,30 @@
 
 import base64
 import json
+import logging
 import os
 import signal
 import threading
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.reconstruct import ReconstructableJob
+from dagster._core.execution.api import execute_run_iterator
 from dagster._utils.interrupts import capture_interrupts
 from driver_runs import messages
 from forked_workers import ForkedWorkers, start_fork_server
 from scripted_job_server import Server
+
+from dagster_ray.pipes import RayJobClient
+from dagster_ray.pipes._driver_config import DriverConfig
+from dagster_ray.pipes._executor import step_handler
+from dagster_ray.pipes._executor.attempts import Attempt
+from dagster_ray.pipes._executor.step_handler import RayStepHandler, StepJobs
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*:Warning")
 HERE = str(Path(__file__).parent)
@@ -40,11 +50,28 @@ def instance(tmp_path: Path) -> Generator[dg.DagsterInstance]:
         yield found
 
 
+@pytest.fixture
+def resuming(workers: ForkedWorkers, tmp_path: Path) -> Generator[dg.DagsterInstance]:
+    """Return an instance that resumes runs."""
+    (tmp_path / "resuming").mkdir()
+    ray = {"address": workers.url}
+    overrides = {
+        "run_launcher": {"module": "dagster_ray.pipes", "class": "RayRunLauncher", "config": {"ray": ray}},
+        "run_monitoring": {"enabled": True, "max_resume_run_attempts": 3},
+    }
+    with dg.DagsterInstance.local_temp(str(tmp_path / "resuming"), overrides) as found:
+        yield found
+
+
+def job_of(folder: Path, name: str, executor: str = "quick") -> ReconstructableJob:
+    arguments: Any = (name, executor, str(folder))
+    return dg.build_reconstructable_job("executor_jobs", "job_of", arguments, {}, HERE)
+
+
 def execute(
     instance: dg.DagsterInstance, workers: ForkedWorkers, folder: Path, name: str, executor: str = "quick", **ray: Any
 ) -> dg.JobExecutionResult:
-    arguments: Any = (name, executor, str(folder))
-    job = dg.build_reconstructable_job("executor_jobs", "job_of", arguments, {}, HERE)
+    job = job_of(folder, name, executor)
     config = {"execution": {"config": {"ray": {"address": workers.url, **ray}}}}
     return dg.execute_job(job, instance, run_config=config, raise_on_error=False)
 
@@ -179,20 +206,36 @@ def test_a_step_that_cannot_be_submitted_fails_and_the_others_go_on(
     assert str(tmp_path / "none") in messages(run)
 
 
+def until(condition: Callable[[], bool]) -> None:
+    pause = threading.Event()
+    for _ in range(1200):
+        if condition():
+            return
+        pause.wait(0.05)
+    raise AssertionError("it did not come")
+
+
+def interrupted(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, folder: Path, name: str, condition: Callable[[], bool]
+) -> dg.JobExecutionResult:
+    """Execute a run whose worker gets SIGTERM as soon as a condition holds."""
+
+    def interrupt() -> None:
+        until(condition)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    watcher = threading.Thread(target=interrupt, daemon=True)
+    watcher.start()
+    with capture_interrupts():
+        run = execute(instance, workers, folder, name)
+    watcher.join()
+    return run
+
+
 def test_a_run_that_is_terminated_stops_its_jobs_and_waits_for_them(
     instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
 ) -> None:
-    def terminate() -> None:
-        pause = threading.Event()
-        while len(list(tmp_path.glob("asleep-*"))) < 2:
-            pause.wait(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    watcher = threading.Thread(target=terminate, daemon=True)
-    watcher.start()
-    with capture_interrupts():
-        run = execute(instance, workers, tmp_path, "sleeping")
-    watcher.join()
+    run = interrupted(instance, workers, tmp_path, "sleeping", lambda: len(list(tmp_path.glob("asleep-*"))) == 2)
     assert not run.success
     assert [workers.look(name)["status"] for name in workers.jobs] == ["STOPPED", "STOPPED"]
     told = [entry.user_message for entry in instance.all_logs(run.run_id)]
@@ -238,3 +281,70 @@ def test_an_address_that_nobody_answers_fails_each_step_at_its_submission(
     run = execute(instance, workers, tmp_path, "failing", "impatient")
     assert ends(run) == ["fails STEP_FAILURE", "number STEP_FAILURE"]
     assert "check that the address is that of Ray's dashboard" in messages(run)
+
+
+def test_a_run_that_is_canceled_stops_its_jobs_also_where_it_could_be_resumed(
+    resuming: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+) -> None:
+    def canceling() -> bool:
+        if len(list(tmp_path.glob("asleep-*"))) < 2:
+            return False
+        resuming.report_run_canceling(resuming.get_runs()[0])
+        return True
+
+    run = interrupted(resuming, workers, tmp_path, "sleeping", canceling)
+    assert [workers.look(name)["status"] for name in workers.jobs] == ["STOPPED", "STOPPED"]
+    assert resuming.get_runs()[0].status == dg.DagsterRunStatus.CANCELED
+    told = [entry.user_message for entry in resuming.all_logs(run.run_id)]
+    assert sum("Stopping the Ray job" in message for message in told) == 2
+
+
+def test_a_worker_that_is_interrupted_leaves_steps_and_objects_to_the_next_which_sees_what_failed_between(
+    resuming: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+) -> None:
+    run = interrupted(resuming, workers, tmp_path, "holding", (tmp_path / "prepares").exists)
+    assert [body["metadata"]["job_name"] for body in workers.bodies] == ["held", "prepared"]
+    job = str(workers.bodies[-1]["submission_id"])
+    assert workers.look(job)["status"] == "RUNNING"
+
+    (tmp_path / "go").touch()
+    until(lambda: workers.look(job)["status"] != "RUNNING")
+    left = resuming.get_run_by_id(run.run_id)
+    assert left is not None
+    list(execute_run_iterator(job_of(tmp_path, "holding"), left, resuming, resume_from_failure=True))
+    assert resuming.get_runs()[0].status == dg.DagsterRunStatus.SUCCESS
+    names = [body["metadata"]["job_name"] for body in workers.bodies]
+    assert names == ["held", "prepared", "prepared", "end of objects"]
+    told = " ".join(entry.user_message for entry in resuming.all_logs(run.run_id))
+    assert "its resources failed while the run had no worker" in told
+
+
+def test_a_run_with_an_address_does_not_load_the_launcher_of_the_instance(
+    workers: ForkedWorkers, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    missing = {"run_launcher": {"module": "package_that_is_not_here", "class": "Launcher", "config": {}}}
+    with dg.DagsterInstance.local_temp(str(tmp_path / "home"), missing) as instance:
+        execute(instance, workers, tmp_path, "leaving")
+    assert len(workers.bodies) == 1
+
+
+def test_all_jobs_are_asked_to_stop_at_once(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(20)
+    client = RayJobClient(workers.url)
+    handler = RayStepHandler(client, StepJobs(DriverConfig()))
+    names = [f"step-{number}" for number in range(20)]
+    jobs: dict[str, object] = {name: Mock(submission_id=name, nonce="n", body=None) for name in names}
+    monkeypatch.setattr(handler, "_launched", jobs)
+    found = {name: Attempt(0, name) for name in names}
+
+    def meet(*_arguments: object) -> None:
+        together.wait(20.0)
+
+    monkeypatch.setattr(step_handler, "attempts_in_log", Mock(return_value=found))
+    monkeypatch.setattr(step_handler, "stop_job", meet)
+    handler.stop_steps(instance, "run", logging.getLogger("test"))
+    assert not together.broken
+    client.close()

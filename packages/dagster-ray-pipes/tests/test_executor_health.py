@@ -104,6 +104,14 @@ LOGS: Mapping[str, tuple[list[StepEvent], Attempt | None]] = {
         [StepEvent("starting", "step", "a"), StepEvent("ended", "step")],
         Attempt(0, "a", True),
     ),
+    "the resources of a first attempt have failed": (
+        [StepEvent("starting", "step", "a"), StepEvent("unprepared", "step")],
+        Attempt(0, "a", True, True),
+    ),
+    "what failed with its resources is retried": (
+        [StepEvent("starting", "step", "a"), StepEvent("unprepared", "step"), StepEvent("ended", "step")],
+        Attempt(0, "a", True),
+    ),
     "a second attempt runs": (
         [StepEvent("starting", "step", "a"), StepEvent("ended", "step"), StepEvent("starting", "step", "b")],
         Attempt(1, "b"),
@@ -168,3 +176,30 @@ def test_a_job_on_a_dead_node_is_lost_and_nodes_are_asked_for_once_a_minute(serv
     clock.now += 60.0
     assert watch.look("job").node_is_dead
     assert sum(path.startswith("/nodes") for _, path in server.calls) == 2
+
+
+def test_a_job_on_a_node_that_has_just_come_is_not_lost(server: Server) -> None:
+    nodes = ["n"]
+
+    def script(method: str, path: str, body: bytes) -> tuple[int, object]:
+        if path.startswith("/nodes"):
+            alive = [{"raylet": {"nodeId": node, "state": "ALIVE", "isHeadNode": node == "n"}} for node in nodes]
+            return 200, {"data": {"summary": alive}}
+        return 200, {"status": "RUNNING", "driver_node_id": nodes[-1]}
+
+    server.script = script
+    watch = JobWatch(client_of(server), Clock())
+    assert not watch.look("job").node_is_dead
+    nodes.append("new")
+    assert not watch.look("job").node_is_dead
+
+
+def test_two_misses_between_which_nobody_asked_are_not_one_time_away(server: Server) -> None:
+    clock = Clock()
+    server.script = lambda _method, _path, _body: (401, "no")
+    watch = JobWatch(client_of(server), clock)
+    watch.look("job")
+    clock.now += 5 * 3600.0
+    assert watch.look("job").away_seconds == 0.0
+    clock.now += 20.0
+    assert watch.look("job").away_seconds == 20.0

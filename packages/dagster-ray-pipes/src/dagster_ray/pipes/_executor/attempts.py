@@ -11,11 +11,13 @@ class StepEvent:
 
     Attributes:
         kind: starting: the executor submits a job for the step. ended: the worker has written how the attempt ended.
+            unprepared: the worker has written that the attempt's resources failed, which no retry or failure follows
+            by itself.
         step_key: The step.
         submission_id: The job, of a `starting`.
     """
 
-    kind: Literal["starting", "ended"]
+    kind: Literal["starting", "ended", "unprepared"]
     step_key: str
     submission_id: str = ""
 
@@ -28,11 +30,13 @@ class Attempt:
         number: How many there were before it in the run.
         submission_id: Its job.
         has_ended: Whether the log has the event that ends it.
+        is_unprepared: Whether that event is of its resources: an executor makes a failure or a retry of it.
     """
 
     number: int
     submission_id: str
     has_ended: bool = False
+    is_unprepared: bool = False
 
 
 def attempts_of(events: Iterable[StepEvent]) -> Mapping[str, Attempt]:
@@ -43,5 +47,5 @@ def attempts_of(events: Iterable[StepEvent]) -> Mapping[str, Attempt]:
         if event.kind == "starting":
             found[event.step_key] = Attempt(0 if before is None else before.number + 1, event.submission_id)
         elif before is not None:
-            found[event.step_key] = replace(before, has_ended=True)
+            found[event.step_key] = replace(before, has_ended=True, is_unprepared=event.kind == "unprepared")
     return found

@@ -12,13 +12,14 @@ from dagster_ray.pipes._verdicts import PREFIX
 
 SUBMISSION_KEY = f"{PREFIX}submission_id"
 _STARTING = dg.DagsterEventType.STEP_WORKER_STARTING
+_UNPREPARED = dg.DagsterEventType.RESOURCE_INIT_FAILURE
 _ENDED = {
     dg.DagsterEventType.STEP_SUCCESS,
     dg.DagsterEventType.STEP_FAILURE,
     dg.DagsterEventType.STEP_UP_FOR_RETRY,
     dg.DagsterEventType.STEP_SKIPPED,
     # The executor makes a failure or a retry of it, when it reads it.
-    dg.DagsterEventType.RESOURCE_INIT_FAILURE,
+    _UNPREPARED,
 }
 
 
@@ -33,7 +34,7 @@ def _events(instance: dg.DagsterInstance, run_id: str) -> Iterator[StepEvent]:
         if event is None or event.step_key is None:
             continue
         if event.event_type != _STARTING:
-            yield StepEvent("ended", event.step_key)
+            yield StepEvent("unprepared" if event.event_type == _UNPREPARED else "ended", event.step_key)
             continue
         data = event.event_specific_data
         metadata: Mapping[str, Any] = data.metadata if isinstance(data, EngineEventData) else {}

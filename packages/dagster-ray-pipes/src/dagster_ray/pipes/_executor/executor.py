@@ -49,17 +49,26 @@ class RayExecutor(StepDelegatingExecutor):
     def execute(
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
     ) -> Generator[DagsterEvent, Any]:
-        """Check the tags of all steps, run them, and end what `RayIOManager` holds for the run."""
+        """Check the tags of all steps, run them, and end what `RayIOManager` holds for the run.
+
+        A worker that is interrupted leaves steps and objects to the next worker of the run, if there will be one.
+        """
         for step in execution_plan.steps:
             config_of_tags(step.tags or {}, f"the step {step.key}")
-        objects_are_held = False
+        objects_are_held = will_resume = False
         try:
             for event in super().execute(plan_context, execution_plan):
                 if isinstance(event.event_specific_data, HandledOutputData):
                     objects_are_held |= are_held(event.event_specific_data.metadata)
                 yield event
+        except dg.DagsterExecutionInterruptedError:
+            will_resume = True  # as long as the run cannot be read
+            will_resume = _will_resume(plan_context.instance, plan_context.run_id)
+            if not will_resume:
+                self._handler.stop_steps(plan_context.instance, plan_context.run_id, plan_context.log)
+            raise
         finally:
-            if objects_are_held:
+            if objects_are_held and not will_resume:
                 self._handler.end_objects(plan_context.dagster_run, plan_context.log)
 
 
@@ -99,7 +108,15 @@ def executor_of(init_context: dg.InitExecutorContext, health_seconds: int = _HEA
 
 
 def _client(config: RayJobsConfig, instance: dg.DagsterInstance) -> RayJobClient:
-    launcher = instance.run_launcher
-    if config.address is None and isinstance(launcher, RayRunLauncher):
+    # The launcher is loaded where it is needed only: another one may be of a package that is not installed here.
+    if config.address is None and isinstance(launcher := instance.run_launcher, RayRunLauncher):
         return launcher.client
     return config.client()
+
+
+def _will_resume(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Return whether another worker goes on with a run. Dagster counts attempts only (dagster-io/dagster#33923)."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.is_finished or run.status == dg.DagsterRunStatus.CANCELING:
+        return False
+    return instance.run_will_resume(run_id)

@@ -16,6 +16,7 @@ from dagster_ray.pipes.errors import (
 _STATUS_CALL_SECONDS = 5.0
 _PAUSE_SECONDS = 10.0
 _NODES_SECONDS = 60.0
+_FORGOTTEN_SECONDS = 900.0
 _UNKNOWN = (JobServerUnavailableError, JobServerAnswerError, JobServerRefusedError)
 
 
@@ -23,7 +24,7 @@ class JobWatch:
     """What a job server says of the jobs of a run.
 
     Of many steps only one waits for a server that is away; the others are told what that one saw. The nodes of the
-    cluster are asked for once a minute.
+    cluster are asked for once a minute, and before a node is called dead.
     """
 
     def __init__(self, client: RayJobClient, clock: Callable[[], float]) -> None:
@@ -41,10 +42,11 @@ class JobWatch:
 
     def missed(self, error: DagsterRayError) -> None:
         """Note that a request got no answer."""
-        self._missed_at = self._clock()
+        now = self._clock()
+        if self._away_since is None or now - self._missed_at > _FORGOTTEN_SECONDS:
+            self._away_since = now  # nobody has asked since the last miss: it says nothing of the time between
+        self._missed_at = now
         self._reason = error.problem
-        if self._away_since is None:
-            self._away_since = self._missed_at
 
     def heard(self) -> None:
         """Note that a request was answered."""
@@ -70,7 +72,8 @@ class JobWatch:
         return Look(away_seconds=self._clock() - since, away_reason=self._reason)
 
     def _is_dead(self, node_id: str | None) -> bool:
-        if self._nodes_at is None or self._clock() - self._nodes_at >= _NODES_SECONDS:
+        is_old = self._nodes_at is None or self._clock() - self._nodes_at >= _NODES_SECONDS
+        if is_old or node_is_dead(node_id, self._nodes):  # a node that came since is not in the list
             self._nodes_at = self._clock()
             try:
                 self._nodes = self._client.nodes(timeout=_STATUS_CALL_SECONDS) or ()

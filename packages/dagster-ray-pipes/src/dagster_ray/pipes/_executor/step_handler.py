@@ -36,7 +36,7 @@ from dagster_ray.pipes.errors import JobNotFoundError, JobServerUnavailableError
 
 TERMINATION_SECONDS = 30.0
 _STOP_SECONDS = "25"
-_STOPPERS = 16
+_STOPPERS = 256
 _DIGEST = "the worker of the step"
 
 
@@ -184,6 +184,10 @@ class RayStepHandler(StepHandler):
         job = self._job_of(context, step)
         if job is None:
             return CheckStepHealthResult.unhealthy(f"the step {step.step.key} was not submitted as a Ray job")
+        known = self._attempts(context).get(step.step.key)
+        if known is not None and known.is_unprepared and known.submission_id == job.submission_id:
+            # A resumed executor never reads the event again of which it would have made a failure or a retry.
+            return CheckStepHealthResult.unhealthy("its resources failed while the run had no worker")
         try:
             self._submit(job)
         except Exception as error:  # noqa: BLE001 - it would be tried for ever, and told each time
@@ -227,12 +231,19 @@ class RayStepHandler(StepHandler):
             EngineEventData(metadata={SUBMISSION_KEY: dg.MetadataValue.text(job.submission_id)}),
         )
         if self._stopping is None:
-            self._stopping = self._stop_all(context, step.log)
+            self._stopping = self._stop_all(context.instance, context.dagster_run.run_id, step.log)
         if (future := self._stopping.get(step.step.key)) is not None:
-            try:
-                future.result()
-            except DagsterRayError as error:
-                step.log.warning("The Ray job %s could not be stopped. %s", job.submission_id, error)
+            self._await(future, job, step.log)
+
+    def stop_steps(self, instance: dg.DagsterInstance, run_id: str, log: logging.Logger) -> None:
+        """Stop the jobs of all steps that run and wait for their ends, at most 30 s, unless Dagster has done it."""
+        if self._stopping is not None:
+            return
+        self._stopping = self._stop_all(instance, run_id, log)
+        for key in self._stopping:
+            log.info("Stopping the Ray job %s.", self._launched[key].submission_id)
+        for key, future in self._stopping.items():
+            self._await(future, self._launched[key], log)
 
     def end_objects(self, run: dg.DagsterRun, log: logging.Logger) -> None:
         """End what `RayIOManager` holds for the run, by a job that is not waited for.
@@ -249,16 +260,22 @@ class RayStepHandler(StepHandler):
         except Exception as error:  # noqa: BLE001 - the run has ended as it has ended
             log.warning("The objects of the run stay in the object store until nobody needs them. %s", error)
 
-    def _stop_all(self, context: StepHandlerContext, log: logging.Logger) -> dict[str, Future[None]]:
-        attempts = attempts_in_log(context.instance, context.dagster_run.run_id)
+    def _stop_all(self, instance: dg.DagsterInstance, run_id: str, log: logging.Logger) -> dict[str, Future[None]]:
+        attempts = attempts_in_log(instance, run_id)
         running = {
             key: job for key, job in self._launched.items() if (known := attempts.get(key)) and not known.has_ended
         }
-        pool = ThreadPoolExecutor(_STOPPERS, thread_name_prefix="stop ray jobs")
+        pool = ThreadPoolExecutor(min(_STOPPERS, max(1, len(running))), thread_name_prefix="stop ray jobs")
         try:
             return {key: pool.submit(self._stop, job, log) for key, job in running.items()}
         finally:
             pool.shutdown(wait=False)  # its threads end with the last job
+
+    def _await(self, future: Future[None], job: _StepJob, log: logging.Logger) -> None:
+        try:
+            future.result()
+        except DagsterRayError as error:
+            log.warning("The Ray job %s could not be stopped. %s", job.submission_id, error)
 
     def _stop(self, job: _StepJob, log: logging.Logger) -> None:
         nonce = self._nonce_of(job) if job.nonce is None and job.body is None else job.nonce
