@@ -73,6 +73,9 @@ def driver_without_ray(simulator: Simulator, patch: pytest.MonkeyPatch) -> Gener
     import ray
     from ray.util.client import ray as client
 
+    def no_ping(*_: object) -> None:
+        """Ask for no sign of life: a fake head cannot answer it."""
+
     driver = Driver(simulator)
     patch.setattr(ray, "init", driver.init)
     patch.setattr(ray, "shutdown", driver.shutdown)
@@ -80,7 +83,7 @@ def driver_without_ray(simulator: Simulator, patch: pytest.MonkeyPatch) -> Gener
     patch.setattr(client, "is_connected", lambda: driver.is_connected)
     patch.setattr(client, "get_context", lambda: SimpleNamespace(client_worker=driver.worker))
     patch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: JOB_ID))
-    patch.setenv("RAY_USE_TLS", "1")  # a fake head cannot answer the sign of life that is asked for without TLS
+    patch.setattr("dagster_ray.core._connection._ping", no_ping)
     patch.setenv("RAY_AUTH_MODE", "disabled")
     yield driver
 

@@ -44,11 +44,13 @@ def holder(context: dg.InitResourceContext) -> Any:
 
 
 def fail_as(what: str) -> None:
-    """Do what one attempt of a step does: infra, bug, asks (for a retry), or good."""
+    """Do what one attempt of a step does: infra, wrapped, final, bug, asks (for a retry), or good."""
     if what == "infra":
         raise ConnectionError(BROKEN)
     if what == "wrapped":
         raise RuntimeError("training failed") from ConnectionError(BROKEN)
+    if what == "final":
+        raise dg.Failure("enough", allow_retries=False) from ConnectionError(BROKEN)
     if what == "bug":
         raise ValueError("the step's own error")
     if what == "asks":

@@ -20,6 +20,7 @@ DRAINED = Loss("evicted", "pod a-worker on node n is taken away: EvictionByEvict
 NO_NODE = Loss("node-lost", "pod a-worker on node n: node is not ready")
 REPLACED = Loss("head-replaced", "the head pod a-head was replaced", is_head=True)
 OOM_HEAD = Loss("out-of-memory", "container ray-head of pod a-head was killed for want of memory", is_head=True)
+FULL_DISK = Loss("out-of-storage", "pod a-worker on node n: usage exceeds the total limit of containers 1Gi")
 OOM_WORKER = Loss("out-of-memory", "container ray-worker of pod a-worker was killed for want of memory")
 CRASH_TEXT = (
     "The worker died unexpectedly while executing this task. Potential root causes: (1) The process is killed by "
@@ -72,6 +73,9 @@ CAUSES: dict[str, tuple[tuple[ErrorFacts, ...], Sequence[Loss], FailureClass]] =
         USER,
     ),
     "a worker's pod without memory": (CRASH, (OOM_WORKER,), USER),
+    "a worker's pod without disk": (CRASH, (FULL_DISK,), USER),
+    "a worker without memory, whose node is then drained": (CRASH, (DRAINED, OOM_WORKER), USER),
+    "a head without memory, whose node is then taken away": (CRASH, (SPOT_HEAD, OOM_HEAD), USER),
     "a head without memory": (error("builtins.ConnectionError", BROKEN), (OOM_HEAD,), USER),
     "a node that died because its pod had no memory": (error(R + "NodeDiedError", LOST_NODE), (OOM_WORKER,), USER),
     "a job that was lost with a head without memory": (

@@ -84,6 +84,14 @@ def test_a_bug_is_never_retried(journal: str) -> None:
     assert "the step's own error" in str(failure.step_failure_data.error)
 
 
+@pytest.mark.parametrize("policy", [None, dg.RetryPolicy(max_retries=3)])
+def test_a_failure_that_allows_no_retries_is_final(journal: str, policy: dg.RetryPolicy | None) -> None:
+    found = run(journal, ["final", "good"], 2, policy)
+    assert not found.success
+    assert found.did == [*SETUP, "step", *END]
+    assert found.failures == [("infrastructure", None)]
+
+
 def test_no_more_retries_than_allowed(journal: str) -> None:
     found = run(journal, ["infra", "infra", "infra"], 2)
     assert not found.success

@@ -34,9 +34,22 @@ def out_of_memory(state: str, time: str = JUST_NOW) -> dict[str, Any]:
     return {"containerStatuses": [{"name": "ray-worker", "restartCount": 1, state: {"terminated": end}}]}
 
 
-def event(reason: str, name: str, time: str = JUST_NOW) -> dict[str, Any]:
+def event(reason: str, name: str, time: str = JUST_NOW, message: str = "said") -> dict[str, Any]:
     about = {"kind": "Pod", "name": name}
-    return {"involvedObject": about, "reason": reason, "message": "said", "lastTimestamp": time}
+    return {"involvedObject": about, "reason": reason, "message": message, "lastTimestamp": time}
+
+
+# Kubelet's words (pkg/kubelet/eviction/helpers.go, eviction_manager.go).
+OVER_ALL = "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. "
+OVER_ONE = 'Container ray-worker exceeded its local ephemeral storage limit "1Gi". '
+OVER_VOLUME = 'Usage of EmptyDir volume "log-volume" exceeds the limit "1Gi". '
+LOW_NODE = (
+    "The node was low on resource: memory. Container ray-worker was using 5Gi, which exceeds its request of 1Gi. "
+)
+
+
+def evicted(message: str) -> dict[str, Any]:
+    return {"phase": "Failed", "reason": "Evicted", "message": message}
 
 
 WELL = pod(HEAD, phase="Running")
@@ -47,6 +60,10 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]] =
     "a drained node": ([WELL, pod(WORKER, **disrupted("EvictionByEvictionAPI"))], [], ["evicted"]),
     "a node that shuts down": ([pod(HEAD, phase="Failed", reason="Terminated")], [], ["preempted"]),
     "a pod that kubelet evicts": ([pod(HEAD, phase="Failed", reason="Evicted", message="low")], [], ["evicted"]),
+    "a pod over its own limit of disk": ([WELL, pod(WORKER, **evicted(OVER_ALL))], [], ["out-of-storage"]),
+    "a container over its own limit of disk": ([WELL, pod(WORKER, **evicted(OVER_ONE))], [], ["out-of-storage"]),
+    "a volume over its own limit": ([WELL], [event("Evicted", WORKER, JUST_NOW, OVER_VOLUME)], ["out-of-storage"]),
+    "a node that is low on memory": ([WELL, pod(WORKER, **evicted(LOW_NODE))], [], ["evicted"]),
     "a node that does not answer": ([pod(HEAD, reason="NodeLost")], [], ["node-lost"]),
     "a container without memory": ([WELL, pod(WORKER, **out_of_memory("lastState"))], [], ["out-of-memory"]),
     "a pod without memory": ([WELL, pod(WORKER, **out_of_memory("state"))], [], ["out-of-memory"]),

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from fault_world import left, resource, simulated
+from fault_world import eventually, left, resource, simulated
 from pydantic import ValidationError
 
 from dagster_ray.core import Deadline, RayResource, StepOutcome
@@ -64,12 +64,22 @@ def simulator() -> Generator[Simulator]:
         yield world
 
 
-def failing(simulator: Simulator, outcome: StepOutcome = StepOutcome.FAILED, **more: Any) -> str:
+def pods_of(simulator: Simulator) -> list[str]:
+    return [pod["metadata"]["name"] for pod in simulator.store.list("pods")]
+
+
+def failing(
+    simulator: Simulator, outcome: StepOutcome = StepOutcome.FAILED, *, loses_head: bool = False, **more: Any
+) -> str:
     """Run a step whose driver, of which only the end is played, is connected until it fails; return the log."""
 
     @dg.asset
     def step(context: dg.AssetExecutionContext, ray_cluster: RayResource) -> None:
         assert isinstance(ray_cluster, KubeRayInteractiveJob)
+        if loses_head:
+            (pod,) = simulator.store.list("pods")
+            simulator.store.delete("pods", "default", pod["metadata"]["name"])
+            eventually(lambda: pod["metadata"]["name"] not in {*pods_of(simulator)} and pods_of(simulator))
         ray_cluster.before_disconnect(context, outcome, Deadline(10))
         raise ValueError("told to fail")
 
@@ -105,4 +115,12 @@ def test_what_cannot_be_held_is_deleted(simulator: Simulator) -> None:
     simulator.faults.add(Fault(method="PATCH", status=422))
     log = failing(simulator)
     assert "is not held although hold_on_failure is set" in log
+    assert left(simulator) == []
+
+
+@pytest.mark.many_processes
+def test_a_cluster_whose_head_was_lost_is_deleted_since_the_operator_would_see_no_end(simulator: Simulator) -> None:
+    log = failing(simulator, loses_head=True)
+    assert "is not held: its head was lost, and the operator would never see an end." in log
+    assert "is held until" not in log
     assert left(simulator) == []

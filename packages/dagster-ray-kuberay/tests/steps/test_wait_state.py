@@ -503,6 +503,16 @@ def test_queues_add_up() -> None:
     assert state.queued_seconds == 7
 
 
+def test_what_a_look_has_found_in_a_queue_holds_until_the_next_one() -> None:
+    state, why = waiting(QUEUED), pulling(0)
+    state.looked(why, 10)
+    state.note({**QUEUED, "metadata": {**QUEUED["metadata"], "annotations": {"looked": "at"}}}, 11)
+    assert state.diagnosis == why
+    assert state.is_queued
+    state.note(STARTS, 12)
+    assert state.diagnosis != why
+
+
 def test_a_line_is_logged_for_each_change_and_now_and_then() -> None:
     state = waiting(STARTS)
     lines = [state.line(at) for at in (0.0, 29.0, 30.0)]

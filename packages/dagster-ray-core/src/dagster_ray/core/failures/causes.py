@@ -11,7 +11,9 @@ from typing import Literal, TypeAlias
 
 from dagster_ray.core.failures import FailureClass
 
-LossKind: TypeAlias = Literal["preempted", "evicted", "node-lost", "head-replaced", "out-of-memory"]
+LossKind: TypeAlias = Literal["preempted", "evicted", "node-lost", "head-replaced", "out-of-memory", "out-of-storage"]
+
+_OWN_NEEDS = ("out-of-memory", "out-of-storage")
 
 _TEXT_LIMIT = 300
 
@@ -160,10 +162,13 @@ def _fits(rule: _Rule, error: ErrorFacts) -> bool:
 
 
 def _by_pods(rule: _Rule, error: ErrorFacts, losses: Sequence[Loss]) -> Judgement:
-    """A head that is gone explains more than a worker, and memory that ran out is no bad luck."""
+    """A head that is gone explains more than a worker, and memory that ran out is no bad luck, whatever followed."""
     asked = [loss for loss in losses if loss.is_head or rule.asks == "any"]
-    for loss in sorted(asked, key=lambda loss: (not loss.is_head, loss.kind == "head-replaced")):
-        return Judgement("user" if loss.kind == "out-of-memory" else "infrastructure", loss.sentence)
+    if asked:
+        told = min(
+            asked, key=lambda loss: (not loss.is_head, loss.kind == "head-replaced", loss.kind not in _OWN_NEEDS)
+        )
+        return Judgement("user" if told.kind in _OWN_NEEDS else "infrastructure", told.sentence)
     return Judgement(rule.tells, _said(error))
 
 

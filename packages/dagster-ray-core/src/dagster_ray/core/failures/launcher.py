@@ -171,7 +171,9 @@ class StepWithRetries:
             return None
         judgement = judged(facts_of(error), self._losses)
         self.is_lost = self.is_lost or judgement.failure_class == "infrastructure"
-        return after_failure(step_context, self._resource.display_name, self._allowed, judgement, error)
+        is_final = isinstance(error, dg.Failure) and not error.allow_retries
+        allowed = 0 if is_final else self._allowed
+        return after_failure(step_context, self._resource.display_name, allowed, judgement, error)
 
     def _after_event(self, step_context: "StepExecutionContext", event: DagsterEvent) -> dg.RetryRequested | None:
         """Return what to raise in place of an event that ends a step which runs elsewhere; None to pass it on."""

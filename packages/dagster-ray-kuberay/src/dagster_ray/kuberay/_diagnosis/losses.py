@@ -7,6 +7,7 @@ from typing import cast, get_args
 from dagster_ray.core.failures.causes import Loss, LossKind
 from dagster_ray.kuberay._diagnosis.cluster_facts import Event, Facts, condition_of, events_of, is_head
 from dagster_ray.kuberay._diagnosis.nodes import node_findings
+from dagster_ray.kuberay._diagnosis.situations import Diagnosis
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text, time_of
 
 LATELY = timedelta(minutes=10)
@@ -59,8 +60,8 @@ def _of_pod(pod: Manifest, now: datetime | None) -> Iterator[Loss]:
     if condition and not _is_late(text(condition, "lastTransitionTime"), now):
         return
     for found in node_findings(Facts(pods=[pod])):
-        if found.diagnosis.code in _KINDS:
-            yield Loss(cast("LossKind", found.diagnosis.code), found.diagnosis.sentence, is_head(pod))
+        if (kind := _kind(found.diagnosis)) is not None:
+            yield Loss(kind, found.diagnosis.sentence, is_head(pod))
             return
 
 
@@ -68,5 +69,16 @@ def _of_event(event: Event) -> Iterator[Loss]:
     """Return what an event says of a pod that does not say it itself, or is not there any more."""
     about = {"involvedObject": {"kind": "Pod", "name": event.name}, "reason": event.reason, "message": event.message}
     for found in node_findings(Facts(events=[about])):
-        if found.diagnosis.code in _KINDS:
-            yield Loss(cast("LossKind", found.diagnosis.code), found.diagnosis.sentence, "-head" in event.name)
+        if (kind := _kind(found.diagnosis)) is not None:
+            yield Loss(kind, found.diagnosis.sentence, "-head" in event.name)
+
+
+def _kind(found: Diagnosis) -> LossKind | None:
+    """Return what became of a pod; None if that is no loss.
+
+    Kubelet also evicts a pod that fills more disk than its own limits allow, which it says in its words alone
+    (pkg/kubelet/eviction/eviction_manager.go, Kubernetes 1.36).
+    """
+    if found.code == "evicted" and "exceed" in found.sentence and " limit" in found.sentence:
+        return "out-of-storage"
+    return cast("LossKind", found.code) if found.code in _KINDS else None

@@ -195,7 +195,8 @@ class Route:
         if self._ends is None:
             return False
         seconds = min(_PROBE_SECONDS, max(0.1, deadline.remaining_seconds()))
-        if self._forward is not None and self._goal == "drivers":  # a local port accepts whatever the pod does
+        # A local port accepts whatever the pod does, and a server with TLS does not answer before the handshake.
+        if self._forward is not None and self._goal == "drivers" and not uses_tls():
             return self._forward.accepts(self._pod_port, seconds)
         return self._ends.accept(seconds)
 

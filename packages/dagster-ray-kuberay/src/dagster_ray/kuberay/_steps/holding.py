@@ -9,9 +9,12 @@ from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping, time_text
 from dagster_ray.kuberay._labels import HELD_ANNOTATION
 from dagster_ray.kuberay._spec.selection import SELECTOR
 from dagster_ray.kuberay._steps.ending import OUTCOME_LABEL
+from dagster_ray.kuberay._steps.lost_pods import losses_of_cluster
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._steps.step_cluster import StepCluster
+
+_LOOK_SECONDS = 4.0
 
 
 def why_not_held(spec: Manifest) -> str | None:
@@ -53,6 +56,10 @@ def hold(step: "StepCluster", seconds: float, deadline: Deadline) -> bool:
     """
     own = step.made
     because = why_not_held(mapping(own.manifest.get("spec")))
+    look = Deadline(min(_LOOK_SECONDS, deadline.remaining_seconds()))
+    if because is None and any(loss.is_head for loss in losses_of_cluster(step, look)):
+        step.log.warning("%s is not held: its head was lost, and the operator would never see an end.", own.target)
+        return False
     if because is None:
         try:
             patch = holding_patch(seconds, step.api.server_time())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._diagnosis.evidence import Evidence, Question
-from dagster_ray.kuberay._head.route import Access, Goal, Route, goes_direct
+from dagster_ray.kuberay._head.route import Access, Goal, Route, goes_direct, uses_tls
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._status.cluster_state import Created
@@ -66,6 +66,8 @@ class ClusterWait:
         self._is_dashboard = reach.goal == "dashboard"
         direct = reach.is_direct(in_cluster=api.in_cluster)
         self._by_service = direct and reach.head_host is None
+        # A forward's own port is always open, and a server with TLS says nothing: only the operator knows.
+        self._is_blind = not direct and not self._is_dashboard and uses_tls()
         self._known = WaitState(
             awaited,
             Sought(direct, reach.wait_for == "workers", self._is_dashboard, even_if_complete, reach.queue_timeout),
@@ -135,7 +137,7 @@ class ClusterWait:
                 self._route.close()
             else:
                 deadline.resume()
-            if isinstance(step, Pause) or step is Do.LAST_LOOK:
+            if isinstance(step, Pause) or step is Do.LAST_LOOK or (step is Do.LOOK and known.is_queued):
                 self._say(now)
             match step:
                 case Fail(error):
@@ -154,7 +156,8 @@ class ClusterWait:
         known, route, evidence, place = self._known, self._route, self._evidence, self._route.place
         match step:
             case Do.DIAL:
-                known.dialed(route.accepts(deadline), route.missing_pod)
+                may_answer = known.is_operator_ready or not self._is_blind
+                known.dialed(may_answer and route.accepts(deadline), route.missing_pod)
             case Do.WATCH_CLUSTER if known.cluster is not None:
                 self._close_cluster_watch()
                 # Begins with a list: what the cluster was before may be all that is ever said of it.
@@ -184,7 +187,7 @@ class ClusterWait:
         event = self._watch.next(seconds)
         while event is not None:
             known.note(event.object, now(), deleted=event.type == "DELETED")
-            event = self._watch.next(0)
+            event = None if known.is_queued else self._watch.next(0)  # a queue's words are shown one by one
         if self._cluster_watch is not None and self._cluster_watch[0] != known.cluster:
             self._close_cluster_watch()
         while self._cluster_watch is not None and (event := self._cluster_watch[1].next(0)) is not None:

@@ -213,11 +213,8 @@ class WaitState:
             return None
         if not self.is_fresh(at_seconds):
             return Do.LOOK
-        if (
-            (dial := self._dial(at_seconds, at_once=True)) is not None
-            or self._answers
-            or (found := self.diagnosis) is None
-        ):
+        dial = self._dial(at_seconds, at_once=True)
+        if dial is not None or self._answers or (found := self.diagnosis) is None:
             return dial
         if found.code == "refused":
             return Fail(SpecRefusedError(self._awaited.target, found.reason, found.sentence))
@@ -251,8 +248,10 @@ class WaitState:
         if text(manifest, "metadata", "uid") not in {"", self._awaited.uid}:
             self._note_another(deleted=deleted)
             return
-        self.manifest = manifest
+        was_queued, self.manifest = self.is_queued, manifest
         self.state = self._awaited.state_of(manifest, deleted=deleted)
+        if was_queued and self.is_queued:
+            return  # what a look has found in the queue holds until the next one
         if self._sought.even_if_complete and isinstance(self.state, Ended) and self.state.status == "Complete":
             self.state = Starting("the job is complete", self._awaited.head_of(manifest), operator_ready=True)
         named = self._awaited.head_of(manifest)
