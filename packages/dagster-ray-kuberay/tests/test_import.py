@@ -20,6 +20,7 @@ def test_the_public_names_are_these() -> None:
         "RayClusterConfig",
         "RayClusterSpec",
         "RayResource",
+        "SecretRef",
         "build_cleanup_sensor",
         "cleanup_expired_rayclusters",
         "delete_rayclusters",

@@ -83,6 +83,8 @@ def test_an_attempt_after_a_crash_goes_on_with_the_body_that_runs(
     ]
     assert {name: len(found) for name in ("rayjobs", "rayclusters") if (found := world.objects(name))} == left
     assert all("ownerReferences" not in one["metadata"] or one["kind"] == "RayCluster" for one in seen)
+    # The operator would end a body that runs while a worker is still missing.
+    assert all("preRunningDeadlineSeconds" not in one["spec"] for one in seen if one["kind"] == "RayJob")
     text = json.dumps([*seen, *world.bodies])
     assert "step_worker" in text
     assert not [word for word in (str(world.folder / "home"), "DAGSTER_HOME", "sqlite") if word in text]
@@ -108,8 +110,10 @@ def test_an_attempt_after_a_crash_during_the_start_uses_the_cluster_that_comes(w
     assert (world.notes, len(world.heads), len(world.objects("rayjobs"))) == (["body"], 1, 1)
 
 
-def test_a_body_that_fails_runs_again_on_a_cluster_of_its_own(world: DriverWorld) -> None:
-    run = world.execute(reconstructable("fails", "RayJob", world.fields(), world.folder))
+@pytest.mark.parametrize("kind", ["RayJob", "RayCluster"])
+def test_a_body_that_fails_runs_again_on_a_cluster_of_its_own(world: DriverWorld, kind: str) -> None:
+    """The next attempt begins before the first one has deleted its cluster."""
+    run = world.execute(reconstructable("fails", kind, world.fields(), world.folder))
     assert not run.success
     assert world.notes == ["body", "body"]
     assert [body["submission_id"][-2:] for body in world.bodies] == ["-0", "-1"]

@@ -156,7 +156,7 @@ def test_a_job_whose_head_goes_is_lost_long_before_the_patience_with_a_dashboard
 
 
 def test_two_heads_that_go_and_then_success_give_one_materialization(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dagster_ray.kuberay._pipes.watch._LOOK_SECONDS", 0.5)
+    monkeypatch.setattr("dagster_ray.kuberay._jobs.watch._LOOK_SECONDS", 0.5)
     killed: list[str] = []
     with pipes_world() as world:
 

@@ -181,6 +181,9 @@ class StepWithRetries:
         judgement = judged(facts_of_info(info), self._losses)
         self.is_lost = self.is_lost or judgement.failure_class == "infrastructure"
         said = Exception() if info is None else _exhausted(info.message)
+        own = policy_request(step_context)
+        if own is not None and isinstance(said, dg.RetryRequested) and said.max_retries == own.max_retries:
+            said = own  # the worker's words have no delay
         request = after_failure(step_context, self._resource.display_name, self._allowed, judgement, said)
         if request is None or request.max_retries <= step_context.previous_attempt_count:
             return None

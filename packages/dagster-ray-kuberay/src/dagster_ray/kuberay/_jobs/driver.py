@@ -196,20 +196,22 @@ class DriverHost:
         assert self._watch is not None  # noqa: S101 - opened with the place
         is_first, self._job_id = self._job_id is None, submission_id
         self._watch.submitted(submission_id)
-        if is_first and self._cluster.made.kind is RAYJOBS and not self._is_only_step:
-            # The RayJob waits for its job until the last step is over, since the cluster ends with that.
-            self._change(
-                {"spec": {"preRunningDeadlineSeconds": None}}, "the operator may end it before all steps are over"
-            )
+        if is_first and self._cluster.made.kind is RAYJOBS:
+            # It may wait for long: for the last of several steps, or until all workers are ready.
+            self._change({"spec": {"preRunningDeadlineSeconds": None}}, "the operator may end it while a body runs")
 
     def _judged(self, verdict: "Verdict") -> None:
         """Write an outcome while the job's process still tears down, so that the operator knows it when the job ends.
 
         To Ray the job succeeds: the body has ended the step by an event.
         """
-        if verdict == "bad" and self._cluster.made.kind is RAYJOBS and self._is_only_step:
+        if verdict != "bad" or not self._is_only_step:
+            return
+        if self._cluster.made.kind is RAYJOBS:
             always = self._policy == "always"
             self._cluster.record_outcome(StepOutcome.FAILED, Deadline(_CALL_SECONDS), always=always)
+        elif self._cluster.may_exist:  # this step's alone, and the next attempt may begin before it is deleted
+            self._change({"metadata": {"labels": outcome_labels(StepOutcome.FAILED)}}, "the next attempt may use it")
 
     # The end
 

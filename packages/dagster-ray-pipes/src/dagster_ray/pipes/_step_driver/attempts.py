@@ -51,9 +51,12 @@ def earlier_attempts(instance: dg.DagsterInstance, run_id: str, step_key: str) -
 
 
 def is_only_step(context: dg.OpExecutionContext) -> bool:
-    """Return whether this process runs no other step, as in all executors but the one within a process."""
-    plan = context.get_step_execution_context().execution_plan
-    return len(plan.step_keys_to_execute) == 1
+    """Return whether this process runs nothing after this attempt, as in all executors but the one within a process.
+
+    That one runs the retries of its steps by itself.
+    """
+    step = context.get_step_execution_context()
+    return len(step.execution_plan.step_keys_to_execute) == 1 and not step.retry_mode.enabled
 
 
 def first_number(ended: frozenset[str]) -> int:

@@ -81,7 +81,9 @@ class ClusterDriverResource(BaseRayResource):
         """How the step's job is followed."""
         from dagster_ray.pipes._job_run import RunSettings
 
-        return RunSettings()
+        # A pod has 30 s between SIGTERM and SIGKILL. The job is stopped and then read within this time each, and the
+        # cluster's deletion must still fit.
+        return RunSettings(termination_seconds=6.0)
 
     @property
     @override

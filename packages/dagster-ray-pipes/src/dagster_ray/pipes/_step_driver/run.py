@@ -193,6 +193,8 @@ class StepRun:
         while True:
             while (line := self._lines.next()) is not None:
                 yield from self._taken(line, delivery)
+                if check_captured_interrupt():  # a backlog of lines may take the database minutes
+                    break
             if follower.is_read:
                 if (line := self._lines.next()) is None:
                     return
@@ -202,6 +204,10 @@ class StepRun:
                 if check_captured_interrupt():
                     return  # the step has ended by itself; what its worker still tears down is of no interest now
                 self._lines.wait(_LOOK_SECONDS)
+                try:
+                    self._place.check()
+                except JobLostError:
+                    return  # the cluster is gone, and nothing more comes from there
                 continue
             with _interruptible():
                 self._lines.wait(_LOOK_SECONDS)
