@@ -206,6 +206,7 @@ def task_error(cause: Exception, last_line: str) -> Exception:
 
 
 def test_errors_are_read_as_raised_and_as_stored_alike() -> None:
+    pytest.importorskip("ray", reason="the errors are Ray's own")
     from ray.exceptions import NodeDiedError, RuntimeEnvSetupError
 
     lost = NodeDiedError(LOST_NODE)
@@ -220,6 +221,7 @@ def test_errors_are_read_as_raised_and_as_stored_alike() -> None:
 
 
 def test_a_fault_in_the_handling_of_a_lost_node_is_a_fault() -> None:
+    pytest.importorskip("ray", reason="the errors are Ray's own")
     from ray.exceptions import NodeDiedError
 
     assert judged_both_ways(met(KeyError("no"), NodeDiedError(LOST_NODE))) == {USER}
