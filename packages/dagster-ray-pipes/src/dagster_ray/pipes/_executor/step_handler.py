@@ -306,4 +306,7 @@ def _failed(context: StepHandlerContext, step: StepOrchestrationContext, error: 
     known_state = context.execute_step_args.known_state
     if known_state is None:
         raise error
-    return step.executor.log_failure_or_retry_event_after_error(step, told, known_state)
+    # The second name is that of Dagster up to 1.12.5; either method writes the event too.
+    names = ("log_failure_or_retry_event_after_error", "get_failure_or_retry_event_after_error")
+    written = next(getattr(step.executor, name) for name in names if hasattr(step.executor, name))
+    return written(step, told, known_state)
