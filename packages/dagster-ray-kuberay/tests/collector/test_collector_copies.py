@@ -25,7 +25,7 @@ from dagster_ray.simulator import Simulator
 
 ENDED = 7200.0
 """Seconds since the end of the run."""
-ALWAYS = labels(policy="always")
+ALWAYS, ON_EXCEPTION = labels(policy="always"), labels(policy="on_exception")
 PIPES = {**ALWAYS, "dagster/pipes-call": "k"}
 DRIVER = {**ALWAYS, "dagster/driver": "cluster"}
 UNKNOWN = InstanceFacts(INSTANCE, {RUN: None})
@@ -57,6 +57,11 @@ def job(
 
 def connected(heard: float | None = 30_000, **more: Any) -> tuple[Kind, dict[str, Any]]:
     return job("Running", heard, jobId="01000000", **more)
+
+
+def unseen(heard: float | None, **more: Any) -> tuple[Kind, dict[str, Any]]:
+    """Return a RayJob whose driver is connected while a worker is missing, so that the operator looks at no job."""
+    return job("Initializing", heard, jobId="01000000", **more)
 
 
 LIVES = "keep: it shows life"
@@ -91,6 +96,31 @@ SIGNS: dict[str, tuple[tuple[Kind, dict[str, Any]], InstanceFacts, str]] = {
     "canceled run, RayJob with a driver that came before the end": (connected(), CANCELED, "delete"),
     "canceled run, RayJob with a driver that came after the end": (connected(3599), CANCELED, LIVES),
     "succeeded run, RayJob with a driver that came before the end": (connected(), SUCCEEDED, "delete"),
+    "unknown run, RayJob with a driver and without all pods, heard of within the hour": (unseen(3599), UNKNOWN, LIVES),
+    "unknown run, RayJob with a driver and without all pods, silent for an hour": (unseen(3600), UNKNOWN, "delete"),
+    "failed run, RayJob with a driver and without all pods, marked alive after the end": (unseen(3599), FAILED, LIVES),
+    "failed run, RayJob with a driver and without all pods, silent since": (unseen(7300), FAILED, "delete"),
+    "failed run, RayJob without all pods whose operator will end it": (
+        unseen(7300, given=ON_EXCEPTION, preRunningDeadlineSeconds=40_000),
+        FAILED,
+        "keep: the operator ends it by its own deadline",
+    ),
+    "succeeded run, RayJob without all pods, which no operator would end": (
+        unseen(7300, given=ON_EXCEPTION),
+        SUCCEEDED,
+        "delete",
+    ),
+    "run in progress, step failed, RayJob with a driver and without all pods, heard of since": (
+        unseen(899),
+        RUNNING,
+        "keep: its run is in progress",
+    ),
+    "run in progress, step failed, RayJob with a driver and without all pods, silent": (unseen(900), RUNNING, "delete"),
+    "run in progress, step failed, RayJob of Pipes without all pods, silent": (
+        unseen(900, given=PIPES),
+        RUNNING,
+        "delete",
+    ),
     "finished run, RayJob of Pipes whose step was last heard of before the end": (
         connected(given=PIPES),
         FAILED,

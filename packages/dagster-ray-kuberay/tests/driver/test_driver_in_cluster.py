@@ -17,7 +17,7 @@ import driver_steps
 import pytest
 from driver_steps import SPEC, reconstructable
 from driver_world import IN_PROCESS, DriverWorld, driver_world
-from fault_world import eventually
+from fault_world import eventually, operator_limits, with_late_worker
 
 from dagster_ray.kuberay import RayClusterConfig
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster
@@ -130,6 +130,17 @@ def test_steps_of_one_process_share_a_cluster_that_ends_after_the_last_one(world
     assert rayjob["spec"]["jobId"] == world.bodies[-1]["submission_id"]
     assert "preRunningDeadlineSeconds" not in rayjob["spec"]
     eventually(lambda: world.objects("rayjobs")[0]["status"].get("jobDeploymentStatus") == "Complete")
+
+
+@pytest.mark.parametrize("steps", ["other", "slow,other"])
+def test_a_cluster_whose_worker_never_came_is_ended_by_its_operator(world: DriverWorld, steps: str) -> None:
+    """It sees the end of no body while a pod is missing."""
+    (world.folder / "go").touch()
+    seen = operator_limits(world.simulator)
+    fields = world.fields(ray_job={"spec": {"rayClusterSpec": with_late_worker(SPEC)}})
+    run = world.execute(reconstructable(steps, "RayJob", fields, world.folder), IN_PROCESS)
+    assert run.success
+    assert seen == [150, None, 150]
 
 
 def test_the_death_of_the_head_ends_the_attempt_by_a_typed_error_and_the_next_one_starts_anew(

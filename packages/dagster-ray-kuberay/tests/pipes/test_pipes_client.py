@@ -5,7 +5,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from fault_world import eventually
+from fault_world import eventually, operator_limits, with_late_worker
 from pipes_world import PipesWorld, pipes_world, run_job
 
 from dagster_ray.core import Lifecycle
@@ -53,6 +53,18 @@ def test_updates_that_are_denied_cost_a_warning_and_no_job(world: PipesWorld) ->
         ran = run_job(world.client(), JOB)
     assert ran.success, ran.log
     assert "its cluster lives longer than it should" in ran.log
+
+
+def test_the_operator_limits_the_wait_for_a_worker_only_before_and_after_the_job(world: PipesWorld) -> None:
+    """It sees the end of no job while a pod is missing."""
+    client = world.options()
+    spec = client["template"]["spec"]
+    spec["rayClusterSpec"] = with_late_worker(spec["rayClusterSpec"])
+    seen = operator_limits(world.simulator)
+    with world.ending("SUCCEEDED"):
+        ran = run_job(PipesKubeRayJobClient(**client), JOB)
+    assert ran.success, ran.log
+    assert seen == [90, None, 90]
 
 
 @pytest.mark.parametrize("ttl", [0, 30, 7200])

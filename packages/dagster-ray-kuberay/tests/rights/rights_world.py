@@ -36,6 +36,7 @@ from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._rights import Feature, Right, rules_of
 from dagster_ray.kuberay._status.cluster_state import created
+from dagster_ray.kuberay._steps.registration import register
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.kuberay._steps.wait import Reach
 from dagster_ray.kuberay.groups import head_group
@@ -156,7 +157,7 @@ def a_driver_is_registered(world: RightsWorld, kubeconfig: str) -> Seen:
     with closing(KubernetesApi.load(kubeconfig)) as api:
         cluster = StepCluster(api, Reach("auto", None, 60), dg.build_init_resource_context(), Deadline(5))
         cluster.use(job)
-        cluster.register("02000000", Deadline(5))
+        register(cluster, "02000000", Deadline(5))
     return Seen(works=True)
 
 

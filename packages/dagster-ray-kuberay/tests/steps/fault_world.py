@@ -13,7 +13,7 @@ import dagster as dg
 
 from dagster_ray.core import Deadline, Lifecycle, RayResource
 from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob
-from dagster_ray.kuberay.groups import head_group
+from dagster_ray.kuberay.groups import head_group, worker_group
 from dagster_ray.simulator import KubeletOptions, PodTimes, Simulator
 
 FAST = PodTimes(probe_grid_seconds=None, image_backoff_seconds=1.0, restart_backoff_seconds=0.2)
@@ -81,6 +81,23 @@ def simulated(version: str = "1.7.0", **more: Any) -> Generator[Simulator]:
     options = more.pop("kubelet_options", KubeletOptions(times=FAST))
     with Simulator(version, fake_heads=True, kubelet_options=options, **more) as simulator:
         yield simulator
+
+
+def operator_limits(simulator: Simulator) -> list[object]:
+    """Return a list that gets the operator's limits for what comes before a job, as they change; None is none."""
+    seen: list[object] = []
+
+    def look(_: str, plural: str, found: dict[str, Any]) -> None:
+        if plural == "rayjobs" and (limit := found["spec"].get("preRunningDeadlineSeconds")) not in seen[-1:]:
+            seen.append(limit)
+
+    simulator.store.subscribe(look)
+    return seen
+
+
+def with_late_worker(cluster: dict[str, Any]) -> dict[str, Any]:
+    """Return the spec of a cluster with one worker that fits nowhere."""
+    return {**cluster, "workerGroupSpecs": [worker_group("cpu", cpus=10_000, memory="2Gi", replicas=1)]}
 
 
 def left(simulator: Simulator) -> list[str]:

@@ -30,6 +30,7 @@ from dagster_ray.kuberay._status.errors import (
     WriteDeniedError,
 )
 from dagster_ray.kuberay._steps.creation import ClusterRequest
+from dagster_ray.kuberay._steps.registration import register
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.kuberay._steps.wait import Reach
 from dagster_ray.kuberay.groups import head_group
@@ -166,7 +167,7 @@ def made(simulator: Simulator) -> Created:
 def test_a_driver_that_connects_is_written_into_the_rayjob(simulator: Simulator, api: KubernetesApi) -> None:
     job = made(simulator)
     api.get(RAYJOBS, "default", job.name, Deadline(10))  # which tells the time, as the step's POST does
-    cluster_of(api, job).register("01000000", Deadline(10))
+    register(cluster_of(api, job), "01000000", Deadline(10))
     (rayjob,) = simulator.store.list("rayjobs")
     assert rayjob["spec"]["jobId"] == "01000000"
     assert time_of(rayjob["metadata"]["annotations"]["dagster/alive-at"])
@@ -178,7 +179,7 @@ def test_a_rayjob_that_goes_while_the_driver_connects_is_told(simulator: Simulat
     with pytest.raises(ClusterGoneError):
         cluster_of(api, job).check()
     with pytest.raises(ClusterGoneError):
-        cluster_of(api, job).register("01000000", Deadline(10))
+        register(cluster_of(api, job), "01000000", Deadline(10))
 
 
 def test_a_rayjob_that_was_made_anew_under_the_name_is_not_ours(simulator: Simulator, api: KubernetesApi) -> None:
@@ -186,7 +187,7 @@ def test_a_rayjob_that_was_made_anew_under_the_name_is_not_ours(simulator: Simul
     with pytest.raises(ClusterGoneError):
         cluster_of(api, job).check()
     with pytest.raises(ClusterGoneError):
-        cluster_of(api, job).register("01000000", Deadline(10))
+        register(cluster_of(api, job), "01000000", Deadline(10))
 
 
 def test_an_api_server_that_is_away_does_not_end_an_attempt_to_connect(
@@ -337,7 +338,7 @@ def test_the_job_id_is_written_although_the_api_server_is_away_for_a_while(
 ) -> None:
     job = made(simulator)
     simulator.faults.add(fault)
-    cluster_of(api, job).register("01000000", Deadline(30))
+    register(cluster_of(api, job), "01000000", Deadline(30))
     (rayjob,) = simulator.store.list("rayjobs")
     assert rayjob["spec"]["jobId"] == "01000000"
     assert fault.times == 0
@@ -351,14 +352,14 @@ def test_a_job_id_that_is_denied_is_told_in_the_servers_words(
     job = made(simulator)
     simulator.faults.add(Fault(method="PATCH", status=status))
     with pytest.raises(WriteDeniedError, match=rf"spec\.jobId\) could not be written into {job.target}: told to fail"):
-        cluster_of(api, job).register("01000000", Deadline(10))
+        register(cluster_of(api, job), "01000000", Deadline(10))
 
 
 def test_a_conflict_while_the_job_id_is_written_is_no_deletion(simulator: Simulator, api: KubernetesApi) -> None:
     job = made(simulator)
     simulator.faults.add(Fault(method="PATCH", status=409))
     with pytest.raises(ConflictError):
-        cluster_of(api, job).register("01000000", Deadline(10))
+        register(cluster_of(api, job), "01000000", Deadline(10))
 
 
 def test_a_name_that_an_earlier_rayjob_of_ours_still_has_is_waited_for(simulator: Simulator) -> None:
@@ -385,4 +386,4 @@ def test_a_missing_right_to_write_the_job_id_is_named(simulator: Simulator, api:
     job = made(simulator)
     simulator.faults.deny("patch", "rayjobs")
     with pytest.raises(ForbiddenError, match=r"allow `patch` on `rayjobs\.ray\.io` in a Role of namespace default"):
-        cluster_of(api, job).register("01000000", Deadline(10))
+        register(cluster_of(api, job), "01000000", Deadline(10))

@@ -118,7 +118,7 @@ def test_sigterm_leaves_no_cluster(simulator: Simulator, reach: Reach) -> None:
 
 @pytest.mark.parametrize("reach", PHASES.values(), ids=PHASES)
 def test_sigkill_leaves_a_rayjob_that_the_operator_will_end(simulator: Simulator, reach: Reach) -> None:
-    """Nobody patched a job id, so the limit before Running is what ends it: the timeout and a minute."""
+    """No driver connects here, so the limit before Running is what ends it: the timeout and a minute."""
     with reach(simulator, "job") as process:
         process.kill()
         process.wait(PATIENCE_SECONDS)

@@ -55,6 +55,8 @@ class KubeRayInteractiveJob(KubeRayResource):
     _kind: ClassVar[str] = "RayJob"
     _held: bool = PrivateAttr(default=False)
     """Whether the operator deletes the cluster some time after the failure of the step."""
+    _misses_pods: bool = PrivateAttr(default=False)
+    """Whether the operator had not seen all pods when the driver connected, so that it may never see the driver."""
 
     @model_validator(mode="after")
     def _a_held_cluster_has_a_driver_of_the_step(self) -> Self:
@@ -93,7 +95,11 @@ class KubeRayInteractiveJob(KubeRayResource):
     @override
     def on_driver(self, context: DagsterContext, deadline: Deadline) -> None:
         """Write the driver's job id into the RayJob, so that the operator sees its end."""
-        self._created.register(self.job_id, deadline)
+        from dagster_ray.kuberay._steps.registration import register
+
+        self._misses_pods = register(self._created, self.job_id, deadline)
+        if self._misses_pods:
+            self._created.keep_alive()
 
     @override
     def before_disconnect(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
@@ -116,13 +122,18 @@ class KubeRayInteractiveJob(KubeRayResource):
     def begin_again(self) -> None:
         """Forget the cluster, so that `create` asks for another one."""
         super().begin_again()
-        self._held = False
+        self._held = self._misses_pods = False
 
     @override
     def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
-        """Make the same hold for a body in the cluster, and let the operator know that nobody reads it any more."""
+        """Make the same hold for a body in the cluster, and leave nothing that the operator would wait for."""
         if self._host is not None:
             self._host.leave(outcome, deadline, self._config.plain())
+        elif self._misses_pods:
+            from dagster_ray.kuberay._steps.registration import limit_again, limit_of
+
+            self._created.stop_heartbeat()
+            limit_again(self._created, limit_of(self._created.made.manifest), deadline)
 
     @property
     def _config(self) -> InteractiveRayJobConfig:

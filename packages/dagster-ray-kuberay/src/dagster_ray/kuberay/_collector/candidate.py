@@ -34,7 +34,8 @@ SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY},{ORIGIN_LABEL}!={RAYJOBS.kind}"
 """What the collector lists: all that dagster-ray has made itself."""
 
 _OVER = {"Complete", "Failed"}
-_WAITING = {"Initializing", "Waiting"}
+_MISSES_PODS = "Initializing"
+_WAITING = {_MISSES_PODS, "Waiting"}
 _QUEUED = {"Suspended", "Suspending"}
 _REFUSED = "ValidationFailed"
 
@@ -48,8 +49,11 @@ class JobFacts:
             spec was refused is not: the operator never touches it again.
         waits: Whether its cluster is there or comes, and no job id was written.
         waits_since: When the wait began: `status.startTime`, else when it was created.
-        operator_ends_at: When the operator gives the wait up by itself (KubeRay 1.6 and later); None if never.
+        operator_ends_at: When the operator gives the wait up by itself (KubeRay 1.6 and later); None if never. The step
+            lifts that limit when its driver is connected, and brings it back at its end.
         has_driver: Whether it has a job id and, as far as the operator has seen, its driver still runs.
+        is_unseen: Whether it has a job id that its operator does not look at before all pods are ready, so that its
+            status says nothing of the driver: only the step's own sign tells whether that lives.
         is_queued: Whether it is suspended, so that it has no pods.
         is_refused: Whether the operator refuses its spec and never touches it again.
     """
@@ -59,6 +63,7 @@ class JobFacts:
     waits_since: datetime | None
     operator_ends_at: datetime | None
     has_driver: bool = False
+    is_unseen: bool = False
     is_queued: bool = False
     is_refused: bool = False
 
@@ -194,12 +199,14 @@ def _job_facts(obj: Manifest, created_at: datetime | None) -> JobFacts:
     ends_at = None
     if started_at is not None and isinstance(seconds, int) and not isinstance(seconds, bool):
         ends_at = _later(started_at, seconds)
+    has_id = bool(spec.get("jobId") or status.get("jobId"))
     return JobFacts(
         is_over=word in _OVER,
         waits=word in _WAITING and not spec.get("jobId"),
         waits_since=started_at or created_at,
         operator_ends_at=ends_at,
-        has_driver=word not in {*_OVER, _REFUSED} and bool(spec.get("jobId") or status.get("jobId")),
+        has_driver=word not in {*_OVER, _REFUSED} and has_id,
+        is_unseen=word == _MISSES_PODS and has_id,
         is_queued=word in _QUEUED or spec.get("suspend") is True,
         is_refused=word == _REFUSED,
     )

@@ -126,16 +126,22 @@ def _age_seconds(candidate: Candidate, now: datetime) -> float | None:
 
 
 def _waited_seconds(job: JobFacts | None, now: datetime) -> float | None:
-    """Return how long a RayJob has waited for a driver; None if it does not wait, or does not say since when."""
-    if job is None or not job.waits or job.waits_since is None:
+    """Return how long a RayJob has waited for a driver, or for its pods; None if it does not, or says no start."""
+    if job is None or not (job.waits or job.is_unseen) or job.waits_since is None:
         return None
     return (now - job.waits_since).total_seconds()
+
+
+def _waited(job: JobFacts | None, seconds: float) -> str:
+    what = "all of its pods" if job is not None and job.is_unseen else "a driver"
+    return f"it has waited {seconds:.0f} s for {what}"
 
 
 def _in_progress(candidate: Candidate, facts: InstanceFacts, now: datetime, rules: Rules) -> Verdict:
     """A step that was killed leaves what only its process would have deleted, while its run goes on.
 
-    That is a RayJob that no driver has come to, a RayCluster, or either with a body that nobody follows any more.
+    That is a RayJob that no driver has come to, or whose operator does not see the driver while pods are missing; a
+    RayCluster; or either of them with a body that nobody follows any more.
     The cleanup of a step is over within seconds, so steps are asked for only about what is old and shows no life; the
     storage answers for one run at a time.
     """
@@ -158,7 +164,7 @@ def _in_progress(candidate: Candidate, facts: InstanceFacts, now: datetime, rule
 def _shows_life(candidate: Candidate, facts: InstanceFacts, now: datetime) -> bool:
     """Return whether an object's step, or an attempt of it that only a copy of this database knows, may still live."""
     job = candidate.job
-    if job is None or (candidate.is_driver and job.has_driver):
+    if job is None or job.is_unseen or (candidate.is_driver and job.has_driver):
         return not is_overdue(candidate, now)
     waits_for_operator = job.operator_ends_at is not None and now < job.operator_ends_at
     return waits_for_operator and not is_certain(candidate, facts)
@@ -171,7 +177,7 @@ def _left_in_progress(candidate: Candidate, now: datetime, rules: Rules) -> str 
     seconds = _age_seconds(candidate, now) if by_age else _waited_seconds(job, now)
     if seconds is None or seconds <= rules.waiting_seconds:
         return None
-    return f"it is {seconds:.0f} s old" if by_age else f"it has waited {seconds:.0f} s for a driver"
+    return f"it is {seconds:.0f} s old" if by_age else _waited(job, seconds)
 
 
 def _has_just_ended(candidate: Candidate, run: RunFacts | Gone, now: datetime, rules: Rules) -> bool:
@@ -185,15 +191,16 @@ def _has_just_ended(candidate: Candidate, run: RunFacts | Gone, now: datetime, r
 
 
 def _left_waiting(candidate: Candidate, because: str, now: datetime, rules: Rules) -> Keep | Remove | None:
-    """Return what becomes of a RayJob that no driver has come to; None if it is none, or has not waited for long."""
+    """Return what becomes of a RayJob whose operator waits; None if it does not, or not for long.
+
+    It would never end by itself: where pods are missing, the operator does not see the end of its driver either.
+    """
     job, waited = candidate.job, _waited_seconds(candidate.job, now)
     if job is None or waited is None:
         return None
     if job.operator_ends_at is not None and now < job.operator_ends_at:
         return Keep("the operator ends it by its own deadline")
-    return (
-        Remove(f"it has waited {waited:.0f} s for a driver, and {because}") if waited > rules.waiting_seconds else None
-    )
+    return Remove(f"{_waited(job, waited)}, and {because}") if waited > rules.waiting_seconds else None
 
 
 def _on_exception(candidate: Candidate, run: RunFacts | Gone, because: str, facts: InstanceFacts) -> Verdict:

@@ -129,7 +129,8 @@ def _may_live(candidate: Candidate, now: datetime) -> bool:
         return True
     if job is None:
         return False
-    return job.has_driver or job.is_queued or (job.operator_ends_at is not None and now < job.operator_ends_at)
+    is_driven = job.has_driver and not job.is_unseen
+    return is_driven or job.is_queued or (job.operator_ends_at is not None and now < job.operator_ends_at)
 
 
 def _lives_after(candidate: Candidate, run: RunFacts, now: datetime) -> bool:
@@ -137,8 +138,8 @@ def _lives_after(candidate: Candidate, run: RunFacts, now: datetime) -> bool:
 
     The step of a RayCluster would have been heard of again, and so would that of a Ray job, which can outlive it;
     who uses a shared cluster is told by its locks alone. The status of an interactive RayJob says whether its driver
-    lives, so that a failed run, which is how monitoring ends one, proves nothing. A run that somebody has canceled
-    counts nevertheless: its step may never have been told.
+    lives, unless pods are missing, so that a failed run, which is how monitoring ends one, proves nothing. A run that
+    somebody has canceled counts nevertheless: its step may never have been told.
     """
     heard, job = heard_seconds(candidate, now), candidate.job
     if heard is None:
@@ -149,7 +150,7 @@ def _lives_after(candidate: Candidate, run: RunFacts, now: datetime) -> bool:
         return True
     if candidate.is_shared:
         return False
-    if job is None or (candidate.is_followed and job.has_driver):
+    if job is None or job.is_unseen or (candidate.is_followed and job.has_driver):
         return not is_overdue(candidate, now)
     failed = not run.succeeded and not run.was_canceled
     return failed and not job.is_refused and _may_live(candidate, now)

@@ -20,6 +20,7 @@ from dagster_ray.kuberay._status.cluster_state import Created
 from dagster_ray.kuberay._status.errors import ClusterGoneError, RayJobEndedError
 from dagster_ray.kuberay._steps.creation import IDENTITY_LABELS, ClusterRequest
 from dagster_ray.kuberay._steps.ending import final_ttl, outcome_labels
+from dagster_ray.kuberay._steps.registration import WITHOUT_LIMIT, limit_of, misses_pods
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.pipes.drivers import EarlierAttempts, earlier_attempts, is_only_step
 from dagster_ray.pipes.errors import JobNotFoundError, JobServerUnavailableError
@@ -196,9 +197,9 @@ class DriverHost:
         assert self._watch is not None  # noqa: S101 - opened with the place
         is_first, self._job_id = self._job_id is None, submission_id
         self._watch.submitted(submission_id)
-        if is_first and self._cluster.made.kind is RAYJOBS:
-            # It may wait for long: for the last of several steps, or until all workers are ready.
-            self._change({"spec": {"preRunningDeadlineSeconds": None}}, "the operator may end it while a body runs")
+        if is_first and self._cluster.made.kind is RAYJOBS and not self._is_only_step:
+            # No job id is written before the last of the steps has ended.
+            self._change({"spec": WITHOUT_LIMIT}, "the operator may end it while a body runs")
 
     def _judged(self, verdict: "Verdict") -> None:
         """Write an outcome while the job's process still tears down, so that the operator knows it when the job ends.
@@ -233,18 +234,25 @@ class DriverHost:
                 self._change({"metadata": {"labels": outcome_labels(outcome)}}, "a later attempt may use it")
             return
         cluster.record_outcome(outcome, deadline, always=self._policy == "always")
+        is_unseen = isinstance(self._watch, RayJobWatch) and self._watch.misses_pods
         if not self._is_only_step:
-            self._change({"spec": {"jobId": self._job_id}}, "its operator does not know that it is over")
+            changed = self._change({"spec": {"jobId": self._job_id}}, "its operator does not know that it is over")
+            is_unseen = changed is not None and misses_pods(changed)
         seconds = final_ttl(plain, own.manifest) if plain is not None and stays else None
-        if seconds is not None:
-            self._change({"spec": {"ttlSecondsAfterFinished": seconds}}, "its cluster lives longer than it should")
+        spec = {} if seconds is None else {"ttlSecondsAfterFinished": seconds}
+        if is_unseen:
+            spec |= limit_of(own.manifest if self._request is None else self._request.manifest)
+        if spec:
+            self._change({"spec": spec}, "its cluster lives longer than it should")
 
-    def _change(self, patch: Mapping[str, Any], otherwise: str) -> None:
+    def _change(self, patch: Mapping[str, Any], otherwise: str) -> Mapping[str, Any] | None:
+        """Change the object; return it, or None where that failed."""
         cluster = self._cluster
         try:
-            cluster.change(patch, Deadline(_CALL_SECONDS))
+            return cluster.change(patch, Deadline(_CALL_SECONDS))
         except DagsterRayError as error:
             cluster.log.warning("%s could not be changed, so %s: %s", cluster.made.target, otherwise, error)
+            return None
 
     def close(self) -> None:
         """Close the watch and the connections to the job server."""

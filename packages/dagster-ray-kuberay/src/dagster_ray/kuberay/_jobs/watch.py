@@ -17,6 +17,7 @@ from dagster_ray.kuberay._kubernetes.errors import KubernetesError
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import EVENTS
 from dagster_ray.kuberay._status.errors import ClusterGoneError
+from dagster_ray.kuberay._steps.registration import register
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.pipes.clients import Verdict
 from dagster_ray.pipes.errors import JobLostError, JobServerUnavailableError
@@ -166,6 +167,8 @@ class RayJobWatch(ClusterWatch):
         self._labels = labels
         self._is_registered, self._try_at = False, 0.0
         self._annotations: Mapping[str, str] = {}
+        self.misses_pods = False
+        """Whether the operator had not seen all pods when the job was registered, so that it may never see the job."""
 
     @override
     def submitted(self, submission_id: str) -> None:
@@ -187,7 +190,7 @@ class RayJobWatch(ClusterWatch):
         if self._is_registered or not self._is_submitted or time.monotonic() < self._try_at:
             return
         try:
-            self._cluster.register(self._job_id, Deadline(_PATCH_SECONDS), self._labels)
+            self.misses_pods = register(self._cluster, self._job_id, Deadline(_PATCH_SECONDS), self._labels)
             self._is_registered = True
         except ClusterGoneError as error:
             reason = "the RayJob was deleted by somebody else"
@@ -202,9 +205,19 @@ class RayJobWatch(ClusterWatch):
         if verdict == "bad":
             self._change({})
 
-    def shorten_life(self, seconds: int) -> None:
-        """Let the operator delete the cluster this long after the job's end, now that all is read."""
-        self._change({"spec": {"ttlSecondsAfterFinished": seconds}})
+    def leave(self, seconds: int | None, limit: Mapping[str, Any]) -> None:
+        """Let the operator delete the cluster after the job's end, now that all is read.
+
+        Args:
+            seconds: How long after the end; None: as the RayJob says already.
+            limit: What `limit_of` says of the RayJob as it was created.
+        """
+        spec = {
+            **({} if seconds is None else {"ttlSecondsAfterFinished": seconds}),
+            **(limit if self.misses_pods else {}),
+        }
+        if spec:
+            self._change({"spec": spec})
 
     def _change(self, change: Mapping[str, Any]) -> None:
         try:

@@ -33,7 +33,8 @@ from dagster_ray.kuberay._status.errors import ClusterGoneError
 from dagster_ray.kuberay._steps.creation import ClusterRequest
 from dagster_ray.kuberay._steps.ending import final_ttl
 from dagster_ray.kuberay._steps.preflight import Preflight
-from dagster_ray.kuberay._steps.requests import Settings, namespace_of
+from dagster_ray.kuberay._steps.registration import limit_of
+from dagster_ray.kuberay._steps.requests import Settings, namespace_of, operator_deadline
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.kuberay._steps.wait import Reach
 from dagster_ray.pipes import CompletedRayJob, RayJobClient
@@ -275,7 +276,7 @@ class _RayJobCall:
             except DagsterRayError as failed:
                 self._cluster.log.warning("The RayJob could not be deleted: %s", failed)
             return
-        self._shorten_life()
+        self._leave_to_operator()
 
     def _left_to_operator(self, error: BaseException) -> bool:
         """Return whether the spec says what follows from a job that has failed, which the operator sees itself."""
@@ -283,10 +284,11 @@ class _RayJobCall:
         strategy = at(job.manifest, "spec", "deletionStrategy") if job is not None else None
         return bool(strategy) and isinstance(error, RayJobFailedError)
 
-    def _shorten_life(self) -> None:
+    def _leave_to_operator(self) -> None:
         job = self._cluster.own
-        if job is None or self._watch is None or self._call.cluster is not None:
+        if job is None or self._watch is None:
             return
-        seconds = final_ttl(self._call.plain, job.manifest)
-        if seconds is not None:
-            self._watch.shorten_life(seconds)
+        seconds = final_ttl(self._call.plain, job.manifest) if self._call.cluster is None else None
+        # The limit of a RayJob that is followed was lifted by the earlier attempt.
+        limit = limit_of(job.manifest, operator_deadline(self._settings.rayjob.timeout_seconds))
+        self._watch.leave(seconds, limit)

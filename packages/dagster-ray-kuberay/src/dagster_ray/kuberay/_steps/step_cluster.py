@@ -8,10 +8,8 @@ from dagster_ray.core import DagsterContext, Deadline, StepOutcome, log_of
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.dashboard import greet, is_judged_by_kubernetes, read_token
 from dagster_ray.kuberay._head.route import Route
-from dagster_ray.kuberay._kubernetes.answers import proves_gone
 from dagster_ray.kuberay._kubernetes.errors import (
     ConflictError,
-    InvalidObjectError,
     KubernetesError,
     NotFoundError,
     UnavailableError,
@@ -26,7 +24,6 @@ from dagster_ray.kuberay._status.errors import (
     NameTakenError,
     RayJobEndedError,
     SpecRefusedError,
-    WriteDeniedError,
 )
 from dagster_ray.kuberay._steps.creation import (
     Attempt,
@@ -38,7 +35,7 @@ from dagster_ray.kuberay._steps.creation import (
     whose,
 )
 from dagster_ray.kuberay._steps.ending import ending_of
-from dagster_ray.kuberay._steps.heartbeat import Alive, Heartbeat, Sign, alive_annotations
+from dagster_ray.kuberay._steps.heartbeat import Alive, Heartbeat, Sign
 from dagster_ray.kuberay._steps.preflight import Preflight, PreflightCheck
 from dagster_ray.kuberay._steps.wait import ClusterWait, Reach
 
@@ -52,8 +49,8 @@ _AGAIN_SECONDS = 0.5
 class StepCluster:
     """The RayJob or RayCluster of one step: asked for, waited for, greeted, looked after, and given up.
 
-    Its methods are called in the order of a step: `create` or `use`, `wait`, `greet`, `register`, `record_outcome`,
-    `delete`, `close`. What takes no deadline of its own spends the one that all phases share.
+    Its methods are called in the order of a step: `create` or `use`, `wait`, `greet`, `record_outcome`, `delete`,
+    `close`. What takes no deadline of its own spends the one that all phases share.
 
     Attributes:
         api: The Kubernetes API, which `close` closes.
@@ -313,37 +310,11 @@ class StepCluster:
         waiting.take_cluster(found[0])
         return found[0]
 
-    def register(self, job_id: str, deadline: Deadline, labels: Mapping[str, str] | None = None) -> None:
-        """Write the driver's job id into the RayJob, and when that was.
-
-        The operator takes it when all pods are ready, and follows the driver from then on (run with 1.4.2 and 1.7.0).
-
-        Args:
-            job_id: What Ray calls the driver, or the job.
-            deadline: Ends the call.
-            labels: Labels to write with it.
-
-        Raises:
-            ClusterGoneError: The RayJob does not exist any more.
-            WriteDeniedError: A policy or webhook denies the update; the operator would never know the driver.
-            KubernetesError: The API server refused for another reason, or does not answer.
-        """
-        metadata = {"annotations": alive_annotations(self.api), "labels": dict(labels or {})}
-        target = self.made.target
-        try:
-            self.change({"metadata": metadata, "spec": {"jobId": job_id}}, deadline)
-        except KubernetesError as error:
-            if proves_gone(error):
-                raise ClusterGoneError(target, "it was deleted while the driver connected") from error
-            if isinstance(error, InvalidObjectError):
-                raise WriteDeniedError(target, "The driver's job id (spec.jobId)", error.message) from error
-            raise
-
-    def change(self, patch: Mapping[str, Any], deadline: Deadline) -> None:
-        """Send a merge patch to the object, if it is still the one that is meant."""
+    def change(self, patch: Mapping[str, Any], deadline: Deadline) -> Manifest:
+        """Send a merge patch to the object, if it is still the one that is meant; return the object."""
         own = self.made
         body = {**patch, "metadata": {**mapping(patch.get("metadata")), "uid": own.uid}}
-        self.api.patch(own.kind, own.namespace, own.name, body, deadline)
+        return self.api.patch(own.kind, own.namespace, own.name, body, deadline)
 
     # The end
 
