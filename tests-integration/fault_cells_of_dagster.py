@@ -18,6 +18,7 @@ from fault_terms import (
     SUBMIT,
     TICK,
     UNCHANGED,
+    UNMEASURED,
     WAIT,
     Cell,
 )
@@ -29,7 +30,33 @@ _BY_LOCKS = (
 )
 _OUTLIVES = f"{_COPIES}::test_what_production_uses_outlives_every_tick_of_its_copy"
 
+_MEASURED = f"{KUBERAY_TESTS}/hours/test_measured_steps.py"
+
 DAGSTER_CELLS = (
+    Cell(
+        UNMEASURED,
+        {JOB: PHASES[JOB], SHARED: PHASES[SHARED], KUBE_PIPES: PHASES[KUBE_PIPES]},
+        "Figures are missing, or marked `dagster_ray/estimated`; `dagster_ray/hours_unknown` says why. The step "
+        "does not fail.",
+        UNCHANGED,
+        (
+            f"{_MEASURED}::test_pods_that_may_not_be_listed_fail_no_step",
+            f"{_MEASURED}::test_a_watch_that_is_refused_leaves_an_estimate",
+            *with_ids(
+                "packages/dagster-ray-core/tests/test_step_report.py::test_a_measurement_that_raises_fails_no_step",
+                "measure",
+                "read",
+                "close",
+            ),
+        ),
+    ),
+    Cell(
+        UNMEASURED,
+        {SENSOR: (TICK,), PIPES: PHASES[PIPES]},
+        NOTICES_NOTHING,
+        UNCHANGED,
+        reason="It has no figures.",
+    ),
     Cell(
         COPY,
         {JOB: (CREATE, WAIT, CONNECT), KUBE_PIPES: (CREATE, WAIT, SUBMIT)},

@@ -129,9 +129,15 @@ TOGETHER = Fault(
     "For some seconds, Kubernetes answers no call and Dagster's database accepts no event. An event that Dagster "
     "itself writes during this time fails the step, whatever dagster-ray does.",
 )
+UNMEASURED = Fault(
+    "Figures that cannot be read",
+    "With [`hours`](hours.md), the API server refuses the list or the watch of pods, or Ray's dashboard does not "
+    "answer.",
+)
 FAULTS = (
     SIGTERM, SIGKILL, BURST, RESETS, DROPPED, EXPIRED, LOST, REFUSED, FROZEN, RESTARTED, HEAD, REQUEUED, SIDECAR,
     CRASHES, REGISTRY, NO_SECRET, DENIED, DASHBOARD, SERVER, REDIRECT, ROTATED, SKEW, DISK, COPY, UPDATES, TOGETHER,
+    UNMEASURED,
 )  # fmt: skip
 
 

@@ -143,6 +143,16 @@ LOST_ANSWER = Fault("POST", lose_answer=True, times=1)
 LISTS_AGAIN = Fault("GET", "watch=true", status=410, times=1)
 
 
+def a_measured_step(lacks: str) -> Step:
+    """Return the road of a step with `hours`, in whose log a word shows that something is not known."""
+
+    def go(world: RightsWorld, kubeconfig: str) -> Seen:
+        outcome = run_step(interactive(world.simulator(), kubeconfig, hours=True))
+        return Seen(outcome.success, extra="memory_gib_hours" in outcome.log and lacks not in outcome.log)
+
+    return go
+
+
 def a_failed_step_deletes(world: RightsWorld, kubeconfig: str) -> Seen:
     """A step that fails deletes its RayJob."""
     run_step(interactive(world.simulator(), kubeconfig), fails=True)

@@ -76,6 +76,8 @@ ROADS: dict[tuple[str, str, str], Road] = {
     ("diagnosis", "pods/log", "get"): Road(
         roads.an_explained("No module named 'ray'", version=CRASHING, image="rayproject/ray:crashing"), CRASHING
     ),
+    ("hours", "pods", "list"): Road(roads.a_measured_step("hours_unknown")),
+    ("hours", "pods", "watch"): Road(roads.a_measured_step("'dagster_ray/estimated'")),
     ("cleanup", "rayclusters", "list"): Road(roads.a_shared_cluster_ends),
     ("cleanup", "rayclusters", "delete"): Road(roads.a_shared_cluster_ends),
     ("cleanup", "rayjobs", "list"): Road(roads.a_forgotten_rayjob_ends),
@@ -91,9 +93,11 @@ BESIDE = {
     "tokens": ["interactive"],
     "kubernetes-tokens": ["cluster"],
     "diagnosis": ["interactive", "port-forward"],
+    "hours": ["interactive"],
 }
-# Shown by tests of their own: below, and in test_evidence_rights.py, test_command_clusters.py, test_command_logs.py.
-ELSEWHERE = {("owner", "pods", "get"), ("diagnosis", "events", "list")} | {
+# Shown by tests of their own: below, and in test_evidence_rights.py, test_command_clusters.py, test_command_logs.py,
+# test_measured_steps.py.
+ELSEWHERE = {("owner", "pods", "get"), ("diagnosis", "events", "list"), ("hours-by-node", "nodes", "list")} | {
     (one.feature, one.resource, one.verb)
     for one in rights.rights_of(rights.features_of(["diagnosis", "diagnosis-wide"]))
     if one.whole_cluster or one.resource not in {"pods", "events", "pods/log"}

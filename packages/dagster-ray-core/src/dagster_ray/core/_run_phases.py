@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import dagster as dg
@@ -18,6 +19,7 @@ from dagster_ray.core.errors import CleanupFailedError, DagsterRayError
 from dagster_ray.core.failures.around import losses_of, offered, report_end, retries_allowed
 from dagster_ray.core.failures.causes import judged
 from dagster_ray.core.failures.reading import facts_of
+from dagster_ray.core.step_report.around import StepReport
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +30,7 @@ class _InUse:
     wanted: "_Wanted"
     after: int | None
     """The run's last event before its set-up; None if that is not known."""
+    report: StepReport
     offered: object = None
     """What the step finds."""
     users: int = 1
@@ -96,14 +99,14 @@ def phases_around(
         return
     wanted = _wanted(resource, context)
     found = _joined(wanted)
-    use = found or _InUse(resource, wanted or _Wanted("", object, {}), last_event_id(context))
+    use = found or _begun(resource, context, wanted)
     error: BaseException | None = None
     set_up = found is not None
     try:
         if not set_up:
             failed = _set_up_or_failure(resource, context)
             set_up = True
-            use.offered = offered(resource, context, offer, lambda: _renew(resource, context), failed)
+            use.offered = _reported(use, context, offer, failed)
             if wanted is not None:
                 with _in_use_lock:
                     _in_use.append(use)
@@ -121,7 +124,23 @@ def phases_around(
                 if outcome is StepOutcome.SUCCEEDED and getattr(use.offered, "is_lost", False):
                     outcome = StepOutcome.SETUP_FAILED  # no step has used it, so that none has tried again
                 report_end(use.resource, context, outcome, error, use.after)
+                use.report.end()
                 _clean_up(use.resource, context, outcome)
+
+
+def _begun(resource: RayResource, context: dg.InitResourceContext, wanted: _Wanted | None) -> _InUse:
+    report = StepReport(resource, context)
+    return _InUse(resource, wanted or _Wanted("", object, {}), last_event_id(context), report)
+
+
+def _reported(
+    use: _InUse, context: dg.InitResourceContext, offer: Callable[[], object], failed: Exception | None
+) -> object:
+    """Begin to report on a cluster that was set up, unless that failed; return what the step finds."""
+    if failed is None:
+        use.report.begin()
+    renew = partial(_renew, use.resource, context, use.report)
+    return offered(use.resource, context, offer, renew, failed, report=use.report)
 
 
 def _wanted(resource: RayResource, context: dg.InitResourceContext) -> _Wanted | None:
@@ -180,13 +199,15 @@ def _set_up_or_failure(resource: RayResource, context: dg.InitResourceContext) -
     return None
 
 
-def _renew(resource: RayResource, context: dg.InitResourceContext) -> None:
+def _renew(resource: RayResource, context: dg.InitResourceContext, report: StepReport) -> None:
     """Clean up a cluster that was lost, and bring another one."""
     with interrupts_deferred(redeliver=True):
+        report.end()
         _clean_up(resource, context, StepOutcome.RETRY_REQUESTED)
     if (begin_again := getattr(resource, "begin_again", None)) is not None:
         begin_again()
     _set_up(resource, context)
+    report.begin()
 
 
 def _clean_up(resource: RayResource, context: dg.InitResourceContext, outcome: StepOutcome) -> None:

@@ -1,11 +1,15 @@
 """The hooks of a `BaseRayResource`: those of users who subclass a backend, and what a backend may tell of a failure."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dagster_ray.core._dagster_context import DagsterContext
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import StepOutcome
 from dagster_ray.core.failures.causes import Loss
+
+if TYPE_CHECKING:
+    from dagster_ray.core.step_report.around import Measurement
 
 
 class StepHooks:
@@ -22,6 +26,21 @@ class StepHooks:
 
     def on_cleanup(self, context: DagsterContext, outcome: StepOutcome) -> None:
         """Run after cleanup, whatever the lifecycle decided. For users who subclass; does nothing."""
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether figures of the cluster are measured and added to what a step makes; the default says no."""
+        return False
+
+    def measure(self, context: DagsterContext) -> "Measurement | None":  # noqa: ARG002 - of those who override
+        """Measure the cluster from now on; the default does not.
+
+        Called when the cluster is there, or at the end of a set-up that failed, if `is_measured`.
+
+        Args:
+            context: The context of the resource's set-up.
+        """
+        return None
 
     def losses(self, context: DagsterContext, deadline: Deadline) -> Sequence[Loss]:  # noqa: ARG002 - of those who override
         """Return what became of the cluster's pods lately; the default knows nothing of them.

@@ -17,6 +17,7 @@ from dagster_ray.kuberay.configs import (
     ClusterSharing,
     InteractiveRayJobConfig,
     InteractiveRayJobSpec,
+    Price,
     RayClusterConfig,
     RayClusterSpec,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "KubeRayInteractiveJob",
     "Lifecycle",
     "PipesKubeRayJobClient",
+    "Price",
     "RayClusterConfig",
     "RayClusterSpec",
     "RayResource",

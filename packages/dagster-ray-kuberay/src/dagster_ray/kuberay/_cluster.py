@@ -141,6 +141,11 @@ class KubeRayCluster(KubeRayResource):
     # Inside
 
     @property
+    @override
+    def _is_shared(self) -> bool:
+        return self._shared is not None and self._shared.held is not None
+
+    @property
     def _shared(self) -> "SharedCluster | None":
         return cast("SharedCluster | None", self._cluster)
 

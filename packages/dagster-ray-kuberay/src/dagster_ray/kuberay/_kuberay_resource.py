@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import dagster as dg
@@ -10,12 +11,15 @@ from typing_extensions import override
 
 from dagster_ray.core import DagsterContext, Deadline, StepOutcome, WaitLines
 from dagster_ray.core.errors import InvalidFieldError, NotConnectedError
+from dagster_ray.core.step_report.around import Figures
 from dagster_ray.core.variables import env_vars_fault, is_env_var
+from dagster_ray.kuberay._hours.prices import Price
 from dagster_ray.pipes.drivers import ClusterDriverResource
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
     from dagster_ray.core.failures.causes import Loss
+    from dagster_ray.kuberay._hours.measurement import ClusterMeasurement
     from dagster_ray.kuberay._jobs.driver import DriverHost
     from dagster_ray.kuberay._steps.requests import Settings
     from dagster_ray.kuberay._steps.step_cluster import StepCluster
@@ -89,9 +93,22 @@ class KubeRayResource(ClusterDriverResource):
         ),
     )
 
+    hours: bool = Field(
+        default=False,
+        description=(
+            "Measure what the pods of the cluster reserve, and how much of it is used: figures in the metadata of what "
+            "the step makes, and in one event of the run. Costs one list and one watch of the cluster's pods."
+        ),
+    )
+    prices: list[Price] = Field(
+        default_factory=list[Price],
+        description="With hours: prices by which the figures contain a cost. The first one that fits a node is used.",
+    )
+
     _cluster: "StepCluster | None" = PrivateAttr(default=None)
     _host: "DriverHost | None" = PrivateAttr(default=None)
     """What runs the body in the cluster; None where the driver is in the step."""
+    _measurement: "ClusterMeasurement | None" = PrivateAttr(default=None)
     _connecting: tuple[Deadline, WaitLines] | None = PrivateAttr(default=None)
     """How long the driver has been connecting since its first attempt failed, and when that is logged."""
 
@@ -157,9 +174,36 @@ class KubeRayResource(ClusterDriverResource):
     @override
     def job_place(self, context: dg.OpExecutionContext) -> "Place":
         """Return the job server of the cluster."""
-        _ = self._created
+        cluster = self._created
         assert self._host is not None  # noqa: S101 - set with the cluster
-        return self._host.place(context)
+        place, measurement = self._host.place(context), self._measurement
+        if measurement is None:
+            return place
+        figures = Figures(measurement, self.display_name, cluster.log)
+        return replace(place, figures=figures.metadata)
+
+    @property
+    @override
+    def is_measured(self) -> bool:
+        """Whether figures of the cluster are wanted."""
+        return self.hours
+
+    @override
+    def measure(self, context: DagsterContext) -> "ClusterMeasurement | None":
+        """Measure what the cluster reserves, and what of it is used."""
+        from dagster_ray.kuberay._hours.measurement import ClusterMeasurement, Measured
+
+        cluster = self._cluster
+        if cluster is None or cluster.own is None:
+            return None
+        rates = [price.rate() for price in self.prices]
+        self._measurement = ClusterMeasurement(Measured(cluster, rates, self.startup_seconds, self._is_shared))
+        return self._measurement
+
+    @property
+    def _is_shared(self) -> bool:
+        """Whether other steps may use the cluster as well."""
+        return False
 
     @override
     def driver_environment(self) -> Mapping[str, str]:
@@ -187,7 +231,7 @@ class KubeRayResource(ClusterDriverResource):
     def begin_again(self) -> None:
         """Forget the cluster, so that `create` asks for another one."""
         super().begin_again()
-        self._cluster = self._host = self._connecting = None
+        self._cluster = self._host = self._connecting = self._measurement = None
 
     @override
     def losses(self, context: DagsterContext, deadline: Deadline) -> "Sequence[Loss]":

@@ -152,6 +152,19 @@ FEATURES: tuple[Feature, ...] = (
         ),
     ),
     Feature(
+        "hours",
+        "figures of a step with `hours`",
+        (
+            Grant("", "pods", ("list",), "what the cluster reserves is not known"),
+            Grant("", "pods", ("watch",), "the figures are estimated, by a list at the end"),
+        ),
+    ),
+    Feature(
+        "hours-by-node",
+        "the same, with prices that depend on the node",
+        (Grant("", "nodes", ("list",), "a pod's node selector alone decides which price it has", whole_cluster=True),),
+    ),
+    Feature(
         "cleanup",
         "the sensor `cleanup_expired_rayclusters`, and `dagster-ray gc`",
         (

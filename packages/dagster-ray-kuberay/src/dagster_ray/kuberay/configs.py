@@ -21,6 +21,7 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from dagster_ray.core import StrictConfig
 from dagster_ray.core.errors import DagsterRayError, MissingVariableError
 from dagster_ray.core.variables import variable_of
+from dagster_ray.kuberay._hours.prices import Price
 from dagster_ray.kuberay._sharing.config import ClusterSharing, MatchDagsterLabels
 from dagster_ray.kuberay._spec.completion import as_manifest
 from dagster_ray.kuberay._spec.config_fields import KubernetesConfig
@@ -37,6 +38,7 @@ __all__ = [
     "InvalidSpecError",
     "MatchDagsterLabels",
     "MissingVariableError",
+    "Price",
     "RayClusterConfig",
     "RayClusterSpec",
     "SpecFileError",

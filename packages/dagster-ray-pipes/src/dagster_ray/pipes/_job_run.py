@@ -267,7 +267,7 @@ class JobRun:
 
     def _metadata(self, details: JobDetails, reader: PipesRayJobMessageReader) -> dict[str, dg.MetadataValue[Any]]:
         follower = reader.follower
-        metadata = self._named(details.submission_id, in_event=False)
+        metadata = {**self._place.figures(), **self._named(details.submission_id, in_event=False)}
         if details.job_id is not None:
             metadata[f"{PREFIX}job_id"] = dg.MetadataValue.text(details.job_id)
         if follower.running_at is not None:

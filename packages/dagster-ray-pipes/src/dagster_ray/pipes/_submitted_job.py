@@ -44,6 +44,7 @@ class Place:
             is known, while its process still tears down.
         pending: Returns what is known of the reason why the job still waits; empty if nothing is. Called rarely.
         explained: Called with the error that ends the step; returns it with what is known of the cluster.
+        figures: Returns figures of the cluster until now, for the metadata of what the job makes. Does not raise.
     """
 
     client: RayJobClient
@@ -57,6 +58,7 @@ class Place:
     judged: Callable[[Verdict], None] = lambda _: None
     pending: Callable[[], str] = lambda: ""
     explained: Callable[[Exception], Exception] = lambda error: error
+    figures: Callable[[], Mapping[str, dg.MetadataValue[Any]]] = dict
 
 
 def job_metadata(

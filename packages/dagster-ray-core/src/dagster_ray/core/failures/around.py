@@ -14,6 +14,7 @@ from dagster_ray.core.failures.record import FailedStep, report_failure, report_
 
 if TYPE_CHECKING:
     from dagster_ray.core._protocol import RayResource
+    from dagster_ray.core.step_report.around import StepReport
 
 _LOSSES_SECONDS = 4.0
 """What the question for lost nodes may take of the 20 s that a cleanup has."""
@@ -40,8 +41,12 @@ def offered(
     offer: Callable[[], object],
     renew: Callable[[], None],
     failed: Exception | None,
+    *,
+    report: "StepReport",
 ) -> object:
-    """Return what a step finds: what `offer` returns, or what stands for it if failures of infrastructure are retried.
+    """Return what a step finds: what `offer` returns, or what stands for it if Dagster launches the step through that.
+
+    It does if failures of infrastructure are retried, or figures are added to what a body makes in this process.
 
     Args:
         resource: The resource.
@@ -49,13 +54,15 @@ def offered(
         offer: Returns what the step finds without retries.
         renew: Cleans the cluster up and brings another one.
         failed: What the set-up has raised, if the step is to fail with it.
+        report: The figures of the step.
     """
-    if retries_allowed(resource) == 0:
+    adds_figures = report.is_wanted and not getattr(resource, "driver_in_cluster", False)
+    if retries_allowed(resource) == 0 and not adds_figures:
         return offer()
     # It needs much of Dagster's execution, which a code location does not load to read its configuration.
     from dagster_ray.core.failures.launcher import StepWithRetries
 
-    return StepWithRetries(resource, offer, renew, lambda: losses_of(resource, context), failed)
+    return StepWithRetries(resource, offer, renew, lambda: losses_of(resource, context), failed, report=report)
 
 
 def report_end(

@@ -1,7 +1,8 @@
 """`StepWithRetries`: what a step finds in place of a cluster if infrastructure failures are retried.
 
 Dagster passes no error of a step's body to its resources, and takes a request for a retry only from where a step runs.
-So Dagster launches the step through this object, which runs it where it would run anyway, and sees its error.
+So Dagster launches the step through this object, which runs it where it would run anyway, and sees its error. It also
+adds figures of the cluster to the outputs of a body that runs here, because no resource sees an output.
 """
 
 import re
@@ -23,6 +24,7 @@ from dagster_ray.core._phases import StepOutcome
 from dagster_ray.core.failures.causes import Judgement, Loss, is_retried, judged
 from dagster_ray.core.failures.reading import facts_of, facts_of_info
 from dagster_ray.core.failures.record import FailedStep, report_failure, retries_of
+from dagster_ray.core.step_report.around import StepReport, add_to_outputs
 
 if TYPE_CHECKING:
     from dagster._core.execution.context.system import StepExecutionContext
@@ -52,6 +54,8 @@ class StepWithRetries:
         renew: Callable[[], None],
         losses: Callable[[], Sequence[Loss]],
         failed: Exception | None,
+        *,
+        report: StepReport,
     ) -> None:
         """Take the resource and what can be done with it.
 
@@ -61,7 +65,9 @@ class StepWithRetries:
             renew: Cleans the cluster up and brings another one.
             losses: Returns what became of the cluster's pods lately.
             failed: What the set-up has raised, if the first attempt of the step is to fail with it.
+            report: The figures of the step.
         """
+        self._report = report
         self._resource, self._offer, self._renew, self._losses = resource, offer, renew, losses
         self._failed, self.is_lost = failed, failed is not None
 
@@ -136,6 +142,8 @@ class StepWithRetries:
                 yield from launch(step_context, partial(self._after_event, step_context))
             else:
                 _give(step_context, self, inner)
+                if self._report.is_wanted:
+                    add_to_outputs(step_context, self._report)
                 yield from core_dagster_event_sequence_for_step(step_context)
         except DecidedRetry:
             raise

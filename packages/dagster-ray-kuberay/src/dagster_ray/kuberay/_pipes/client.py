@@ -4,7 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -14,6 +14,7 @@ from typing_extensions import override
 from dagster_ray.core import Lifecycle, with_values
 from dagster_ray.core.variables import env_vars_fault, resolved
 from dagster_ray.kuberay._head.route import Access, checked_head_host
+from dagster_ray.kuberay._hours.prices import Price
 from dagster_ray.kuberay._interactive_job import InteractiveJobLifecycle
 from dagster_ray.kuberay._pipes.job import read_call, with_secrets_apart
 from dagster_ray.kuberay._pipes.rayjob import rayjob_of
@@ -54,6 +55,8 @@ class KubeRayClientOptions(ClientOptions):
     preflight: Preflight
     kubeconfig_file: str | None
     kube_context: str | None
+    hours: bool
+    prices: Sequence[Price]
 
     def settings(self) -> ClientSettings:
         """Return the settings of a call.
@@ -91,6 +94,8 @@ class KubeRayClientOptions(ClientOptions):
             kubeconfig_file=self.kubeconfig_file,
             kube_context=self.kube_context,
             retry_infrastructure=lifecycle.retry_infrastructure,
+            hours=self.hours,
+            rates=[price.rate() for price in self.prices],
         )
 
     def _lifecycle(self) -> Lifecycle:
@@ -126,6 +131,9 @@ class PipesKubeRayJobClient(RayPipesClient):
         preflight: What is checked before anything is created: quick, full or off, as for the resources.
         kubeconfig_file: Path of a kubeconfig. None: the pod's own account, or kubectl's default.
         kube_context: Context of the kubeconfig. None: the current one.
+        hours: Whether figures of what the cluster reserves and uses go into the metadata of what the job makes, and
+            into one event of the run. Costs one list and one watch of the cluster's pods.
+        prices: With hours: prices by which the figures contain a cost. The first one that fits a node is used.
         context_injector: How the Pipes context is passed. None: in an environment variable.
         forward_termination: Whether the job is stopped when the step is interrupted. False: it continues, and a retry
             of the step follows it.
@@ -158,6 +166,8 @@ class PipesKubeRayJobClient(RayPipesClient):
         preflight: Preflight = "quick",
         kubeconfig_file: str | None = None,
         kube_context: str | None = None,
+        hours: bool = False,
+        prices: Sequence[Price] = (),
         context_injector: PipesContextInjector | None = None,
         forward_termination: bool = True,
         termination_timeout: float = 30.0,
@@ -172,7 +182,8 @@ class PipesKubeRayJobClient(RayPipesClient):
         self._options = KubeRayClientOptions(
             lifecycle=lifecycle, image=image, env_vars=env_vars, queue=queue, priority=priority, timeout=timeout,
             queue_timeout=queue_timeout, access=access, head_host=head_host, preflight=preflight,
-            kubeconfig_file=kubeconfig_file, kube_context=kube_context, context_injector=context_injector,
+            kubeconfig_file=kubeconfig_file, kube_context=kube_context, hours=hours, prices=prices,
+            context_injector=context_injector,
             forward_termination=forward_termination, termination_timeout=termination_timeout,
             require_messages=require_messages, message_channel=message_channel, forward_logs=forward_logs,
             server_timeout=server_timeout,

@@ -5,15 +5,18 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster import PipesContextInjector
 
-from dagster_ray.core import Deadline, Identity, interrupts_deferred
+from dagster_ray.core import DagsterContext, Deadline, Identity, interrupts_deferred
 from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.core.step_report.around import StepReport
 from dagster_ray.kuberay._head.route import Access
+from dagster_ray.kuberay._hours.figures import Rate
+from dagster_ray.kuberay._hours.measurement import ClusterMeasurement, Measured
 from dagster_ray.kuberay._jobs.place import open_client, place_of
 from dagster_ray.kuberay._jobs.watch import RayJobWatch
 from dagster_ray.kuberay._kubernetes.errors import NotFoundError
@@ -71,6 +74,8 @@ class ClientSettings:
     kubeconfig_file: str | None
     kube_context: str | None
     retry_infrastructure: int
+    hours: bool
+    rates: Sequence[Rate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,27 @@ class _RayJobCall:
         self._namespace = namespace_of(call.plain, cluster)
         self._watch: RayJobWatch | None = None
         self._is_submitted = False
+        self._report = StepReport(self, call.context)
+
+    # What `StepReport` asks
+
+    @property
+    def display_name(self) -> str:
+        """The RayJob's name for logs."""
+        return self._name()
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether figures of the cluster are wanted."""
+        return self._settings.hours
+
+    def measure(self, context: DagsterContext) -> ClusterMeasurement | None:  # noqa: ARG002 - of resources
+        """Measure what the cluster reserves, and what of it is used."""
+        cluster = self._cluster
+        if cluster.own is None:
+            return None
+        queue, started = cluster.queued_seconds, self._deadline.spent_seconds()
+        return ClusterMeasurement(Measured(cluster, self._settings.rates, {"startup": started, "queue": queue}, False))
 
     def run(self) -> CompletedRayJob:
         """Run the job to its end."""
@@ -114,10 +140,12 @@ class _RayJobCall:
                 found = self._run()
         except BaseException as error:
             with interrupts_deferred(redeliver=False):
+                self._report.end()
                 is_retry = isinstance(error, dg.RetryRequested) and error.__cause__ is not None
                 self._end_after(error.__cause__ if is_retry else error)
             raise
         with interrupts_deferred(redeliver=True):
+            self._report.end()
             self._end_after(None)
         return found
 
@@ -181,7 +209,9 @@ class _RayJobCall:
         watch = RayJobWatch(cluster, ids.submission_id, labels=labels)
         self._watch = opened.enter_context(watch)
         patient = client.patient(self._settings.run.patience.server_seconds)
-        return place_of(cluster, patient, watch, opened, judged=watch.judged), watch
+        self._report.begin()
+        place = place_of(cluster, patient, watch, opened, judged=watch.judged)
+        return replace(place, figures=self._report.metadata), watch
 
     def _choose(self) -> tuple[CallIds, Found | None]:
         """Look for what earlier attempts have left."""

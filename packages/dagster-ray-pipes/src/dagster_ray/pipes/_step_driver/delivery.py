@@ -56,15 +56,23 @@ def _identity(entry: dg.EventLogEntry) -> _Identity:
 class Delivery:
     """Stores and passes on what one worker sends."""
 
-    def __init__(self, context: "StepExecutionContext", *, again: bool, retry: RetryOf | None = None) -> None:
+    def __init__(
+        self,
+        context: "StepExecutionContext",
+        *,
+        again: bool,
+        retry: RetryOf | None = None,
+        figures: "Callable[[], Mapping[str, dg.MetadataValue[Any]]]" = dict,
+    ) -> None:
         """Begin.
 
         Args:
             context: Dagster's context of the step.
             again: Whether an earlier process of the step may have stored some of it.
             retry: Asked before an event is stored by which the step has failed; what it returns is raised instead.
+            figures: Returns metadata that each materialization gets as well.
         """
-        self._retry = retry
+        self._retry, self._figures = retry, figures
         self._context, self._instance, self._again = context, context.instance, again
         self.is_first = not again
         self._stored: Counter[_Identity] = Counter(self._entries_before()) if again else Counter()
@@ -135,11 +143,23 @@ class Delivery:
             self._stored[identity] -= 1
         else:
             self._ask_for_retry(event)
+            entry = self._with_figures(entry)
+            event = entry.dagster_event
             self._instance.handle_new_event(entry)
         if event is None:
             return
         self._take_note(event)
         yield event
+
+    def _with_figures(self, entry: dg.EventLogEntry) -> dg.EventLogEntry:
+        """Return an entry with figures of the cluster in its metadata if it is about a materialization."""
+        event = entry.dagster_event
+        if event is None or event.event_type is not _Type.ASSET_MATERIALIZATION:
+            return entry
+        data = cast("Any", event.event_specific_data)
+        value = data.materialization
+        changed = value._replace(metadata={**self._figures(), **value.metadata})
+        return entry._replace(dagster_event=event._replace(event_specific_data=data._replace(materialization=changed)))
 
     def _ask_for_retry(self, event: dg.DagsterEvent | None) -> None:
         if event is None or self._retry is None or event.event_type not in _FAILURES:

@@ -98,7 +98,7 @@ class StepRun:
             earlier = earlier_attempts(step.instance, step.run_id, step.step.key)
             attempt = find_job(self._client, self._identity, earlier)
         again = attempt.existing is not None
-        delivery = Delivery(self._step, again=again, retry=self._retry)
+        delivery = Delivery(self._step, again=again, retry=self._retry, figures=self._place.figures)
         follower: JobFollower | None = None
         try:
             with _interruptible():

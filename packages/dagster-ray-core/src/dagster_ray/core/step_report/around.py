@@ -1,0 +1,177 @@
+"""What happens around a step to report figures of its cluster: they are measured, added to its outputs, and logged."""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import dagster as dg
+from dagster._core.events import EngineEventData
+from typing_extensions import Protocol
+
+from dagster_ray.core._dagster_context import DagsterContext, log_of, run_of, step_key_of
+from dagster_ray.core._deadline import Deadline
+
+if TYPE_CHECKING:
+    from dagster._core.execution.context.system import StepExecutionContext
+
+    from dagster_ray.core._protocol import RayResource
+
+PREFIX = "dagster_ray/"
+_READ_SECONDS = 3.0
+"""What reading the figures may take; a pod has 30 s to end, of which the cleanup may take 20."""
+_FRESH_SECONDS = 5.0
+"""For how long figures that were read are used again: a step may have thousands of outputs."""
+
+Figure = float | int | str | bool
+
+
+class Measurement(Protocol):
+    """What a backend measures of a step's cluster, from its construction on."""
+
+    def read(self, deadline: Deadline) -> Mapping[str, Figure]:
+        """Return the figures until now, by names without a prefix. May raise."""
+        ...
+
+    def close(self) -> None:
+        """End what measures. May raise."""
+        ...
+
+
+def metadata_of(figures: Mapping[str, Figure]) -> dict[str, dg.MetadataValue[Any]]:
+    """Return figures as metadata: numbers as numbers, which Dagster plots."""
+    found: dict[str, dg.MetadataValue[Any]] = {}
+    for name, figure in figures.items():
+        if isinstance(figure, bool):
+            found[PREFIX + name] = dg.MetadataValue.bool(figure)
+        elif isinstance(figure, str):
+            found[PREFIX + name] = dg.MetadataValue.text(figure)
+        elif isinstance(figure, int):
+            found[PREFIX + name] = dg.MetadataValue.int(figure)
+        else:
+            found[PREFIX + name] = dg.MetadataValue.float(round(figure, 9))
+    return found
+
+
+class Measured(Protocol):
+    """What has a cluster that may be measured. A `BaseRayResource` does."""
+
+    @property
+    def display_name(self) -> str:
+        """The cluster's name for logs."""
+        ...
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether figures are wanted."""
+        ...
+
+    def measure(self, context: DagsterContext) -> Measurement | None:
+        """Measure the cluster from now on; None if there is nothing to measure. May raise."""
+        ...
+
+
+class Figures:
+    """Reads a measurement as metadata, without ever raising."""
+
+    def __init__(self, measurement: Measurement, cluster: str, log: logging.Logger) -> None:
+        """Take a measurement, the cluster's name for logs, and where trouble is told."""
+        self._measurement, self._cluster, self._log = measurement, cluster, log
+        self._last: tuple[Deadline, dict[str, dg.MetadataValue[Any]]] | None = None
+
+    def metadata(self, *, is_final: bool = False) -> dict[str, dg.MetadataValue[Any]]:
+        """Return the figures until now; those of some seconds ago unless they are the final ones."""
+        if self._last is not None and not self._last[0].is_over() and not is_final:
+            return self._last[1]
+        found: dict[str, dg.MetadataValue[Any]] = {}
+        try:
+            found = metadata_of(self._measurement.read(Deadline(_READ_SECONDS)))
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises, the step goes on without figures
+            self._log.warning("%s: the figures of the step could not be read: %s", self._cluster, error)
+        self._last = Deadline(_FRESH_SECONDS), found
+        return found
+
+    def close(self) -> None:
+        """End what measures."""
+        try:
+            self._measurement.close()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._log.warning("%s: what measures the step did not end: %s", self._cluster, error)
+
+
+class StepReport:
+    """The figures of one cluster and of those that step in for it. None of its methods raises.
+
+    Args:
+        resource: What has the cluster. A resource that only conforms to `RayResource` is not measured.
+        context: The context of the step, or of the resource's set-up.
+    """
+
+    def __init__(self, resource: "RayResource | Measured", context: DagsterContext) -> None:
+        """Measure nothing yet."""
+        self._resource, self._context = cast("Measured", resource), context
+        self._figures: Figures | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether figures belong to what the step makes."""
+        return getattr(self._resource, "is_measured", False) is True
+
+    def begin(self) -> None:
+        """Measure from now on, if the resource wants it."""
+        if not self.is_wanted or self._figures is not None:
+            return
+        name, log = self._resource.display_name, log_of(self._context)
+        try:
+            measurement = self._resource.measure(self._context)
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises, the step runs without figures
+            log.warning("%s: the step cannot be measured: %s", name, error)
+            return
+        self._figures = None if measurement is None else Figures(measurement, name, log)
+
+    def metadata(self) -> dict[str, dg.MetadataValue[Any]]:
+        """Return the figures until now; empty if nothing is measured."""
+        return {} if self._figures is None else self._figures.metadata()
+
+    def end(self) -> None:
+        """Write the figures into the log of the run, and measure no longer."""
+        self.begin()  # a set-up that failed has cost something, too
+        figures, self._figures = self._figures, None
+        if figures is None:
+            return
+        if metadata := figures.metadata(is_final=True):
+            report_figures(self._context, self._resource.display_name, metadata)
+        figures.close()
+
+
+def report_figures(context: DagsterContext, cluster: str, metadata: Mapping[str, dg.MetadataValue[Any]]) -> None:
+    """Write one event with figures into the log of the run, or a line if there is no run. Never raises.
+
+    Args:
+        context: The context of the step or of its resource.
+        cluster: The cluster's name for logs.
+        metadata: The figures.
+    """
+    message, instance, run = f"Figures of {cluster}.", context.instance, run_of(context)
+    log = log_of(context)
+    if instance is None or run is None:
+        words = ", ".join(f"{key.removeprefix(PREFIX)}: {value.value}" for key, value in metadata.items())
+        log.info("%s %s", message, words)
+        return
+    data = EngineEventData(metadata={f"{PREFIX}cluster": dg.MetadataValue.text(cluster), **metadata})
+    try:
+        instance.report_engine_event(message, run, data, step_key=step_key_of(context))
+    except Exception as error:  # noqa: BLE001 - any storage can sit behind it, and the cleanup follows
+        log.warning("%s They could not be stored: %s", message, type(error).__name__)
+
+
+def add_to_outputs(step_context: "StepExecutionContext", report: StepReport) -> None:
+    """Let each output of a step, and so each materialization, have the figures at the time when it is stored.
+
+    Dagster asks the step's context for more metadata of an output after the body has returned it.
+    """
+    given = step_context.get_output_metadata
+
+    def with_figures(output_name: str, mapping_key: str | None = None) -> Mapping[str, Any]:
+        return {**report.metadata(), **(given(output_name, mapping_key) or {})}
+
+    step_context.get_output_metadata = with_figures

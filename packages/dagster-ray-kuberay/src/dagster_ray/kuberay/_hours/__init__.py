@@ -1,0 +1,1 @@
+"""What a step's cluster reserved, for how long, and what that costs."""
