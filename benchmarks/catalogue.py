@@ -7,6 +7,7 @@ PARTITIONS = 50
 RAYCLUSTERS = 10_000
 EXPIRED = 100
 SLOW_LINES, FAST_LINES = 100, 200_000
+TINY_TASKS, RESULT_BYTES = 2_000, 200_000_000
 
 _RAY_INIT = "`ray.init` at the moment when the port speaks"
 _STEP = "a step of its `KubeRayInteractiveJob`"
@@ -197,6 +198,42 @@ SHARING = Benchmark(
     ),
 )
 
+_SCRIPT = "the same body in a script, submitted with `JobSubmissionClient`"
+DRIVER = Benchmark(
+    "driver",
+    "Bodies inside the cluster",
+    "The same body with both values of `driver`, on one shared `KubeRayCluster` of the simulator with a real head. "
+    "Each step is a fresh process that has imported everything. The body runs "
+    f"{TINY_TASKS:,} tasks that return 1, one after another, and gets each result. Then a task makes a result of "
+    f"{RESULT_BYTES // 10**6} MB for another task, and once more for the body. The head's object store has 100 MB, so "
+    "that Ray keeps such a result in a file. Network costs nothing here; on Kubernetes, each call and each byte of "
+    "Ray Client crosses it.",
+    (
+        Figure(
+            "driver-start",
+            '`driver="cluster"`: set-up of the resource to first line of the body',
+            "s",
+            floor="`submit_job` to the line after `ray.init` in a script",
+            step="the same step, its body a driver of Ray Client",
+            budgets=(Budget(3, over="step"),),
+            compared="difference",
+        ),
+        Figure(
+            "driver-tasks",
+            f'`driver="cluster"`: {TINY_TASKS:,} tiny tasks, one by one',
+            "s",
+            floor=_SCRIPT,
+            budgets=(Budget(1.05, times="floor"),),
+        ),
+        Figure("driver-kept", '`driver="cluster"`: 200 MB that stay in the cluster', "s", floor=_SCRIPT),
+        Figure("driver-fetched", '`driver="cluster"`: 200 MB that the body fetches', "s", floor=_SCRIPT),
+        Figure("client-start", '`driver="step"`: set-up of the resource to first line of the body', "s"),
+        Figure("client-tasks", f'`driver="step"`: {TINY_TASKS:,} tiny tasks, one by one', "s", floor=_SCRIPT),
+        Figure("client-kept", '`driver="step"`: 200 MB that stay in the cluster', "s", floor=_SCRIPT),
+        Figure("client-fetched", '`driver="step"`: 200 MB that the body fetches', "s", floor=_SCRIPT),
+    ),
+)
+
 _BACKFILL_FLOOR = "the same backfill, each run with a cluster of its own"
 BACKFILL = Benchmark(
     "backfill",
@@ -265,6 +302,6 @@ COLLECTOR = Benchmark(
     ),
 )
 
-BENCHMARKS = (IMPORT_COST, LOCAL_RAY, INTERACTIVE_STEP, PIPES_LOGS, SHARING, BACKFILL, COLLECTOR)
+BENCHMARKS = (IMPORT_COST, LOCAL_RAY, INTERACTIVE_STEP, DRIVER, PIPES_LOGS, SHARING, BACKFILL, COLLECTOR)
 SUMMARY = ("step-requests", "step-connect", "import-time", "log-p95", "log-rate", "tick-seconds")
 """The figures that the README shows."""

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-Rival = Literal["ours", "floor", "older"]
-RIVALS: tuple[Rival, ...] = ("ours", "floor", "older")
+Rival = Literal["ours", "floor", "step", "older"]
+RIVALS: tuple[Rival, ...] = ("ours", "floor", "step", "older")
+COLUMNS: tuple[Rival, ...] = ("ours", "floor", "older")
+"""Those that a line of a table has room for."""
 Values = Mapping[str, Mapping[str, Sequence[float | None]]]
 """By figure and rival: one value a turn, None where the rival failed."""
 
@@ -24,16 +26,18 @@ class Budget:
         limit: The bound: in the unit of the figure, or how many times the rival's value.
         kind: Whether the value is at most the limit, or at least.
         times: The rival whose value of the same turn is multiplied; None for a limit in the unit of the figure.
+        over: The rival from whose value of the same turn the limit counts; None for 0.
         each_turn: Whether every turn has to keep it; else the median.
     """
 
     limit: float
     kind: Literal["at most", "at least"] = "at most"
     times: Literal["floor", "older"] | None = None
+    over: Literal["step"] | None = None
     each_turn: bool = False
 
     def kept_by(self, values: Sequence[float]) -> bool:
-        """Return whether values, or multiples of a rival's, keep it."""
+        """Return whether values, or what they are of a rival's, keep it."""
         if not self.each_turn:
             values = [statistics.median(values)]
         return all(value >= self.limit if self.kind == "at least" else value <= self.limit for value in values)
@@ -49,6 +53,7 @@ class Figure:
         unit: Of the values: s, ms, MB, lines/s, or what is counted.
         floor: What the rival `floor` does: bare calls of Ray or Kubernetes. None if nothing bare compares.
         older: What the rival `older` does: dagster-ray 0.4.8. None if it has no such thing.
+        step: What the rival `step` does: this project with `driver="step"`. None where that is no rival.
         budgets: What it may be.
         compared: Whether pairs of a turn are subtracted or divided.
         values: By rival: one value a turn, None where the rival failed.
@@ -59,9 +64,14 @@ class Figure:
     unit: str
     floor: str | None = None
     older: str | None = None
+    step: str | None = None
     budgets: tuple[Budget, ...] = ()
     compared: Literal["difference", "ratio"] = "ratio"
     values: Mapping[str, Sequence[float | None]] = field(default_factory=dict[str, Sequence[float | None]])
+
+    def does(self, rival: Rival) -> str | None:
+        """Return what a rival does; None if it takes no part. Ours needs no words: the title says it."""
+        return {"ours": "", "floor": self.floor, "step": self.step, "older": self.older}[rival]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +153,8 @@ def _judged(figure: Figure, budget: Budget) -> str:
     values = [value for value in figure.values["ours"] if value is not None]
     if budget.times is not None:
         values = pairs(figure, budget.times, "ratio")
+    elif budget.over is not None:
+        values = pairs(figure, budget.over, "difference")
     if not values:
         return NOT_MEASURED
     return WITHIN if budget.kept_by(values) else OVER

@@ -4,13 +4,31 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from catalogue import BENCHMARKS, SUMMARY
-from figures import RIVALS, Benchmark, Budget, Figure, Rival, Spread, Values, outcome, pairs, spread_of, verdict
+from figures import (
+    COLUMNS,
+    RIVALS,
+    Benchmark,
+    Budget,
+    Figure,
+    Rival,
+    Spread,
+    Values,
+    outcome,
+    pairs,
+    spread_of,
+    verdict,
+)
 
 BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
 HEADER = (
     "| | this project | bare Ray, Kubernetes or Dagster | dagster-ray 0.4.8 | budget | verdict |\n" + "|---" * 6 + "|"
 )
-NAMES: Mapping[Rival, str] = {"ours": "this project", "floor": "floor", "older": "dagster-ray 0.4.8"}
+NAMES: Mapping[Rival, str] = {
+    "ours": "this project",
+    "floor": "floor",
+    "step": 'with `driver="step"`',
+    "older": "dagster-ray 0.4.8",
+}
 _TIMES = {"floor": "the floor", "older": "0.4.8"}
 ALT = "Bars of this project, bare Ray, Kubernetes or Dagster, and dagster-ray 0.4.8; the table has the same figures."
 
@@ -59,12 +77,13 @@ def budget_of(figure: Figure) -> str:
 
 def _budget(budget: Budget, unit: str) -> str:
     limit = number(budget.limit, unit) if budget.times is None else f"{budget.limit:g} times {_TIMES[budget.times]}"
-    return f"{budget.kind} {limit}{' in each turn' if budget.each_turn else ''}"
+    more = "" if budget.over is None else f" more than {NAMES[budget.over]}"
+    return f"{budget.kind} {limit}{more}{' in each turn' if budget.each_turn else ''}"
 
 
 def cell(figure: Figure, rival: Rival) -> str:
     """Return a rival's median, or why there is none."""
-    if not _takes_part(figure, rival):
+    if figure.does(rival) is None:
         return "-"
     found = outcome(figure, rival)
     return found if isinstance(found, str) else number(found.median, figure.unit)
@@ -72,12 +91,8 @@ def cell(figure: Figure, rival: Rival) -> str:
 
 def summary_row(figure: Figure) -> str:
     """Return a figure as one line."""
-    cells = [figure.title, *(cell(figure, rival) for rival in RIVALS), budget_of(figure), verdict(figure)]
+    cells = [figure.title, *(cell(figure, rival) for rival in COLUMNS), budget_of(figure), verdict(figure)]
     return f"| {' | '.join(cells)} |".replace("|  |", "| |")
-
-
-def _takes_part(figure: Figure, rival: Rival) -> bool:
-    return rival == "ours" or (figure.floor if rival == "floor" else figure.older) is not None
 
 
 def _spread(found: Spread, unit: str) -> str:
@@ -105,12 +120,14 @@ def figure_table(figure: Figure) -> str:
         "|---|---|---|---|---|---|",
     ]
     for rival in RIVALS:
-        if not _takes_part(figure, rival):
+        does = figure.does(rival)
+        if does is None:
             continue
-        does = "" if rival == "ours" else f": {figure.floor if rival == 'floor' else figure.older}"
         found = outcome(figure, rival)
         shown = f"{found} | | | " if isinstance(found, str) else f"{_spread(found, figure.unit)} | {found.count}"
-        lines.append(f"| {NAMES[rival]}{does} | {shown} | {_paired(figure, rival)} |".replace("  |", " |"))
+        lines.append(
+            f"| {NAMES[rival]}{does and f': {does}'} | {shown} | {_paired(figure, rival)} |".replace("  |", " |")
+        )
     judged = f"Budget: {budget_of(figure)}. " if figure.budgets else ""
     return f"### {figure.title}\n\n" + "\n".join(lines) + f"\n\n{judged}Verdict: **{verdict(figure)}**.\n"
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from figures import RIVALS, Budget, Figure, Rival, Spread, outcome
+from figures import COLUMNS, Budget, Figure, Rival, Spread, outcome
 from results_page import number
 
 WIDTH, LEFT, BARS, ROW, GAP, TOP = 760, 250, 330, 17, 16, 44
@@ -38,8 +38,7 @@ class Bar:
 
 def bars_of(figure: Figure) -> list[Bar]:
     """Return the bars of a figure: of this project, and of each rival that takes part."""
-    takes_part = {"ours": True, "floor": figure.floor is not None, "older": figure.older is not None}
-    return [Bar(rival, outcome(figure, rival)) for rival in RIVALS if takes_part[rival]]
+    return [Bar(rival, outcome(figure, rival)) for rival in COLUMNS if figure.does(rival) is not None]
 
 
 def limit_of(figure: Figure) -> float | None:
@@ -51,10 +50,13 @@ def limit_of(figure: Figure) -> float | None:
 
 
 def _on_scale(figure: Figure, budget: Budget) -> float | None:
-    if budget.times is None:
+    against = budget.times or budget.over
+    if against is None:
         return budget.limit
-    rival = outcome(figure, budget.times)
-    return None if isinstance(rival, str) else rival.median * budget.limit
+    rival = outcome(figure, against)
+    if isinstance(rival, str):
+        return None
+    return rival.median * budget.limit if budget.times else rival.median + budget.limit
 
 
 def _more_is_better(figure: Figure) -> bool:
@@ -100,7 +102,7 @@ def plot(figures: Sequence[Figure]) -> str:
     """Return the SVG: a group of bars for each figure, on a scale of its own."""
     parts: list[str] = []
     x = 16
-    for rival in RIVALS:
+    for rival in COLUMNS:
         parts.append(f'<rect class="{rival}" x="{x}" y="14" width="12" height="12"/>')
         parts.append(f'<text x="{x + 18}" y="24">{LABELS[rival]}</text>')
         x += 40 + 7 * len(LABELS[rival])

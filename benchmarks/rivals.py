@@ -32,12 +32,14 @@ def tell(found: Any) -> None:
     print(f"\n{MARK}{json.dumps(found)}", flush=True)
 
 
-def measured(script: str, rival: str, *arguments: str, python: str = sys.executable) -> Any:
+def measured(
+    script: str, rival: str, *arguments: str, python: str = sys.executable, patience: float = PATIENCE_SECONDS
+) -> Any:
     """Let a fresh process measure a rival; return what it told, or None if it failed, which stderr then explains."""
     command = [python, script, "--measure", rival, *arguments]
     env = {**os.environ, "RAY_AUTH_MODE": "disabled", "PYTHONWARNINGS": "ignore"}
     try:
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=patience)
     except subprocess.TimeoutExpired as error:
         print(f"{Path(script).stem}: {rival} took longer than {error.timeout:.0f} s", file=sys.stderr)
         return None

@@ -44,6 +44,7 @@ FIGURE = Figure("connect", "First line", "s", floor="`ray.init`", older="its ste
 
 
 TIMES_FLOOR, TIMES_OLDER = Budget(1.3, times="floor"), Budget(0.5, times="older")
+OVER_STEP = Budget(3, over="step")
 
 
 def measured(*budgets: Budget, **values: Sequence[float | None]) -> Figure:
@@ -58,6 +59,7 @@ def results(*, failing: Sequence[str] = (), older: float | None = 4.0) -> Result
         for figure in benchmark.figures if benchmark.name not in failing else ():
             values[figure.key] = {"ours": [1.0, 3.0, 2.0]}
             values[figure.key] |= {"floor": [1.0, 1.0, 1.0]} if figure.floor else {}
+            values[figure.key] |= {"step": [2.0, 2.0, 2.0]} if figure.step else {}
             values[figure.key] |= {"older": [older, 4.0, 4.0]} if figure.older else {}
     machine = {"CPU": "a processor", "cores": "2", "memory": "8.0 GiB", "kernel": "Linux 6.1"}
     versions = {"dagster": "1.13", "ray": "2.60.0"}
@@ -94,6 +96,11 @@ def results(*, failing: Sequence[str] = (), older: float | None = 4.0) -> Result
         pytest.param(
             Budget(2, "at least", times="floor"), {"ours": [3.0], "floor": [2.0]}, OVER, id="too few times the floor"
         ),
+        pytest.param(
+            OVER_STEP, {"ours": [5.0, 9.0], "step": [2.0, 6.0]}, WITHIN, id="so much more than the other driver"
+        ),
+        pytest.param(OVER_STEP, {"ours": [5.1], "step": [2.0]}, OVER, id="too much more than the other driver"),
+        pytest.param(OVER_STEP, {"ours": [5.0], "step": [None]}, NOT_MEASURED, id="the other driver failed"),
         pytest.param(None, {"ours": [1.0]}, NO_BUDGET, id="without a budget"),
         pytest.param(Budget(2), {}, NOT_MEASURED, id="the benchmark failed"),
         pytest.param(Budget(2), {"ours": [1.0, None, 1.0]}, NOT_MEASURED, id="ours failed in a turn"),
@@ -122,7 +129,8 @@ def test_no_budget_is_an_absolute_time() -> None:
         figure.key
         for benchmark in BENCHMARKS
         for figure in benchmark.figures
-        if any(budget.times is None for budget in figure.budgets) and figure.unit in {"s", "ms", "lines/s"}
+        if any(budget.times is None and budget.over is None for budget in figure.budgets)
+        and figure.unit in {"s", "ms", "lines/s"}
     ]
     assert absolute == []
 
@@ -199,6 +207,7 @@ def test_a_number(value: float, unit: str, expected: str) -> None:
         ([TIMES_FLOOR, TIMES_OLDER], "at most 1.3 times the floor, at most 0.5 times 0.4.8"),
         ([Budget(2, "at least", times="floor")], "at least 2 times the floor"),
         ([Budget(10)], "at most 10.00 s"),
+        ([OVER_STEP], 'at most 3.00 s more than with `driver="step"`'),
         ([Budget(5, "at least")], "at least 5.00 s"),
         ([Budget(5, each_turn=True)], "at most 5.00 s in each turn"),
     ],
@@ -307,6 +316,8 @@ def test_the_plot_says_what_failed_and_draws_no_bar_for_it() -> None:
         pytest.param(measured(Budget(2, times="floor"), floor=[1.0, 2.0]), 3.0, id="so many times the floor's median"),
         pytest.param(measured(Budget(2, times="floor")), None, id="times a floor that is not known"),
         pytest.param(measured(TIMES_FLOOR, TIMES_OLDER, floor=[1.0], older=[1.0]), 0.5, id="the tightest of two"),
+        pytest.param(measured(OVER_STEP, step=[4.0, 6.0, 5.0]), 8.0, id="so much over the other driver's median"),
+        pytest.param(measured(OVER_STEP), None, id="over a driver that is not known"),
         pytest.param(measured(), None, id="no budget"),
     ],
 )
