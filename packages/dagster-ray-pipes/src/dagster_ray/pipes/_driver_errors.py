@@ -54,7 +54,7 @@ class DriverSetupError(DagsterRayError):
     code = "driver-setup"
     failure_class = "user"
     problem = "The step of the Ray job {submission_id} did not run: {reason}."
-    remedy = "see that each resource of the step also works inside the cluster: its set-up runs there, too."
+    remedy = "make sure that each resource of the step also works inside the cluster: its set-up runs there, too."
 
     submission_id: str
     reason: str
@@ -104,8 +104,8 @@ class DriverElsewhereError(DagsterRayError):
     failure_class = "user"
     problem = "`{member}` of {target} was read in the step's own process, but its driver is in the cluster."
     remedy = (
-        "name the resource among the step's own parameters, so that the body runs in the cluster, also where another "
-        "resource has it; and use it in the body only."
+        "name the resource among the step's own parameters, even if another resource has it, so that the body runs in "
+        "the cluster; and use it only in the body."
     )
 
     target: str
