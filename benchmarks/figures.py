@@ -20,7 +20,7 @@ class Budget:
     """What a figure may be.
 
     A time says as much of the machine as of us, so that a budget of time is a multiple of what a rival took in the same
-    turn. Counts and memory have limits of their own.
+    turn, or counts from it. Counts and memory have limits of their own.
 
     Attributes:
         limit: The bound: in the unit of the figure, or how many times the rival's value.
