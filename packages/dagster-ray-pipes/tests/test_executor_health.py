@@ -141,7 +141,13 @@ def test_a_server_that_is_away_for_60_s_is_asked_once_in_10_s_for_all_steps(serv
     def script(method: str, path: str, body: bytes) -> tuple[int, object]:
         if path.startswith("/nodes"):
             return 404, ""
-        return (404, "") if path.endswith("gone") else (401, "no") if away else (200, {"status": "RUNNING"})
+        return (
+            (404, "Job gone does not exist")
+            if path.endswith("gone")
+            else (401, "no")
+            if away
+            else (200, {"status": "RUNNING"})
+        )
 
     server.script = script
     watch = JobWatch(client_of(server), clock)

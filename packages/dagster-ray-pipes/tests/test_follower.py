@@ -32,7 +32,7 @@ class Cluster:
         if path.startswith("/api/jobs/"):
             status = self.status.pop(0) if len(self.status) > 1 else self.status[0]
             if status.isdecimal():
-                return int(status), "no"
+                return int(status), "Job job does not exist"
             return 200, {"submission_id": "job", "status": status, "driver_node_id": "n"}
         if not self.readable:
             return 503, "no"

@@ -66,7 +66,7 @@ def test_a_call_ends_with_what_is_known_of_a_cluster_that_does_not_answer(server
         asked.append(threading.current_thread().name)
         raise JobLostError("a", "RayJob ns/a", "the head pod is gone")
 
-    server.script = lambda method, path, body: (503, "busy") if method == "POST" else (404, "no such job")
+    server.script = lambda method, path, body: (503, "busy") if method == "POST" else (404, "Job a does not exist")
     with client_of(server, timeout=60.0) as client:
         with client.server.checked_by(check), pytest.raises(JobLostError, match="the head pod is gone"):
             client.submit(entrypoint="python work.py")
@@ -93,7 +93,7 @@ def test_another_job_of_the_same_id_is_not_ours(server: Server) -> None:
     ],
 )
 def test_a_submission_that_fails_says_why(server: Server, answer: tuple[int, str], error: type[Exception]) -> None:
-    server.script = lambda method, path, body: answer if method == "POST" else (404, "none")
+    server.script = lambda method, path, body: answer if method == "POST" else (404, "Job a does not exist")
     with client_of(server, timeout=1.0) as client, pytest.raises(error):
         client.submit(entrypoint="true")
 
@@ -183,8 +183,45 @@ def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
         RayJobClient(address)
 
 
+@pytest.mark.parametrize("call", ["details", "stop", "delete"])
+def test_a_404_of_something_in_between_is_asked_again_and_proves_nothing(server: Server, call: str) -> None:
+    answers: list[tuple[int, object]] = [
+        (404, "404: Not Found"),
+        (404, "<html>not found</html>"),
+        (200, {"status": "RUNNING"}),
+    ]
+    server.script = lambda method, path, body: answers.pop(0)
+    with client_of(server) as client:
+        getattr(client, call)("a")
+    assert answers == []
+
+
+def test_an_ingress_without_a_route_is_no_server_that_has_forgotten_its_jobs(server: Server) -> None:
+    """Nor does it refuse a submission, or lack a package."""
+    server.script = lambda method, path, body: (404, "default backend - 404")
+    with client_of(server, timeout=0.2) as client:
+        calls = (
+            lambda: client.details("a"),
+            lambda: client.stop("a"),
+            client.list,
+            lambda: client.has_package("_ray_pkg_0.zip"),
+            lambda: client.submit(entrypoint="true"),
+        )
+        for call in calls:
+            with pytest.raises(JobServerAnswerError, match="default backend"):
+                call()
+
+
+def test_a_submission_goes_on_when_an_ingress_has_its_route_again(server: Server) -> None:
+    jobs, lost = Jobs(), [(404, "default backend - 404")] * 3
+    server.script = lambda method, path, body: lost.pop() if lost else jobs(method, path, body)
+    with client_of(server) as client:
+        client.submit(entrypoint="true", submission_id="a")
+    assert list(jobs.jobs) == ["a"]
+
+
 def test_ids_cannot_leave_the_api(server: Server) -> None:
-    server.script = lambda method, path, body: (404, "none")
+    server.script = lambda method, path, body: (404, "Job ../../api/version does not exist")
     with client_of(server) as client, pytest.raises(JobNotFoundError):
         client.details("../../api/version")
     assert server.calls == [("GET", "/api/jobs/..%2F..%2Fapi%2Fversion")]

@@ -14,6 +14,7 @@ _TERMINAL = {"SUCCEEDED", "FAILED", "STOPPED"}
 _LAST_MILLISECONDS = 1e15
 """About the year 33658: what is later is no time."""
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+_ROUTES_OF_ONE = ("/api/jobs/", "/api/packages/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,30 @@ def last_line(body: bytes) -> str:
 def is_transient(status: int) -> bool:
     """Return whether asking again may get another answer. Ray has 500 for much that passes."""
     return status in _TRANSIENT
+
+
+def is_absent(status: int, body: bytes) -> bool:
+    """Return whether Ray itself says that a job or package is not there (job_head.py; the same in 2.46 and 2.60).
+
+    Any other 404 is of something in between, such as an ingress that has lost its route: it says nothing of the job.
+    """
+    return status == 404 and body.rstrip().endswith(b"does not exist")
+
+
+def passes(path: str, status: int, body: bytes) -> bool:
+    """Return whether asking again may get another answer, since this one is not Ray's last word."""
+    is_foreign = status == 404 and path.startswith(_ROUTES_OF_ONE) and not is_absent(status, body)
+    return is_transient(status) or is_foreign
+
+
+def refuses(status: int, body: bytes) -> bool:
+    """Return whether Ray says no to a submission for good. It has no 404 for one.
+
+    That is 4xx, or a 500 whose traceback ends in an error about a value.
+    """
+    if 400 <= status < 500:
+        return not is_transient(status) and status != 404
+    return status == 500 and last_line(body).startswith(("ValueError", "TypeError"))
 
 
 def is_duplicate(status: int, body: bytes) -> bool:

@@ -17,13 +17,15 @@ from dagster_ray.pipes._job_answers import (
     Node,
     ServerVersion,
     excerpt,
+    is_absent,
     is_duplicate,
-    is_transient,
     json_object,
     last_line,
+    passes,
     read_details,
     read_list,
     read_nodes,
+    refuses,
 )
 from dagster_ray.pipes._job_server import Answer, Connection, JobServer, checked_address
 from dagster_ray.pipes._packages import upload_runtime_env
@@ -177,7 +179,7 @@ class RayJobClient:
             PackageTooLargeError: A local package is over Ray's limit; nothing was submitted.
             JobExistsError: Another job has the id.
             SubmissionRefusedError: Ray refuses the job.
-            JobServerUnavailableError, JobServerRefusedError: The server does not answer, or wants a token.
+            JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: The server does not answer so.
         """
         submission = self.prepare(job)
         self.send(submission)
@@ -206,7 +208,7 @@ class RayJobClient:
         Raises:
             JobExistsError: Another job has the id.
             SubmissionRefusedError: Ray refuses the job.
-            JobServerUnavailableError, JobServerRefusedError: The server does not answer, or wants a token.
+            JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: The server does not answer so.
         """
         submission_id = submission.submission_id
         deadline, field = Deadline(self.timeout), self._field
@@ -218,10 +220,12 @@ class RayJobClient:
                 if known.metadata.get(NONCE) != submission.nonce:
                     raise JobExistsError(self.address, submission_id)
                 return
-            if answer is not None and _refuses(answer):
+            if answer is not None and refuses(answer.status, answer.body):
                 raise SubmissionRefusedError(self.address, submission_id, last_line(answer.body))
             self.server.after_failure()
             if not deadline.sleep(_PAUSE_SECONDS):
+                if answer is not None and answer.status == 404:
+                    raise JobServerAnswerError(self.address, "POST /api/jobs/", 404, self._said(answer))
                 reason = "the answer was lost" if answer is None else last_line(answer.body)
                 spent = deadline.spent_seconds()
                 raise JobServerUnavailableError(self.address, "POST /api/jobs/", spent, reason, field)
@@ -308,7 +312,7 @@ class RayJobClient:
         """
         path = f"/api/packages/gcs/{_part(name)}"
         answer = self.server.call("GET", path, Deadline(self.timeout), field=self._field)
-        if answer.status not in {200, 404}:
+        if answer.status != 200 and not is_absent(answer.status, answer.body):
             raise JobServerAnswerError(self.address, f"GET {path}", answer.status, self._said(answer))
         return answer.status == 200
 
@@ -320,12 +324,12 @@ class RayJobClient:
         """
         import requests
 
-        call, deadline = f"PUT /api/packages/gcs/{name}", Deadline(max(self.timeout, _UPLOAD_SECONDS))
+        path, deadline = f"/api/packages/gcs/{_part(name)}", Deadline(max(self.timeout, _UPLOAD_SECONDS))
+        call = f"PUT {path}"
         while True:
             file.seek(0)
             try:
-                url = f"{self.address}/api/packages/gcs/{_part(name)}"
-                answer = self.server.attempt("PUT", url, deadline.remaining_seconds(), data=file)
+                answer = self.server.attempt("PUT", self.address + path, deadline.remaining_seconds(), data=file)
             except requests.RequestException as error:
                 self.server.after_failure()
                 if not deadline.sleep(_PAUSE_SECONDS):
@@ -338,7 +342,7 @@ class RayJobClient:
             if answer.status in {401, 403}:
                 raise JobServerRefusedError(self.address, call, answer.status, self._said(answer))
             self.server.after_failure()
-            if not is_transient(answer.status) or not deadline.sleep(_PAUSE_SECONDS):
+            if not passes(path, answer.status, answer.body) or not deadline.sleep(_PAUSE_SECONDS):
                 raise JobServerAnswerError(self.address, call, answer.status, self._said(answer))
 
     def _said(self, answer: Answer) -> str:
@@ -353,12 +357,12 @@ class RayJobClient:
 
     def _known(self, submission_id: str, answer: Answer | None, deadline: Deadline) -> JobDetails | None:
         """Return the job if the server has it; None if it has not, or does not answer now."""
-        if answer is not None and _refuses(answer) and not is_duplicate(answer.status, answer.body):
+        if answer is not None and refuses(answer.status, answer.body) and not is_duplicate(answer.status, answer.body):
             return None
         try:
             # One POST can take all the time; what became of it is asked all the same.
             return self.details(submission_id, timeout=max(_LAST_LOOK_SECONDS, deadline.remaining_seconds()))
-        except (JobNotFoundError, JobServerUnavailableError):
+        except (JobNotFoundError, JobServerUnavailableError, JobServerAnswerError):
             return None
 
     def _object(
@@ -366,7 +370,7 @@ class RayJobClient:
     ) -> Mapping[str, Any]:
         deadline = Deadline(self.timeout if timeout is None else timeout)
         answer = self.server.call(method, path, deadline, field=self._field)
-        if answer.status == 404 and submission_id is not None:
+        if submission_id is not None and is_absent(answer.status, answer.body):
             raise JobNotFoundError(self.address, submission_id)
         found = json_object(answer.body) if answer.status == 200 else None
         if found is None:
@@ -387,13 +391,6 @@ class _Packages:
     def put(self, name: str, file: IO[bytes]) -> None:
         """Upload a package."""
         self._client.put_package(name, file)
-
-
-def _refuses(answer: Answer) -> bool:
-    """Return whether Ray says no for good: 4xx, or a 500 whose traceback ends in an error about a value."""
-    if 400 <= answer.status < 500:
-        return not is_transient(answer.status)
-    return answer.status == 500 and last_line(answer.body).startswith(("ValueError", "TypeError"))
 
 
 def _part(text: str) -> str:

@@ -14,7 +14,7 @@ from typing_extensions import Unpack, override
 
 from dagster_ray.core import Deadline, is_of_this_machine
 from dagster_ray.core.errors import InvalidFieldError
-from dagster_ray.pipes._job_answers import excerpt, is_transient
+from dagster_ray.pipes._job_answers import excerpt, passes
 from dagster_ray.pipes.errors import JobServerRefusedError, JobServerUnavailableError
 
 # Loads with the first request: a code location imports this package to read its definitions.
@@ -200,26 +200,29 @@ class JobServer:
         """
         import requests
 
-        pause, last = _FIRST_PAUSE_SECONDS, "nothing was tried"
+        pause, last, answer = _FIRST_PAUSE_SECONDS, "nothing was tried", None
         while True:
             try:
                 answer = self.attempt(
                     method, self.address + path, deadline.remaining_seconds(), json=json, params=params
                 )
             except requests.RequestException as error:
-                last = f"{type(error).__name__}: {_cause(error)}"
+                last, answer = f"{type(error).__name__}: {_cause(error)}", None
             else:
-                self.answers += not is_transient(answer.status)
+                is_last_word = not passes(path, answer.status, answer.body)
+                self.answers += is_last_word
                 if answer.status in {401, 403}:
                     said = excerpt(answer.body) + self.through
                     raise JobServerRefusedError(self.address, f"{method} {path}", answer.status, said)
-                if once or not is_transient(answer.status):
+                if once or is_last_word:
                     return answer
                 last = f"{answer.status} {excerpt(answer.body)}"
                 if deadline.is_over() and answer.status == 500:
                     return answer
             self.after_failure()
             if once or not deadline.sleep(pause):
+                if answer is not None and answer.status == 404:
+                    return answer
                 spent = deadline.spent_seconds()
                 last += self.through
                 raise JobServerUnavailableError(self.address, f"{method} {path}", spent, last, field)
