@@ -220,8 +220,8 @@ def test_patch_is_a_merge_patch(tmp_path: Path) -> None:
 def test_delete_names_what_is_meant_and_does_not_mind_if_it_is_gone(tmp_path: Path) -> None:
     with ScriptedServer(answer(200), answer(404, MISSING)) as server:
         api = api_of(server, tmp_path)
-        assert api.delete(RAYJOBS, "ray", "a", deadline(), uid="u-a", resource_version="7")
-        assert not api.delete(RAYJOBS, "ray", "a", deadline())
+        assert api.delete(RAYJOBS, "ray", "a", deadline(), uid="u-a", resource_version="7") == "deleted"
+        assert api.delete(RAYJOBS, "ray", "a", deadline()) == "gone"
         api.close()
     assert server.seen[0].body == {
         "propagationPolicy": "Background",
@@ -232,7 +232,7 @@ def test_delete_names_what_is_meant_and_does_not_mind_if_it_is_gone(tmp_path: Pa
 def test_a_delete_whose_answer_was_lost_has_deleted(tmp_path: Path) -> None:
     with ScriptedServer(reset, answer(404, MISSING)) as server:
         api = api_of(server, tmp_path)
-        assert api.delete(RAYJOBS, "ray", "a", deadline()) is False
+        assert api.delete(RAYJOBS, "ray", "a", deadline()) == "gone"
         api.close()
 
 

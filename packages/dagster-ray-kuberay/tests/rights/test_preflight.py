@@ -1,6 +1,10 @@
 """What is checked before a cluster is asked for: images, rights, and on demand the whole object and the operator."""
 
+import logging
+import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +12,15 @@ import pytest
 import yaml
 from fault_world import Outcome, left, resource, run_step, simulated
 
+from dagster_ray.core import Deadline
+from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._rights import Right, missing_rights
 from dagster_ray.kuberay._spec.image import ImageVersions, is_image_name, versions_of
+from dagster_ray.kuberay._steps.creation import ClusterRequest
+from dagster_ray.kuberay._steps.preflight import PreflightCheck
 from dagster_ray.kuberay.groups import head_group
-from dagster_ray.simulator import Account, Rule, Simulator
+from dagster_ray.simulator import Account, Fault, Rule, Simulator
 
 
 @pytest.mark.parametrize(
@@ -123,6 +132,25 @@ def test_rights_are_asked_for_once_a_process(simulator: Simulator) -> None:
     for _ in range(2):
         assert run_step(resource(simulator)).success
     assert asked(simulator) == ["selfsubjectrulesreviews", "rayjobs", "rayjobs"]
+
+
+def test_steps_that_start_at_once_ask_for_rights_once(simulator: Simulator) -> None:
+    """Also where there is no answer; then the next step asks again."""
+    simulator.faults.add(Fault(path="selfsubjectrulesreviews", delay_seconds=1.0, status=403, times=1))
+    simulator.faults.add(Fault(path="selfsubjectrulesreviews", delay_seconds=1.0))
+    spec = {"rayClusterSpec": {"headGroupSpec": head_group(cpus=1, memory="2Gi")}}
+    request = ClusterRequest(RAYJOBS, ("job",), {"metadata": {"namespace": "default", "name": "job"}, "spec": spec})
+    at_once = threading.Barrier(8)
+
+    def check(_: int) -> None:
+        with closing(KubernetesApi.load(str(simulator.kubeconfig))) as api:
+            at_once.wait()
+            PreflightCheck(api, Deadline(30), logging.getLogger("test")).run(request, ("interactive",), "quick")
+
+    for times in (1, 2):
+        with ThreadPoolExecutor(8) as steps:
+            list(steps.map(check, range(8)))
+        assert asked(simulator) == ["selfsubjectrulesreviews"] * times
 
 
 def test_each_account_is_judged_by_its_own_rights(simulator: Simulator, tmp_path: Path) -> None:

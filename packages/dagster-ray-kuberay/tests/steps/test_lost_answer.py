@@ -134,3 +134,21 @@ def test_a_rayjob_that_somebody_else_has_deleted_is_not_said_to_be_deleted_by_th
         assert "[dagster-ray: cluster-gone]" in outcome.log
         assert "was already gone." in outcome.log
         assert "was deleted." not in outcome.log
+
+
+def test_a_rayjob_that_is_going_already_is_not_said_to_be_deleted_by_the_step(simulator: Simulator) -> None:
+    """A finalizer holds it, so that the API server answers 200 to each deletion."""
+
+    def delete() -> None:
+        eventually(lambda: simulator.store.list("rayjobs"))
+        name = simulator.store.list("rayjobs")[0]["metadata"]["name"]
+        held: dict[str, Any] = {"metadata": {"finalizers": ["example.com/slow"]}}
+        simulator.store.patch("rayjobs", "default", name, held, "application/merge-patch+json")
+        simulator.store.delete("rayjobs", "default", name)
+
+    simulator.operator.stop()
+    with in_background(delete):
+        outcome = run_step(resource(simulator))
+    assert "[dagster-ray: cluster-gone]" in outcome.log
+    assert "is being deleted." in outcome.log
+    assert "was deleted." not in outcome.log

@@ -336,7 +336,7 @@ class Collector:
             report.note_deleted(what, delete.because)
             return True
         try:
-            was_there = self._api.delete(
+            deletion = self._api.delete(
                 what.kind,
                 what.namespace,
                 what.name,
@@ -352,7 +352,7 @@ class Collector:
             report.note_kept(what, "could not be deleted")
             self._fail(error)
             return False
-        if not was_there:
+        if deletion == "gone":
             report.gone += 1
             return True
         report.note_deleted(what, delete.because)

@@ -21,7 +21,7 @@ from dagster_ray.kuberay._status.errors import ClusterGoneError, RayJobEndedErro
 from dagster_ray.kuberay._steps.creation import IDENTITY_LABELS, ClusterRequest
 from dagster_ray.kuberay._steps.ending import final_ttl, outcome_labels
 from dagster_ray.kuberay._steps.registration import WITHOUT_LIMIT, limit_of, misses_pods
-from dagster_ray.kuberay._steps.step_cluster import StepCluster
+from dagster_ray.kuberay._steps.step_cluster import SAID_OF_DELETION, StepCluster
 from dagster_ray.pipes.drivers import EarlierAttempts, earlier_attempts, is_only_step
 from dagster_ray.pipes.errors import JobNotFoundError, JobServerUnavailableError
 
@@ -130,7 +130,7 @@ class DriverHost:
     def _delete(self, leftover: Created) -> None:
         kind, cluster = leftover.kind, self._cluster
         try:
-            cluster.api.delete(
+            deletion = cluster.api.delete(
                 kind,
                 leftover.namespace,
                 leftover.name,
@@ -141,7 +141,7 @@ class DriverHost:
         except DagsterRayError as error:
             cluster.log.warning("%s of an earlier attempt could not be deleted: %s", leftover.target, error)
         else:
-            cluster.log.info("%s of an earlier attempt was deleted.", leftover.target)
+            cluster.log.info(SAID_OF_DELETION[deletion], f"{leftover.target} of an earlier attempt")
 
     def _has_cluster(self, left: Left) -> bool:
         """Return whether a RayJob whose job is complete still has the cluster, and so what the job has written."""

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._kubernetes.answers import Listing, error_of, foreign_answer, is_transient, message_of
@@ -20,6 +20,7 @@ from dagster_ray.kuberay._kubernetes.watch_stream import Selection, WatchStream,
 if TYPE_CHECKING:
     from websocket import WebSocket
 
+Deletion: TypeAlias = Literal["deleted", "going", "gone"]
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 # A watch ends by itself after this time; a silence that is longer is a dead connection.
 _WATCH_SECONDS = 240
@@ -217,8 +218,12 @@ class KubernetesApi:
         uid: str | None = None,
         resource_version: str | None = None,
         propagation: str = "Background",
-    ) -> bool:
-        """Delete an object if it is the one that is meant; return False if it was gone already.
+    ) -> Deletion:
+        """Delete an object if it is the one that is meant.
+
+        Returns:
+            `deleted`: it is gone now. `going`: it goes once what holds it, such as a finalizer, lets it; perhaps
+            somebody has deleted it before. `gone`: there was none.
 
         Raises:
             ConflictError: Another object has the name, or it has changed since `resource_version`.
@@ -229,10 +234,10 @@ class KubernetesApi:
         if preconditions:
             body["preconditions"] = preconditions
         try:
-            self._connection.request(Call("delete", "DELETE", kind, namespace, name, body=body), deadline)
+            answer = self._connection.request(Call("delete", "DELETE", kind, namespace, name, body=body), deadline)
         except NotFoundError:
-            return False
-        return True
+            return "gone"
+        return "going" if at(answer, "metadata", "deletionTimestamp") else "deleted"
 
     def watch(
         self,

@@ -56,11 +56,11 @@ def hold(step: "StepCluster", seconds: float, deadline: Deadline) -> bool:
     """
     own = step.made
     because = why_not_held(mapping(own.manifest.get("spec")))
-    look = Deadline(min(_LOOK_SECONDS, deadline.remaining_seconds()))
-    if because is None and any(loss.is_head for loss in losses_of_cluster(step, look)):
-        step.log.warning("%s is not held: its head was lost, and the operator would never see an end.", own.target)
-        return False
     if because is None:
+        look = Deadline(min(_LOOK_SECONDS, deadline.remaining_seconds()))
+        if any(loss.is_head for loss in losses_of_cluster(step, look)):
+            step.log.warning("%s is not held: its head was lost, and the operator would never see an end.", own.target)
+            return False
         try:
             patch = holding_patch(seconds, step.api.server_time())
             step.change(patch, deadline)
@@ -68,9 +68,8 @@ def hold(step: "StepCluster", seconds: float, deadline: Deadline) -> bool:
             because = str(error)
         else:
             said = "%s is held until %s because of hold_on_failure. To end it earlier: kubectl delete rayjob -n %s %s"
-            step.log.warning(
-                said, own.target, patch["metadata"]["annotations"][HELD_ANNOTATION], own.namespace, own.name
-            )
+            until = patch["metadata"]["annotations"][HELD_ANNOTATION]
+            step.log.warning(said, own.target, until, own.namespace, own.name)
             return True
     step.log.warning("%s is not held although hold_on_failure is set: %s", own.target, because)
     return False

@@ -1,9 +1,12 @@
 """What is checked before a cluster is asked for, so that nothing is paid for that cannot work."""
 
+import contextlib
 import json
 import logging
 import os
+import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from dagster_ray.core import Deadline
@@ -36,8 +39,10 @@ _PLAIN = (
     "%s: environment variables that look like secrets are plain text in it, which everyone who may read it can read: "
     "%s. Keep each in a Secret, and give SecretRef(name, key) as its value."
 )
-# What the server says of an account's rules, by account and namespace: asked once a process.
-_rules: dict[tuple[tuple[str, ...], str], Mapping[str, Any]] = {}
+# What the server says of an account's rules, by account and namespace: asked once a process, also where many of its
+# steps start at once. What was not found out is asked again by the next step.
+_rules: dict[tuple[tuple[str, ...], str], "Future[Mapping[str, Any] | None]"] = {}
+_rules_lock = threading.Lock()
 # Admission may refuse to one account what another may create.
 _dry_runs: set[tuple[tuple[str, ...], str]] = set()
 
@@ -85,18 +90,35 @@ class PreflightCheck:
             self._find_operator(wanted)
 
     def _check_rights(self, namespace: str, features: tuple[str, ...]) -> None:
-        key = (self._api.account, namespace)
-        if key not in _rules:
-            try:
-                _rules[key] = self._api.review_rules(namespace, self._some(_REVIEW_SECONDS))
-            except DagsterRayError as error:
-                self._log.debug("%s: the account's rights are not known: %s", RULES_REVIEWS.resource, error)
-                return
-        missing = missing_rights(_rules[key], rights_of(features_of(features)))
+        rules = self._rules_of(namespace)
+        if rules is None:
+            return
+        missing = missing_rights(rules, rights_of(features_of(features)))
         if missing:
-            del _rules[key]  # somebody may grant them before the next step
+            _rules.pop((self._api.account, namespace), None)  # somebody may grant them before the next step
             named = tuple((right.verb, _resource(right)) for right in missing)
             raise RightsMissingError(namespace, named, features)
+
+    def _rules_of(self, namespace: str) -> Mapping[str, Any] | None:
+        """Return the account's rules; None where they are not known. Steps that start meanwhile wait for one answer."""
+        key = (self._api.account, namespace)
+        with _rules_lock:
+            is_first = key not in _rules
+            asked = _rules.setdefault(key, Future())
+        if not is_first:
+            with contextlib.suppress(TimeoutError):
+                return asked.result(self._some(_REVIEW_SECONDS).remaining_seconds())
+            return None
+        found: Mapping[str, Any] | None = None
+        try:
+            found = self._api.review_rules(namespace, self._some(_REVIEW_SECONDS))
+        except DagsterRayError as error:
+            self._log.debug("%s: the account's rights are not known: %s", RULES_REVIEWS.resource, error)
+        finally:  # also where the step is interrupted
+            if found is None:
+                _rules.pop(key, None)
+            asked.set_result(found)
+        return found
 
     def _try(self, request: ClusterRequest) -> None:
         """Let the API server, and whatever admits objects behind it, look at the object without keeping it."""

@@ -44,6 +44,12 @@ if TYPE_CHECKING:
 
 _CHECK_SECONDS = 10.0
 _AGAIN_SECONDS = 0.5
+SAID_OF_DELETION = {
+    "deleted": "%s was deleted.",
+    "going": "%s is being deleted.",
+    "gone": "%s was already gone.",
+}
+"""What is logged of an object, by what the API server answered to its deletion."""
 
 
 class StepCluster:
@@ -351,12 +357,12 @@ class StepCluster:
             return
         how = propagation_of(found.kind)
         try:
-            was_there = self.api.delete(
+            deletion = self.api.delete(
                 found.kind, found.namespace, found.name, deadline, uid=found.uid, propagation=how
             )
         except ConflictError:  # another uid: somebody made a new object of this name
-            was_there = False
-        self.log.info("%s was deleted." if was_there else "%s was already gone.", found.target)
+            deletion = "gone"
+        self.log.info(SAID_OF_DELETION[deletion], found.target)
 
     def _close_route(self) -> None:
         if self.route is not None:

@@ -4,7 +4,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import importlib
-import importlib.metadata
 import os
 import platform
 import sys
@@ -23,7 +22,7 @@ from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 from dagster_ray.kuberay._spec.image import choose_image
 from dagster_ray.kuberay._spec.secrets import env_values
 from dagster_ray.kuberay._spec.selection import selected_cluster
-from dagster_ray.kuberay._steps.requests import operator_deadline
+from dagster_ray.kuberay._steps.requests import local_ray, operator_deadline
 from dagster_ray.kuberay.command._checks import Refusal
 from dagster_ray.kuberay.command._rendered import (
     MARK,
@@ -131,7 +130,7 @@ def _asked(
     environ = os.environ if resolve_env else References()
     if resolve_env:
         resource = with_values(resource, environ, key)
-    ray_version = _ray_version()
+    ray_version = local_ray()
     python = platform.python_version()
     image = plain_text(resource.image, environ, "image") or os.environ.get("DAGSTER_CURRENT_IMAGE")
     if image is None:
@@ -155,10 +154,3 @@ def _asked(
     if sharing is not None and is_env_var(sharing.enabled):
         raise click.BadParameter(f"whether {key} is shared comes from the environment; use --resolve-env")
     return asked, config, sharing if sharing is not None and sharing.enabled else None
-
-
-def _ray_version() -> str | None:
-    try:
-        return importlib.metadata.version("ray")
-    except importlib.metadata.PackageNotFoundError:
-        return None
