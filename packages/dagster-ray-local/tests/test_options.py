@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.local._options import sharing_key, split_options
+from dagster_ray.local._local_ray import sharing_key, split_options
 
 SHAPE = {"num_cpus": 2}
 HERE = {"python": "/venv/bin/python", "ray": "2.60.0"}

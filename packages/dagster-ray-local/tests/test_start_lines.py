@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from dagster_ray.local._start_lines import StartLines, write_lines
+from dagster_ray.local._local_ray import StartLines, write_lines
 
 
 class Clock:

@@ -5,8 +5,7 @@ from importlib.metadata import version
 from dagster_shared.libraries import DagsterLibraryRegistry
 
 from dagster_ray.core import Lifecycle, RayResource
-from dagster_ray.local._component import LocalRayComponent
-from dagster_ray.local._local_ray import LocalRay
+from dagster_ray.local._local_ray import LocalRay, LocalRayComponent
 from dagster_ray.local.errors import SharedClusterError
 
 __all__ = ["Lifecycle", "LocalRay", "LocalRayComponent", "RayResource", "SharedClusterError"]

@@ -1,16 +1,31 @@
 """`LocalRay`: Ray on the machine of the step."""
 
+import hashlib
+import json
+import logging
 import os
 import sys
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
+import dagster as dg
 from pydantic import Field, PrivateAttr
 from typing_extensions import override
 
-from dagster_ray.core import BaseRayResource, DagsterContext, Deadline, StepOutcome, log_of, step_key_of
+from dagster_ray.core import (
+    BaseRayResource,
+    DagsterContext,
+    Deadline,
+    RayComponent,
+    StepOutcome,
+    WaitLines,
+    log_of,
+    step_key_of,
+)
 from dagster_ray.local._holder import remove_session
 from dagster_ray.local._machine import (
     cluster_temp_dir,
@@ -19,9 +34,7 @@ from dagster_ray.local._machine import (
     usable_cpus,
     use_this_python,
 )
-from dagster_ray.local._options import sharing_key, split_options
 from dagster_ray.local._shared_cluster import Claim, Place, claim_cluster
-from dagster_ray.local._start_lines import StartLines
 from dagster_ray.local._step_environment import (
     of_the_cluster,
     remove,
@@ -29,6 +42,87 @@ from dagster_ray.local._step_environment import (
     write_step_environment,
 )
 from dagster_ray.local._task_output import TaskOutput
+
+
+def write_lines(
+    log: logging.Logger, what: str, is_over: Callable[[float], bool], clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Write a line from time to time, until the start is over.
+
+    Args:
+        log: Where the lines go.
+        what: What is starting.
+        is_over: Waits for so many seconds; returns whether the start is over.
+        clock: Source of monotonic seconds.
+    """
+    lines, begun = WaitLines(), clock()
+    lines.due(what, 0.0)  # the first line is that of the phase
+    while not is_over(lines.seconds_to_next(clock() - begun)):
+        waited = clock() - begun
+        if lines.due(what, waited) is not None:
+            log.info("%s has been starting for %d s.", what, waited)
+
+
+class StartLines:
+    """A thread that writes these lines, from `begin` until `end`: `ray.init` says nothing while it blocks."""
+
+    def __init__(self) -> None:
+        """Begin with nothing to write."""
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def begin(self, log: logging.Logger, what: str) -> None:
+        """Start to write.
+
+        Args:
+            log: Where the lines go; a logger that never raises, which would end the thread.
+            what: What is starting.
+        """
+        self._thread = threading.Thread(
+            target=write_lines, args=(log, what, self._over.wait), name="dagster-ray start", daemon=True
+        )
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop. Does nothing if nothing was begun, or it was stopped already."""
+        self._over.set()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join()
+
+
+# ray/_private/worker.py, init(): what describes the driver's job. All else shapes the cluster.
+_OF_THE_DRIVER = frozenset(
+    {
+        "configure_logging",
+        "job_config",
+        "log_to_driver",
+        "logging_config",
+        "logging_format",
+        "logging_level",
+        "namespace",
+        "runtime_env",
+    }
+)
+
+
+def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of `ray.init` that shape a cluster, and those of a driver that joins it."""
+    cluster = {name: value for name, value in options.items() if name not in _OF_THE_DRIVER}
+    driver = {name: value for name, value in options.items() if name in _OF_THE_DRIVER}
+    return cluster, driver
+
+
+def sharing_key(cluster_options: Mapping[str, Any], surroundings: Mapping[str, Any]) -> str:
+    """Return the name of the cluster that everybody with these options meets on.
+
+    Args:
+        cluster_options: What shapes the cluster: another shape is another cluster.
+        surroundings: What else must be the same for drivers to fit: Python, Ray's version, auth mode.
+    """
+    described = json.dumps([dict(cluster_options), dict(surroundings)], sort_keys=True, default=repr)
+    return hashlib.sha256(described.encode()).hexdigest()[:12]
+
 
 # Sessions of this process that a step which did not succeed has used.
 _kept: set[Path] = set()
@@ -234,3 +328,9 @@ class LocalRay(BaseRayResource):
 
 def _own_temp_dir(cluster: str) -> str:
     return cluster_temp_dir(cluster, os.getuid(), os.environ, sys.platform)
+
+
+class LocalRayComponent(RayComponent):
+    """Ray on the machine of the step: `dagster_ray.local.LocalRay` as a resource."""
+
+    resource_types: ClassVar[tuple[type[dg.ConfigurableResource[Any]], ...]] = (LocalRay,)
