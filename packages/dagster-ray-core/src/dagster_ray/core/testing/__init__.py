@@ -44,11 +44,10 @@ pytest.register_assert_rewrite(
         f"dagster_ray.core.testing._{name}_tests"
         for name in ("cleanup", "configuration", "connection", "lifecycle", "process")
     ),
-    *(f"dagster_ray.core.testing._{name}" for name in ("backend", "notes", "runs")),
+    *(f"dagster_ray.core.testing._{name}" for name in ("backend", "plan", "runs")),
 )
 
-from dagster_ray.core.testing._backend import BackendUnderTest, ExistingCluster  # noqa: E402
-from dagster_ray.core.testing._capabilities import Capability  # noqa: E402
+from dagster_ray.core.testing._backend import BackendUnderTest, Capability, ExistingCluster  # noqa: E402
 from dagster_ray.core.testing._contract import RayResourceContract  # noqa: E402
 
 __all__ = ["BackendUnderTest", "Capability", "ExistingCluster", "RayResourceContract"]

@@ -1,8 +1,7 @@
 """What a backend promises about the cluster at the end of a step."""
 
 from dagster_ray.core._phases import StepOutcome, deletes
-from dagster_ray.core.testing._backend import BackendUnderTest
-from dagster_ray.core.testing._capabilities import Capability
+from dagster_ray.core.testing._backend import BackendUnderTest, Capability
 from dagster_ray.core.testing._runs import NEVER_READY_SECONDS, Run, Runs
 
 

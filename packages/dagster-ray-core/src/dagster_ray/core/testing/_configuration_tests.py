@@ -3,9 +3,8 @@
 import pytest
 
 from dagster_ray.core import CleanupPolicy, Lifecycle
-from dagster_ray.core.testing._backend import BackendUnderTest, require_members
-from dagster_ray.core.testing._capabilities import Capability
-from dagster_ray.core.testing._notes import Notes
+from dagster_ray.core.testing._backend import BackendUnderTest, Capability, require_members
+from dagster_ray.core.testing._plan import Notes
 from dagster_ray.core.testing._runs import Runs
 from dagster_ray.core.testing._steps import lifecycle_of
 

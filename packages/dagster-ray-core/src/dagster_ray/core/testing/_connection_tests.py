@@ -2,8 +2,7 @@
 
 import re
 
-from dagster_ray.core.testing._backend import BackendUnderTest
-from dagster_ray.core.testing._capabilities import Capability
+from dagster_ray.core.testing._backend import BackendUnderTest, Capability
 from dagster_ray.core.testing._runs import Runs
 
 _ADDRESS = re.compile(r"(ray://)?(\[[^\]]+\]|[^\s/:\[\]]+):\d+")

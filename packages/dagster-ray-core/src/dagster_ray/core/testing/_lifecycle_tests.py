@@ -2,9 +2,8 @@
 
 import pytest
 
-from dagster_ray.core.testing._backend import BackendUnderTest
-from dagster_ray.core.testing._capabilities import Capability
-from dagster_ray.core.testing._notes import Notes
+from dagster_ray.core.testing._backend import BackendUnderTest, Capability
+from dagster_ray.core.testing._plan import Notes
 from dagster_ray.core.testing._runs import Runs
 
 

@@ -4,10 +4,8 @@ import os
 
 import pytest
 
-from dagster_ray.core.testing._backend import BackendUnderTest, ExistingCluster
-from dagster_ray.core.testing._capabilities import Capability
-from dagster_ray.core.testing._notes import Notes
-from dagster_ray.core.testing._plan import Script
+from dagster_ray.core.testing._backend import BackendUnderTest, Capability, ExistingCluster
+from dagster_ray.core.testing._plan import Notes, Script
 from dagster_ray.core.testing._runs import Runs
 
 

@@ -18,11 +18,9 @@ import dagster as dg
 
 from dagster_ray.core import Deadline, RayResource, StepOutcome
 from dagster_ray.core._phases import deletes
-from dagster_ray.core.testing._backend import BackendUnderTest, ExistingCluster
-from dagster_ray.core.testing._capabilities import Capability
+from dagster_ray.core.testing._backend import BackendUnderTest, Capability, ExistingCluster
 from dagster_ray.core.testing._jobs import RESOURCE_KEY, materialize
-from dagster_ray.core.testing._notes import Notes, environment_changes, read_notes
-from dagster_ray.core.testing._plan import Plan, Script, location_of
+from dagster_ray.core.testing._plan import Notes, Plan, Script, environment_changes, location_of, read_notes
 from dagster_ray.core.testing._steps import DeliberateError, child_command, child_environment, note_connection
 
 NEVER_READY_SECONDS = 6.0

@@ -14,10 +14,8 @@ from typing import Any
 import dagster as dg
 
 from dagster_ray.core import RayResource, StepOutcome
-from dagster_ray.core.testing._backend import BackendUnderTest
-from dagster_ray.core.testing._capabilities import Capability
-from dagster_ray.core.testing._notes import Notes, read_notes
-from dagster_ray.core.testing._plan import Plan, Script
+from dagster_ray.core.testing._backend import BackendUnderTest, Capability
+from dagster_ray.core.testing._plan import Notes, Plan, Script, read_notes
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
