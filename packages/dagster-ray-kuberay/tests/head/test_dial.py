@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 
-from dagster_ray.kuberay._head.dial import FRAME_HEADER_BYTES, PREFACE, looks_like_http2, speaks_http2
+from dagster_ray.kuberay._head.http2 import FRAME_HEADER_BYTES, PREFACE, looks_like_http2
+from dagster_ray.kuberay._head.route import speaks_http2
 
 SETTINGS = b"\x00\x00\x06\x04\x00\x00\x00\x00\x00" + b"\x00\x03\x00\x00\x00\x64"
 LONG_SECONDS = 10.0

@@ -19,7 +19,7 @@ from typing_extensions import Protocol
 
 from dagster_ray.core import Deadline, safe_log
 from dagster_ray.core.errors import DagsterRayError
-from dagster_ray.kuberay._head.dial import FRAME_HEADER_BYTES, PREFACE, looks_like_http2
+from dagster_ray.kuberay._head.http2 import FRAME_HEADER_BYTES, PREFACE, looks_like_http2
 from dagster_ray.kuberay._kubernetes.errors import ForbiddenError, NotFoundError, UnauthorizedError
 
 if TYPE_CHECKING:

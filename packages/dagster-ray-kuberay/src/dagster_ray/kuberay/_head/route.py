@@ -1,4 +1,4 @@
-"""How this process reaches a head, and the agents of its nodes: straight, or through the Kubernetes API."""
+"""How this process reaches and dials a head, and the agents of its nodes: straight, or through the Kubernetes API."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from dagster_ray.core import Deadline, safe_log
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.dashboard import Silent, ask
-from dagster_ray.kuberay._head.dial import speaks_http2
+from dagster_ray.kuberay._head.http2 import FRAME_HEADER_BYTES, PREFACE, looks_like_http2
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import PODS, SERVICES
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
@@ -286,3 +286,30 @@ class ForwardedAgents:
         for forward in self._open.values():
             forward.close()
         self._open.clear()
+
+
+def speaks_http2(host: str, port: int, timeout_seconds: float) -> bool:
+    """Return whether a server at `host:port` speaks HTTP/2 without TLS, as gRPC does.
+
+    Asked before `ray.init` is called. An open port is not enough behind a port-forward, which accepts whatever the pod
+    does; and an early `ray.init` backs off inside gRPC and comes back seconds after the server is there.
+
+    Args:
+        host: Host name or address.
+        port: Port number.
+        timeout_seconds: Longest wait for the connection and the answer together; the look-up of a name comes on top.
+    """
+    deadline = Deadline(timeout_seconds)
+    try:
+        with socket.create_connection((host, port), timeout=timeout_seconds) as connection:
+            connection.sendall(PREFACE)
+            data = b""
+            while len(data) < FRAME_HEADER_BYTES:
+                connection.settimeout(max(0.01, deadline.remaining_seconds()))
+                more = connection.recv(FRAME_HEADER_BYTES - len(data))
+                if not more or deadline.is_over():
+                    return False
+                data += more
+            return looks_like_http2(data)
+    except OSError:
+        return False
