@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dagster_ray.core import StepOutcome
-from dagster_ray.kuberay._spec.portable import PRE_RUNNING_DEADLINE, STRATEGY, portable_spec, without_fields
+from dagster_ray.kuberay._spec.acceptance import PRE_RUNNING_DEADLINE, STRATEGY, portable_spec, without_fields
 from dagster_ray.kuberay._steps.ending import Ending, ending_of
 
 LEGACY = {"deletionStrategy": {"onSuccess": {"policy": "DeleteCluster"}, "onFailure": {"policy": "DeleteNone"}}}

@@ -1,19 +1,21 @@
-"""What KubeRay would refuse of a configuration or an object, by release. Pure.
+"""What KubeRay would refuse of a configuration or an object, by release, and what to send instead. Pure.
 
 Loads with the first configuration that is made: the operator's rules take long to load.
 """
 
 import json
+from collections.abc import Collection
+from copy import deepcopy
 from functools import lru_cache
+from typing import Any
 
-from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping
 from dagster_ray.kuberay._labels import LOCK_PREFIX
 from dagster_ray.kuberay._operator_rules.crd_fields import CrdKind, Release, release, versions
 from dagster_ray.kuberay._operator_rules.crd_release import missing_fields
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, render_rayjob
 from dagster_ray.kuberay._spec.plain_json import Json, references
-from dagster_ray.kuberay._spec.portable import STRATEGY, portable_spec
 from dagster_ray.kuberay._spec.rules import check_object
 from dagster_ray.kuberay._spec.selection import selected_cluster
 from dagster_ray.kuberay._spec.typed_values import typed
@@ -100,3 +102,44 @@ def _refusal(
     except InvalidSpecError as error:
         return error
     return None
+
+
+STRATEGY = "spec.deletionStrategy"
+PRE_RUNNING_DEADLINE = "spec.preRunningDeadlineSeconds"
+
+
+def portable_spec(spec: Manifest) -> dict[str, Any] | None:
+    """Return a spec that means the same to operators which do not know `deletionStrategy`; None if there is none.
+
+    KubeRay 1.3 and 1.4 do not know the field, 1.5 refuses it unless a feature gate is on. When success and failure
+    both delete the cluster, `shutdownAfterJobFinishes` does the same after the same time; with DeleteSelf only the
+    RayJob object stays behind, without cluster or cost.
+    """
+    strategy = mapping(spec.get("deletionStrategy"))
+    policies = {at(strategy, "onSuccess", "policy"), at(strategy, "onFailure", "policy")}
+    if not policies <= {"DeleteCluster", "DeleteSelf"}:
+        return None
+    kept = {key: deepcopy(value) for key, value in spec.items() if key != "deletionStrategy"}
+    return {**kept, "shutdownAfterJobFinishes": True}
+
+
+def without_fields(rayjob: Manifest, unknown: Collection[str], ours: Collection[str]) -> dict[str, Any] | None:
+    """Return the RayJob without the fields that the server does not know; None if that would change its meaning.
+
+    Args:
+        rayjob: The manifest.
+        unknown: Paths that the server does not know, as it prints them: `spec.deletionStrategy`.
+        ours: Paths of fields that the user did not ask for, which may be left out.
+    """
+    spec = dict(mapping(rayjob.get("spec")))
+    for path in unknown:
+        if path == STRATEGY:
+            portable = portable_spec(spec)
+            if portable is None:
+                return None
+            spec = portable
+        elif path in ours and path.count(".") == 1:
+            spec.pop(path.removeprefix("spec."), None)
+        else:
+            return None
+    return {**deepcopy(dict(rayjob)), "spec": deepcopy(spec)}

@@ -16,8 +16,8 @@ from dagster_ray.kuberay._kubernetes.errors import InvalidObjectError, Kubernete
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, name_of, texts
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS, Kind
 from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL, RESOURCE_LABEL, RUN_LABEL, STEP_LABEL
+from dagster_ray.kuberay._spec.acceptance import STRATEGY, without_fields
 from dagster_ray.kuberay._spec.manifests import named
-from dagster_ray.kuberay._spec.portable import STRATEGY, without_fields
 from dagster_ray.kuberay._status.cluster_state import Created, Ended, created
 from dagster_ray.kuberay._status.errors import CannotStartError, FieldNotSupportedError
 

@@ -21,11 +21,11 @@ from dagster_ray.kuberay._head.dashboard import of_this_process
 from dagster_ray.kuberay._kubernetes.kinds import PODS, RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._labels import DRIVER_IN_CLUSTER, DRIVER_LABEL, cleanup_labels
 from dagster_ray.kuberay._operator_rules.names import NAME_LIMITS
+from dagster_ray.kuberay._spec.acceptance import PRE_RUNNING_DEADLINE
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.image import ChosenImage, choose_image
 from dagster_ray.kuberay._spec.manifests import RenderInput, metadata_text, render_raycluster, render_rayjob
 from dagster_ray.kuberay._spec.plain_json import Json
-from dagster_ray.kuberay._spec.portable import PRE_RUNNING_DEADLINE
 from dagster_ray.kuberay._spec.secrets import EnvValue
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, ClusterRequest
 from dagster_ray.kuberay._steps.ending import with_retry_window
