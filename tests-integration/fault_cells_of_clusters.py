@@ -396,11 +396,17 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
         DISK,
         {JOB: PHASES[JOB], SHARED: PHASES[SHARED]},
         "A step that prints gets `OSError` from its own `print`, and fails by it unless it catches it. Nothing of "
-        "dagster-ray writes to the step's output, and a full disk of the head is the head's alone.",
+        "dagster-ray writes to the step's output, and a full disk of the head is the head's alone. "
+        "[Evidence](evidence.md) that cannot be written costs one warning.",
         "As after any failure.",
         (
             *with_ids(FULL_DISK_UNNOTICED, "job", "shared"),
             f"{STEP_TESTS}::test_a_step_that_prints_on_a_full_disk_fails_and_leaves_no_rayjob",
+            *with_ids(
+                f"{KUBERAY_TESTS}/bundle/test_evidence.py::test_evidence_that_cannot_be_written_costs_one_warning",
+                "KubeRayInteractiveJob",
+                "KubeRayCluster",
+            ),
         ),
     ),
     Cell(

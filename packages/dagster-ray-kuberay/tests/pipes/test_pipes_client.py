@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -288,3 +289,29 @@ def test_a_sidecar_that_crashes_again_and_again_keeps_no_job_from_the_head(world
     with world.ending("SUCCEEDED"):
         ran = run_job(world.client(), call)
     assert ran.success, ran.log
+
+
+def test_the_evidence_of_a_job_that_failed_is_kept_before_its_rayjob_is_deleted(
+    world: PipesWorld, tmp_path: Path
+) -> None:
+    with world.ending("FAILED", message="the entrypoint ended with 1"):
+        ran = run_job(
+            world.client(evidence=str(tmp_path)), {**JOB, "runtime_env": {"env_vars": {"A": "canary-1234abcd"}}}
+        )
+    assert not ran.success
+    (index,) = tmp_path.rglob("index.md")
+    text = index.read_text(encoding="utf-8")
+    assert "the entrypoint ended with 1" in text.partition("## Files")[0]
+    assert "The driver was the Ray job " in text
+    assert f"Evidence of the failure was written to {index}" in ran.log
+    assert world.rayjobs() == []
+    assert [path for path in index.parent.rglob("*.*") if "canary" in path.read_text(encoding="utf-8")] == []
+
+
+def test_evidence_of_a_job_that_cannot_be_written_costs_one_warning(world: PipesWorld, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
+    with world.ending("FAILED"):
+        ran = run_job(world.client(evidence=str(tmp_path / "file" / "kept")), JOB)
+    assert ran.log.count("the evidence of the failure could not be written") == 1
+    assert "[dagster-ray: ray-job-failed]" in ran.log
+    assert world.rayjobs() == []

@@ -21,6 +21,8 @@ class Progress:
     left: bool = False
     deleted: bool = False
     connection: _driver.Connection | None = None
+    evidence_seconds: float = 0.0
+    """What keeping evidence of a failure has taken of the cleanup's budget."""
     seconds: dict[Phase, float] = field(default_factory=dict[Phase, float])
 
     @property

@@ -359,7 +359,8 @@ class BaseRayResource(StepHooks, VariablesConfig, dg.ConfigurableResource[Any]):
 
     def _end_use(self, context: DagsterContext, outcome: StepOutcome, *, delete: bool) -> None:
         """Leave the cluster and delete it, within one budget; a failure of the former does not keep it alive."""
-        deadline, progress = Deadline(_CLEANUP_SECONDS), self._progress
+        progress = self._progress
+        deadline = Deadline(_CLEANUP_SECONDS - progress.evidence_seconds)
         try:
             if not progress.left:
                 progress.left = True

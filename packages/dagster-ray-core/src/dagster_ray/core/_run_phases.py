@@ -18,6 +18,7 @@ from dagster_ray.core._signals import interrupts_deferred
 from dagster_ray.core.errors import CleanupFailedError, DagsterRayError
 from dagster_ray.core.failures.around import losses_of, offered, report_end, retries_allowed
 from dagster_ray.core.failures.causes import judged
+from dagster_ray.core.failures.evidence import EvidenceOfRun
 from dagster_ray.core.failures.reading import facts_of
 from dagster_ray.core.step_report.around import StepReport
 
@@ -100,13 +101,14 @@ def phases_around(
     wanted = _wanted(resource, context)
     found = _joined(wanted)
     use = found or _begun(resource, context, wanted)
+    evidence = EvidenceOfRun(use.resource, context, use.after)
     error: BaseException | None = None
     set_up = found is not None
     try:
         if not set_up:
             failed = _set_up_or_failure(resource, context)
             set_up = True
-            use.offered = _reported(use, context, offer, failed)
+            use.offered = _reported(use, context, offer, failed, evidence)
             if wanted is not None:
                 with _in_use_lock:
                     _in_use.append(use)
@@ -123,7 +125,8 @@ def phases_around(
                 outcome = StepOutcome.SETUP_FAILED if setup_failed else step_outcome(context, error, use.after)
                 if outcome is StepOutcome.SUCCEEDED and getattr(use.offered, "is_lost", False):
                     outcome = StepOutcome.SETUP_FAILED  # no step has used it, so that none has tried again
-                report_end(use.resource, context, outcome, error, use.after)
+                judgement = report_end(use.resource, context, outcome, error, use.after)
+                evidence.keep(outcome, error, judgement)
                 use.report.end()
                 _clean_up(use.resource, context, outcome)
 
@@ -134,12 +137,16 @@ def _begun(resource: RayResource, context: dg.InitResourceContext, wanted: _Want
 
 
 def _reported(
-    use: _InUse, context: dg.InitResourceContext, offer: Callable[[], object], failed: Exception | None
+    use: _InUse,
+    context: dg.InitResourceContext,
+    offer: Callable[[], object],
+    failed: Exception | None,
+    evidence: EvidenceOfRun,
 ) -> object:
     """Begin to report on a cluster that was set up, unless that failed; return what the step finds."""
     if failed is None:
         use.report.begin()
-    renew = partial(_renew, use.resource, context, use.report)
+    renew = partial(_renew, use.resource, context, use.report, evidence)
     return offered(use.resource, context, offer, renew, failed, report=use.report)
 
 
@@ -199,9 +206,10 @@ def _set_up_or_failure(resource: RayResource, context: dg.InitResourceContext) -
     return None
 
 
-def _renew(resource: RayResource, context: dg.InitResourceContext, report: StepReport) -> None:
+def _renew(resource: RayResource, context: dg.InitResourceContext, report: StepReport, evidence: EvidenceOfRun) -> None:
     """Clean up a cluster that was lost, and bring another one."""
     with interrupts_deferred(redeliver=True):
+        evidence.keep(StepOutcome.RETRY_REQUESTED, None, None)
         report.end()
         _clean_up(resource, context, StepOutcome.RETRY_REQUESTED)
     if (begin_again := getattr(resource, "begin_again", None)) is not None:

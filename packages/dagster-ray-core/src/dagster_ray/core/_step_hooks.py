@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from dagster_ray.core._dagster_context import DagsterContext
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import StepOutcome
-from dagster_ray.core.failures.causes import Loss
+from dagster_ray.core.failures.causes import Failure, Kept, Loss
 
 if TYPE_CHECKING:
     from dagster_ray.core.step_report.around import Measurement
@@ -53,3 +53,20 @@ class StepHooks:
             deadline: Ends the reads, some seconds later.
         """
         return ()
+
+    def keep_evidence(
+        self,
+        context: DagsterContext,  # noqa: ARG002 - of those who override
+        failures: Sequence[Failure],  # noqa: ARG002
+        deadline: Deadline,  # noqa: ARG002
+    ) -> Kept | None:
+        """Keep what is known of a failure, before anything is cleaned up; the default keeps nothing.
+
+        The driver is still connected if it was. What is returned is linked in the run's log. An error costs a warning.
+
+        Args:
+            context: The context of the resource's set-up.
+            failures: The steps that failed, at least one.
+            deadline: Ends it, some seconds later.
+        """
+        return None

@@ -9,16 +9,17 @@ import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator
 from typing_extensions import override
 
-from dagster_ray.core import DagsterContext, Deadline, StepOutcome, WaitLines
+from dagster_ray.core import DagsterContext, Deadline, StepOutcome, WaitLines, without_secrets
 from dagster_ray.core.errors import InvalidFieldError, NotConnectedError
 from dagster_ray.core.step_report.around import Figures
-from dagster_ray.core.variables import env_vars_fault, is_env_var
+from dagster_ray.core.variables import env_vars_fault, is_env_var, resolved
 from dagster_ray.kuberay._hours.prices import Price
+from dagster_ray.kuberay._kubernetes.fields import mapping
 from dagster_ray.pipes.drivers import ClusterDriverResource
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
-    from dagster_ray.core.failures.causes import Loss
+    from dagster_ray.core.failures.causes import Failure, Kept, Loss
     from dagster_ray.kuberay._hours.measurement import ClusterMeasurement
     from dagster_ray.kuberay._jobs.driver import DriverHost
     from dagster_ray.kuberay._steps.requests import Settings
@@ -104,6 +105,13 @@ class KubeRayResource(ClusterDriverResource):
         default_factory=list[Price],
         description="With hours: prices by which the figures contain a cost. The first one that fits a node is used.",
     )
+    evidence: str | None = Field(
+        default=None,
+        description=(
+            "Folder, or URL of a file system that fsspec knows, where the evidence of a step's failure is written "
+            "before its cluster is deleted: objects, events, logs and failed tasks. Unset: none is kept."
+        ),
+    )
 
     _cluster: "StepCluster | None" = PrivateAttr(default=None)
     _host: "DriverHost | None" = PrivateAttr(default=None)
@@ -126,6 +134,15 @@ class KubeRayResource(ClusterDriverResource):
         from dagster_ray.kuberay._head.route import checked_head_host
 
         return value if value is None or is_env_var(value) else checked_head_host(value)
+
+    @field_validator("evidence")
+    @classmethod
+    def _evidence_has_a_place(cls, value: str | None) -> str | None:
+        if value is None or is_env_var(value):
+            return value
+        from dagster_ray.kuberay._bundle.storage import checked_place
+
+        return checked_place(value)
 
     # What users read
 
@@ -241,6 +258,38 @@ class KubeRayResource(ClusterDriverResource):
         return () if self._cluster is None else losses_of_cluster(self._cluster, deadline)
 
     @override
+    def keep_evidence(
+        self, context: DagsterContext, failures: "Sequence[Failure]", deadline: Deadline
+    ) -> "Kept | None":
+        """Write what is known of a failure to the place that `evidence` names."""
+        cluster = self._cluster
+        if self.evidence is None or cluster is None or cluster.is_closed:
+            return None
+        from dagster_ray.kuberay._bundle.collection import Driver
+        from dagster_ray.kuberay._bundle.keeping import keep
+
+        job_id = self.job_id if self.is_connected else None
+        submission_id = None if self._host is None else self._host.job_id
+        driver = Driver(job_id, submission_id, in_cluster=self.driver_in_cluster)
+        try:
+            return keep(
+                cluster,
+                self.evidence,
+                self.display_name,
+                failures=failures,
+                driver=driver,
+                secrets=self._hidden(),
+                deadline=deadline,
+            )
+        finally:
+            self._progress.evidence_seconds = deadline.spent_seconds()
+
+    def _hidden(self) -> list[str]:
+        """Return the values of variables, which a log of the step may contain."""
+        given = resolved(without_secrets(self.runtime_env), os.environ, "runtime_env")
+        return [str(value) for value in mapping(mapping(given).get("env_vars")).values()]
+
+    @override
     def release(self, context: DagsterContext) -> None:
         """Close the connections to the head and to Kubernetes."""
         if self._host is not None:
@@ -265,6 +314,10 @@ class KubeRayResource(ClusterDriverResource):
     def _hosted(self, cluster: AnyCluster) -> AnyCluster:
         """Take the object that will hold this step's cluster."""
         self._cluster = cluster
+        if self.evidence is not None:
+            from dagster_ray.kuberay._bundle.storage import require_file_system
+
+            require_file_system(self.evidence)
         if self.driver_in_cluster:
             from dagster_ray.kuberay._jobs.driver import DriverHost
 

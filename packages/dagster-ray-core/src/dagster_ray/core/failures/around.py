@@ -8,7 +8,7 @@ import dagster as dg
 from dagster_ray.core._dagster_context import log_of, run_of, step_key_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import StepOutcome
-from dagster_ray.core.failures.causes import Loss, judged
+from dagster_ray.core.failures.causes import Judgement, Loss, judged
 from dagster_ray.core.failures.reading import facts_of
 from dagster_ray.core.failures.record import FailedStep, report_failure, report_failures
 
@@ -71,8 +71,11 @@ def report_end(
     outcome: StepOutcome,
     error: BaseException | None,
     after: int | None,
-) -> None:
+) -> Judgement | None:
     """Write whose failure it was into the log of the run, if a step failed and no event says so yet. Never raises.
+
+    Returns:
+        Whose failure the set-up's error was; None if that did not fail.
 
     Args:
         resource: The resource.
@@ -84,7 +87,7 @@ def report_end(
     name, instance, run = resource.display_name, context.instance, run_of(context)
     if outcome in {StepOutcome.FAILED, StepOutcome.RETRY_REQUESTED}:
         if after is None:
-            return
+            return None
         report_failures(context, name, after, lambda: losses_of(resource, context))
     elif outcome is StepOutcome.SETUP_FAILED and isinstance(error, Exception) and instance is not None and run:
         judgement = judged(facts_of(error), lambda: losses_of(resource, context))
@@ -92,3 +95,5 @@ def report_end(
             report_failure(FailedStep(instance, run, step_key_of(context), name), judgement)
         except Exception as refusal:  # noqa: BLE001 - any storage can sit behind it; the cleanup follows
             log_of(context).warning("The class of the failure could not be stored: %s", type(refusal).__name__)
+        return judgement
+    return None

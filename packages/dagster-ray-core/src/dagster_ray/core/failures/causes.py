@@ -13,9 +13,13 @@ from dagster_ray.core.failures import FailureClass
 
 LossKind: TypeAlias = Literal["preempted", "evicted", "node-lost", "head-replaced", "out-of-memory", "out-of-storage"]
 
-_OWN_NEEDS = ("out-of-memory", "out-of-storage")
+OWN_NEEDS: tuple[LossKind, ...] = ("out-of-memory", "out-of-storage")
+"""What a step has met because it needed more than it had asked for."""
 
 _TEXT_LIMIT = 300
+
+# Dagster's own, around the error of a body (dagster/_core/errors.py, _core/execution/plan/utils.py).
+_WRAPPERS = ("DagsterExecutionStepExecutionError", "RetryRequestedFromPolicy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,27 @@ class Judgement:
 
     failure_class: FailureClass
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A step that failed, for what is kept of it."""
+
+    step_key: str | None
+    """None: the work was no step of a run."""
+    error: str
+    """The error and its causes, with their tracebacks."""
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a backend has kept of a failure before its cluster was cleaned up."""
+
+    place: str
+    """The path or URL of its index page, without credentials."""
+    summary: str
+    """The same in a few lines of Markdown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +167,8 @@ def judged(errors: Sequence[ErrorFacts], losses: Callable[[], Sequence[Loss]]) -
             return _by_pods(rule, error, losses() if rule.asks else ())
         if error.declared is not None:
             return Judgement(error.declared, _said(error))
-    return Judgement("user", _said(errors[0]) if errors else "no error is known")
+    own = next((error for error in errors if error.name not in _WRAPPERS), None)
+    return Judgement("user", _said(own) if own else "no error is known")
 
 
 def _rule_of(error: ErrorFacts) -> _Rule | None:
@@ -165,10 +191,8 @@ def _by_pods(rule: _Rule, error: ErrorFacts, losses: Sequence[Loss]) -> Judgemen
     """A head that is gone explains more than a worker, and memory that ran out is no bad luck, whatever followed."""
     asked = [loss for loss in losses if loss.is_head or rule.asks == "any"]
     if asked:
-        told = min(
-            asked, key=lambda loss: (not loss.is_head, loss.kind == "head-replaced", loss.kind not in _OWN_NEEDS)
-        )
-        return Judgement("user" if told.kind in _OWN_NEEDS else "infrastructure", told.sentence)
+        told = min(asked, key=lambda loss: (not loss.is_head, loss.kind == "head-replaced", loss.kind not in OWN_NEEDS))
+        return Judgement("user" if told.kind in OWN_NEEDS else "infrastructure", told.sentence)
     return Judgement(rule.tells, _said(error))
 
 

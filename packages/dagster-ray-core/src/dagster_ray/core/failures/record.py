@@ -5,13 +5,14 @@ The log is the only place that all attempts of a step can read, whichever proces
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import dagster as dg
 from dagster._core.events import EngineEventData
 
 from dagster_ray.core._dagster_context import DagsterContext, log_of, run_of
-from dagster_ray.core.failures.causes import Judgement, Loss, judged
+from dagster_ray.core.failures import FailureClass
+from dagster_ray.core.failures.causes import Failure, Judgement, Kept, Loss, judged
 from dagster_ray.core.failures.reading import facts_of_info
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 PREFIX = "dagster_ray/"
 CLASS_KEY, REASON_KEY, CLUSTER_KEY = f"{PREFIX}failure_class", f"{PREFIX}failure", f"{PREFIX}cluster"
 RETRY_KEY, ALLOWED_KEY = f"{PREFIX}infrastructure_retry", f"{PREFIX}retry_infrastructure"
+EVIDENCE_KEY, SUMMARY_KEY = f"{PREFIX}evidence", f"{PREFIX}evidence_summary"
 _FAILURES = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_UP_FOR_RETRY}
 _PAGE = 1000
 
@@ -108,6 +110,63 @@ def unreported_failures(
             reported.discard(entry.step_key)
         elif CLASS_KEY in _metadata_of(entry):
             reported.add(entry.step_key)
+
+
+def failures_of(entries: Sequence[dg.EventLogEntry]) -> list[Failure]:
+    """Return the last failure of each step, with the class that the log says it has. Pure.
+
+    An event of ours about a failure is before it if the step may be tried again, else after it.
+    """
+    last: dict[str | None, Failure] = {}
+    told: dict[str | None, Judgement] = {}
+    for entry in entries:
+        event, key = entry.dagster_event, entry.step_key
+        if event is None:
+            continue
+        if event.event_type in _FAILURES:
+            info: SerializableErrorInfo | None = getattr(event.event_specific_data, "error", None)
+            judgement = told.pop(key, None)
+            known = judgement or judged(facts_of_info(info), tuple)
+            last[key] = Failure(key, "" if info is None else info.to_string(), known)
+        elif (judgement := _judgement_of(_metadata_of(entry))) is not None:
+            told[key] = judgement
+    for key, judgement in told.items():
+        if key in last:
+            last[key] = Failure(key, last[key].error, judgement)
+    return list(last.values())
+
+
+def _judgement_of(metadata: Mapping[str, Any]) -> Judgement | None:
+    said = [getattr(metadata.get(key), "value", None) for key in (CLASS_KEY, REASON_KEY)]
+    known: FailureClass | None = next((one for one in get_args(FailureClass) if one == said[0]), None)
+    return None if known is None else Judgement(known, str(said[1]))
+
+
+def failures_after(instance: dg.DagsterInstance, run_id: str, event_id: int) -> list[Failure]:
+    """Return the last failure of each step of a run after an event. May raise whatever the storage raises."""
+    return failures_of(entries_after(instance, run_id, event_id, {*_FAILURES, dg.DagsterEventType.ENGINE_EVENT}))
+
+
+def report_kept(step: FailedStep, kept: Kept) -> None:
+    """Write where the evidence of a failure is into the log of the run. May raise whatever the storage raises."""
+    place = kept.place
+    metadata: dict[str, Any] = {
+        EVIDENCE_KEY: dg.UrlMetadataValue(place) if "://" in place else dg.PathMetadataValue(place),
+        SUMMARY_KEY: dg.MetadataValue.md(kept.summary),
+        CLUSTER_KEY: dg.MetadataValue.text(step.cluster),
+    }
+    message = f"Evidence of the failure was written to {place}"
+    step.instance.report_engine_event(message, step.run, EngineEventData(metadata=metadata), step_key=step.step_key)
+
+
+def kept_of_run(instance: dg.DagsterInstance, run_id: str) -> list[tuple[str | None, Kept]]:
+    """Return the evidence that the log of a run names, the oldest first, each with its step."""
+    found: list[tuple[str | None, Kept]] = []
+    for entry in entries_after(instance, run_id, 0, {dg.DagsterEventType.ENGINE_EVENT}):
+        place, summary = (getattr(_metadata_of(entry).get(key), "value", None) for key in (EVIDENCE_KEY, SUMMARY_KEY))
+        if place is not None:
+            found.append((entry.step_key, Kept(str(place), str(summary or ""))))
+    return found
 
 
 def report_failures(context: DagsterContext, cluster: str, after: int, losses: Callable[[], Sequence[Loss]]) -> None:

@@ -46,6 +46,7 @@ class Question:
         is_queued: Whether a queue holds it.
         closed_port: The place that accepts no driver, if the head is ready.
         by_service: Whether drivers dial the head's Service, so that its endpoints matter.
+        pods: Pods that may be gone and whose events are wanted all the same.
     """
 
     manifest: Manifest
@@ -54,15 +55,21 @@ class Question:
     is_queued: bool = False
     closed_port: str | None = None
     by_service: bool = False
+    pods: tuple[str, ...] = ()
 
 
 class Evidence:
-    """What can be read about one cluster. A missing right is noticed once, and done without."""
+    """What can be read about one cluster. A missing right is noticed once, and done without.
+
+    Attributes:
+        unread: Why something could not be read, by its resource.
+    """
 
     def __init__(self, api: "KubernetesApi", awaited: Created, log: logging.Logger) -> None:
         """Read nothing yet."""
         self._api, self._awaited, self._log = api, awaited, log
         self._refused: set[str] = set()
+        self.unread: dict[str, str] = {}
 
     def look(self, question: Question, budget_seconds: float = _LOOK_SECONDS) -> Diagnosis | None:
         """Return why the cluster is not there; None if nothing that is known keeps it away.
@@ -72,7 +79,15 @@ class Evidence:
             budget_seconds: The longest that all reads may take together, up to 5 s.
         """
         deadline = Deadline(min(_LOOK_SECONDS, budget_seconds))
-        facts = self._gathered(question, deadline)
+        return self.explained(self.gathered(question, deadline), deadline)
+
+    def explained(self, facts: Facts, deadline: Deadline) -> Diagnosis | None:
+        """Return what facts say, with what more it takes: the nodes, or the end of a log.
+
+        Args:
+            facts: What was gathered.
+            deadline: Ends the reads.
+        """
         found = explain(facts)
         if found is not None and found.code.startswith(_NEEDS_NODES):
             facts = replace(facts, nodes=self._list(NODES, None, deadline))
@@ -89,7 +104,13 @@ class Evidence:
 
     # Reading
 
-    def _gathered(self, question: Question, deadline: Deadline) -> Facts:
+    def gathered(self, question: Question, deadline: Deadline) -> Facts:
+        """Read what there is.
+
+        Args:
+            question: What is known already.
+            deadline: Ends the reads.
+        """
         awaited, cluster = self._awaited, question.cluster
         is_rayjob = awaited.kind is RAYJOBS
         raycluster = self._get(RAYCLUSTERS, cluster, deadline) if is_rayjob else question.manifest
@@ -98,7 +119,7 @@ class Evidence:
         has_claims = any(
             at(v, "persistentVolumeClaim") for pod in waiting for v in mappings(at(pod, "spec", "volumes"))
         )
-        names = [awaited.name, cluster, *(at(pod, "metadata", "name") for pod in waiting)]
+        names = [awaited.name, cluster, *(at(pod, "metadata", "name") for pod in waiting), *question.pods]
         by_service = question.closed_port is not None and question.by_service
         selector = f"ray.io/cluster={cluster}"
         return Facts(
@@ -182,6 +203,7 @@ class Evidence:
     def _unread(self, kind: Kind, error: DagsterRayError, key: str | None = None) -> None:
         if isinstance(error, (ForbiddenError, KindNotInstalledError, NotFoundError)):
             self._refused.add(key or kind.resource)
+        self.unread[key or kind.resource] = error.problem
         self._log.debug("%s could not be read, so less is known: %s", kind.resource, error)
 
 

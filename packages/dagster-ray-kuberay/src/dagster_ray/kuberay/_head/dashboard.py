@@ -74,15 +74,38 @@ def ask(url: str, token: str | None, timeout_seconds: float) -> Metadata | Refus
         token: Ray's token, or None.
         timeout_seconds: Longest wait for connecting, and for each read.
     """
+    try:
+        return read_answer(*fetch(url, "/api/v0/cluster_metadata", token, timeout_seconds))
+    except (OSError, http.client.HTTPException) as error:
+        return Silent(f"{type(error).__name__}: {error}")
+
+
+def fetch(
+    url: str, path: str, token: str | None, timeout_seconds: float, limit_bytes: int = _LIMIT_BYTES
+) -> tuple[int, bytes]:
+    """Return the status and the body of what a dashboard answers to a GET, without the proxies of the environment.
+
+    Args:
+        url: `http://host:port`.
+        path: The path, with its query.
+        token: Ray's token, or None.
+        timeout_seconds: Longest wait for connecting, for each read, and for the whole body.
+        limit_bytes: Most bytes of the body.
+
+    Raises:
+        OSError, http.client.HTTPException: There is no answer, or none of HTTP.
+    """
     parts = urlsplit(url)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_seconds)
     try:
-        connection.request("GET", "/api/v0/cluster_metadata", headers=headers)
-        response = connection.getresponse()
-        return read_answer(response.status, response.read(_LIMIT_BYTES))
-    except (OSError, http.client.HTTPException) as error:
-        return Silent(f"{type(error).__name__}: {error}")
+        connection.request("GET", path, headers=headers)
+        response, deadline, body = connection.getresponse(), Deadline(timeout_seconds), b""
+        while len(body) < limit_bytes and (piece := response.read1(limit_bytes - len(body))):
+            body += piece
+            if deadline.is_over():
+                raise TimeoutError(f"the answer was not over after {timeout_seconds:g} s")
+        return response.status, body
     finally:
         connection.close()
 

@@ -48,6 +48,11 @@ class DriverHost:
         self._job_id: str | None = None
         self._is_only_step = True
 
+    @property
+    def job_id(self) -> str | None:
+        """The submission id of the last body; None before one was submitted."""
+        return self._job_id
+
     # The cluster of an earlier attempt
 
     def follow(self, request: ClusterRequest) -> bool:

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from dagster_ray.core import Lifecycle, with_values
 from dagster_ray.core.variables import env_vars_fault, resolved
+from dagster_ray.kuberay._bundle.storage import checked_place
 from dagster_ray.kuberay._head.route import Access, checked_head_host
 from dagster_ray.kuberay._hours.prices import Price
 from dagster_ray.kuberay._interactive_job import InteractiveJobLifecycle
@@ -57,6 +58,7 @@ class KubeRayClientOptions(ClientOptions):
     kube_context: str | None
     hours: bool
     prices: Sequence[Price]
+    evidence: str | None
 
     def settings(self) -> ClientSettings:
         """Return the settings of a call.
@@ -96,6 +98,7 @@ class KubeRayClientOptions(ClientOptions):
             retry_infrastructure=lifecycle.retry_infrastructure,
             hours=self.hours,
             rates=[price.rate() for price in self.prices],
+            evidence=None if self.evidence is None else checked_place(self.evidence),
         )
 
     def _lifecycle(self) -> Lifecycle:
@@ -134,6 +137,8 @@ class PipesKubeRayJobClient(RayPipesClient):
         hours: Whether figures of what the cluster reserves and uses go into the metadata of what the job makes, and
             into one event of the run. Costs one list and one watch of the cluster's pods.
         prices: With hours: prices by which the figures contain a cost. The first one that fits a node is used.
+        evidence: Folder, or URL of a file system that fsspec knows, where the evidence of a failure is written before
+            the RayJob is deleted: objects, events, logs and failed tasks. None: none is kept.
         context_injector: How the Pipes context is passed. None: in an environment variable.
         forward_termination: Whether the job is stopped when the step is interrupted. False: it continues, and a retry
             of the step follows it.
@@ -168,6 +173,7 @@ class PipesKubeRayJobClient(RayPipesClient):
         kube_context: str | None = None,
         hours: bool = False,
         prices: Sequence[Price] = (),
+        evidence: str | None = None,
         context_injector: PipesContextInjector | None = None,
         forward_termination: bool = True,
         termination_timeout: float = 30.0,
@@ -182,7 +188,7 @@ class PipesKubeRayJobClient(RayPipesClient):
         self._options = KubeRayClientOptions(
             lifecycle=lifecycle, image=image, env_vars=env_vars, queue=queue, priority=priority, timeout=timeout,
             queue_timeout=queue_timeout, access=access, head_host=head_host, preflight=preflight,
-            kubeconfig_file=kubeconfig_file, kube_context=kube_context, hours=hours, prices=prices,
+            kubeconfig_file=kubeconfig_file, kube_context=kube_context, hours=hours, prices=prices, evidence=evidence,
             context_injector=context_injector,
             forward_termination=forward_termination, termination_timeout=termination_timeout,
             require_messages=require_messages, message_channel=message_channel, forward_logs=forward_logs,

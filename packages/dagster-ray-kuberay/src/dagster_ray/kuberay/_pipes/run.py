@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster import PipesContextInjector
 
-from dagster_ray.core import DagsterContext, Deadline, Identity, interrupts_deferred
+from dagster_ray.core import DagsterContext, Deadline, Identity, interrupts_deferred, is_interrupt
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.core.step_report.around import StepReport
 from dagster_ray.kuberay._head.route import Access
@@ -20,7 +20,7 @@ from dagster_ray.kuberay._hours.measurement import ClusterMeasurement, Measured
 from dagster_ray.kuberay._jobs.place import open_client, place_of
 from dagster_ray.kuberay._jobs.watch import RayJobWatch
 from dagster_ray.kuberay._kubernetes.errors import NotFoundError
-from dagster_ray.kuberay._kubernetes.fields import at
+from dagster_ray.kuberay._kubernetes.fields import at, mapping
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._labels import RUN_LABEL
 from dagster_ray.kuberay._pipes.attempts import CALL_LABEL, SUBMISSION_ANNOTATION, Found, choose_rayjob
@@ -76,6 +76,7 @@ class ClientSettings:
     retry_infrastructure: int
     hours: bool
     rates: Sequence[Rate]
+    evidence: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,10 @@ class Call:
 def run_call(settings: ClientSettings, call: Call) -> CompletedRayJob:
     """Run a Ray job on a RayJob's cluster, and clean up as the lifecycle says, also when the step is interrupted."""
     reach = Reach(settings.access, settings.head_host, settings.queue_timeout, goal="dashboard")
+    if settings.evidence is not None:
+        from dagster_ray.kuberay._bundle.storage import require_file_system
+
+        require_file_system(settings.evidence)
     kubeconfig, deadline = (settings.kubeconfig_file, settings.kube_context), Deadline(settings.rayjob.timeout_seconds)
     with closing(StepCluster.open(kubeconfig, reach, call.context, deadline)) as cluster:
         return _RayJobCall(settings, call, cluster).run()
@@ -108,6 +113,7 @@ class _RayJobCall:
         self._namespace = namespace_of(call.plain, cluster)
         self._watch: RayJobWatch | None = None
         self._is_submitted = False
+        self._submission_id: str | None = None
         self._report = StepReport(self, call.context)
 
     # What `StepReport` asks
@@ -142,11 +148,14 @@ class _RayJobCall:
             with interrupts_deferred(redeliver=False):
                 self._report.end()
                 is_retry = isinstance(error, dg.RetryRequested) and error.__cause__ is not None
-                self._end_after(error.__cause__ if is_retry else error)
+                own = error.__cause__ if is_retry else error
+                cleanup = Deadline(_CLEANUP_SECONDS)
+                self._keep_evidence(own)
+                self._end_after(own, cleanup)
             raise
         with interrupts_deferred(redeliver=True):
             self._report.end()
-            self._end_after(None)
+            self._end_after(None, Deadline(_CLEANUP_SECONDS))
         return found
 
     def _name(self) -> str:
@@ -286,13 +295,40 @@ class _RayJobCall:
             return Attempt(ids.submission_id)  # the earlier attempt, or the head before, came as far as the RayJob
 
     def _submitted(self, submission_id: str) -> None:
-        self._is_submitted = True
+        self._is_submitted, self._submission_id = True, submission_id
         if self._watch is not None:
             self._watch.submitted(submission_id)
 
     # The end
 
-    def _end_after(self, error: BaseException | None) -> None:
+    def _keep_evidence(self, error: BaseException | None) -> None:
+        """Keep what is known of a failure. Never raises: the job's own error matters more."""
+        place, context = self._settings.evidence, self._call.context
+        if place is None or not isinstance(error, Exception) or is_interrupt(error):
+            return
+        from dagster_ray.core.failures.evidence import EVIDENCE_SECONDS, evidence_of_call
+        from dagster_ray.kuberay._bundle.collection import Driver
+        from dagster_ray.kuberay._bundle.keeping import keep
+
+        driver = Driver(submission_id=self._submission_id, in_cluster=True)
+        values = mapping(mapping(self._call.job.get("runtime_env")).get("env_vars")).values()
+        evidence_of_call(
+            context,
+            self._name(),
+            error,
+            self._losses,
+            lambda failures: keep(
+                self._cluster,
+                place,
+                self._name(),
+                failures=failures,
+                driver=driver,
+                secrets=[str(value) for value in values],
+                deadline=Deadline(EVIDENCE_SECONDS),
+            ),
+        )
+
+    def _end_after(self, error: BaseException | None, deadline: Deadline) -> None:
         """Delete the RayJob, or leave it to the operator."""
         self._cluster.stop_heartbeat()
         if not self._cluster.may_exist:
@@ -302,7 +338,7 @@ class _RayJobCall:
         policy = self._settings.rayjob.cleanup
         if policy == "always" or (policy == "on_exception" and error is not None and not self._left_to_operator(error)):
             try:
-                self._cluster.delete(Deadline(_CLEANUP_SECONDS))
+                self._cluster.delete(deadline)
             except DagsterRayError as failed:
                 self._cluster.log.warning("The RayJob could not be deleted: %s", failed)
             return

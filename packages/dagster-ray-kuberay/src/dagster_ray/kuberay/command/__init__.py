@@ -11,6 +11,7 @@ import click
 
 from dagster_ray.kuberay.command._clusters import clusters
 from dagster_ray.kuberay.command._doctor import doctor
+from dagster_ray.kuberay.command._evidence import evidence
 from dagster_ray.kuberay.command._gc import gc
 from dagster_ray.kuberay.command._heads import dashboard, logs
 from dagster_ray.kuberay.command._rbac import rbac
@@ -28,5 +29,5 @@ def main() -> None:
     """
 
 
-for _verb in (clusters, dashboard, doctor, gc, logs, rbac, render):
+for _verb in (clusters, dashboard, doctor, evidence, gc, logs, rbac, render):
     main.add_command(_verb)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from typing_extensions import override
 
@@ -25,6 +26,8 @@ RAY_VERSION = importlib.metadata.version("ray") if importlib.util.find_spec("ray
 
 FakeJobs = dict[str, dict[str, Any]]
 """Job details by id, as GET /api/jobs/<id> tells them; a test writes into it."""
+FakeRows = dict[str, list[dict[str, Any]]]
+"""Rows of the state API by resource, such as `tasks`, as GET /api/v0/<resource> lists them; a test writes into it."""
 
 
 class IdleNode:
@@ -83,6 +86,7 @@ class FakeRayNode(IdleNode):
         super().__init__(self._pod_address.address)
         self._order = order
         self.jobs: FakeJobs = {}
+        self.rows: FakeRows = {"tasks": [], "actors": []}
         self._dashboard: _Dashboard | None = None
         self._client: _ClientPort | None = None
         self._thread: threading.Thread | None = None
@@ -93,7 +97,7 @@ class FakeRayNode(IdleNode):
         self.jobs.clear()
         if self._order.is_head and self._dashboard is None:
             self._client = _ClientPort()
-            self._dashboard = _Dashboard(self.jobs, self._order)
+            self._dashboard = _Dashboard(self.jobs, self.rows, self._order)
             self._thread = threading.Thread(target=self._dashboard.serve_forever, args=(0.05,), daemon=True)
             self._thread.start()
             for port in (CLIENT_PORT, DASHBOARD_PORT):
@@ -181,12 +185,28 @@ def fake_answer(jobs: FakeJobs, method: str, path: str, body: Mapping[str, Any])
     return HTTPStatus.OK, jobs[job_id]
 
 
+def state_answer(rows: FakeRows, path: str) -> dict[str, Any] | None:
+    """What the state API of a fake dashboard answers; None where the path is none of it.
+
+    Filters by equality work; all others let everything through.
+    """
+    parts = urlsplit(path)
+    resource = parts.path.removeprefix("/api/v0/")
+    if resource not in rows or parts.path != f"/api/v0/{resource}":
+        return None
+    asked = parse_qs(parts.query)
+    filters = [*zip(*(asked.get(f"filter_{part}", []) for part in ("keys", "predicates", "values")), strict=True)]
+    wanted = {key: value for key, predicate, value in filters if predicate == "="}
+    found = [row for row in rows[resource] if all(str(row.get(key)) == value for key, value in wanted.items())]
+    return {"result": True, "msg": "", "data": {"result": {"total": len(found), "result": found}}}
+
+
 class _Dashboard(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, jobs: FakeJobs, order: NodeOrder) -> None:
+    def __init__(self, jobs: FakeJobs, rows: FakeRows, order: NodeOrder) -> None:
         super().__init__((_HOST, 0), _Handler)
-        self.jobs, self.order = jobs, order
+        self.jobs, self.rows, self.order = jobs, rows, order
 
     @property
     def wants_token(self) -> bool:
@@ -206,6 +226,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, {"authentication_mode": "token" if self.server.wants_token else "disabled"})
         elif (refusal := self._refusal()) is not None:
             self._send(*refusal)
+        elif (rows := state_answer(self.server.rows, self.path)) is not None:
+            self._send(HTTPStatus.OK, rows)
         else:
             self._send(*fake_answer(self.server.jobs, method, self.path, json.loads(text) if text else {}))
 

@@ -9,7 +9,7 @@ from typing import Any
 from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
 from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 from dagster_ray.simulator._api.store import Refused
-from dagster_ray.simulator._kubelet.fake_node import FakeJobs, FakeRayNode, IdleNode
+from dagster_ray.simulator._kubelet.fake_node import FakeJobs, FakeRayNode, FakeRows, IdleNode
 from dagster_ray.simulator._kubelet.nodes import GCS_PORT, Node, NodeFactory, NodeOrder
 from dagster_ray.simulator._kubelet.pod_env import container_env, insufficient, start_params
 from dagster_ray.simulator._kubelet.pod_life import NODE_NAME, PodKey, PodLife, PodTimes
@@ -142,12 +142,23 @@ class Kubelet:
         Raises:
             LookupError: The cluster has no fake head now.
         """
+        return self._fake_head(namespace, cluster).jobs
+
+    def fake_rows(self, namespace: str, cluster: str) -> FakeRows:
+        """The tasks and actors that the state API of a fake dashboard lists.
+
+        Raises:
+            LookupError: The cluster has no fake head now.
+        """
+        return self._fake_head(namespace, cluster).rows
+
+    def _fake_head(self, namespace: str, cluster: str) -> FakeRayNode:
         for pod in self._store.list("pods", namespace):
             labels = labels_of(pod)
             if labels.get(CLUSTER_LABEL) == cluster and labels.get(NODE_TYPE_LABEL) == "head":
                 node = self._node(namespace, name_of(pod))
                 if isinstance(node, FakeRayNode):
-                    return node.jobs
+                    return node
         raise LookupError(f"{namespace}/{cluster} has no fake head now")
 
     # PodHost

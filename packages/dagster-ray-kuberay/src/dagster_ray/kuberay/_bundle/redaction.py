@@ -1,0 +1,159 @@
+"""What a bundle must not contain: values of variables, and what looks like a credential. Pure.
+
+In objects, values are removed by where they are: of an environment variable, or under a key that names a secret. In
+texts, such as logs, they are removed by their form, and if an object has the same value. Names stay, and so do
+references to Secrets, which have no value.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+import yaml
+
+from dagster_ray.kuberay._operator_rules.runtime_env_yaml import UNREADABLE, BoundedLoader
+
+GONE = "(redacted)"
+# Shorter ones are words of the language as well: to remove `prod` or `1` from a log would destroy it.
+_LEAST_LENGTH = 8
+_MOST_NESTED = 100
+_LIMIT_YAML = 65536
+
+_WORDS = (
+    r"pass(?:word|wd|phrase)?|secret|token|credentials?|auth|authorization|cookie|signature|"
+    r"(?:api|access|account|private|secret|encryption|client|signing)[-_]?key(?:[-_]?(?:data|id))?|key[-_]?data"
+)
+_SECRET_KEY = re.compile(rf"(?:^|[-_./]|(?<=[a-z0-9]))(?:{_WORDS})$", re.IGNORECASE)
+_OPTION = re.compile(rf"--?[\w-]*(?:{_WORDS})$", re.IGNORECASE)
+# What is said of Ray's own workings, by which a failure is explained. Never what authenticates.
+_HARMLESS = re.compile(r"(?:RAY_|KUBERAY_|PYTHON|OMP_|NCCL_|CUDA_)")
+_DROPPED = {"managedFields", "kubectl.kubernetes.io/last-applied-configuration"}
+_ENVIRONMENTS = {"env_vars", "envVars"}
+_RUNTIME_ENVS = {"runtimeEnvYAML", "runtime_env_json", "serialized_runtime_env"}
+
+_SCHEMES = r"Bearer|Basic|Token|Negotiate"
+_SCHEME = re.compile(rf"^(?:{_SCHEMES})[ \t]+", re.IGNORECASE)
+_RANDOM = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])[\w+=-]{16,}")
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), GONE),
+    # The end of one whose beginning was cut off with the beginning of a log.
+    (
+        re.compile(r"(?:^[ \t]*[A-Za-z0-9+/=]{16,}[ \t\r]*\n)+[ \t]*-----END [A-Z ]*PRIVATE KEY-----", re.MULTILINE),
+        GONE,
+    ),
+    (re.compile(rf"\b({_SCHEMES})[ \t]+[A-Za-z0-9._~+/=-]{{8,}}", re.IGNORECASE), rf"\1 {GONE}"),
+    (re.compile(r"(?<=://)[^\s/@'\"]+@"), f"{GONE}@"),
+    (re.compile(r"(?<=[?&]sig=)[^&\s'\"]+"), GONE),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"), GONE),
+    (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), GONE),
+    (re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|hf_|dapi)[\w-]{16,}"), GONE),
+    (
+        re.compile(
+            rf"((?:{_WORDS})['\"]?[ \t]*[=:][ \t]*|--[\w-]*(?:{_WORDS})[ \t]+)"
+            rf"(?!\(redacted\)|(?:{_SCHEMES})[ \t]|(?:true|false|null|none)\b)"
+            r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&}\]'\"]+)",
+            re.IGNORECASE,
+        ),
+        rf"\1{GONE}",
+    ),
+)
+
+
+def redacted(objects: Mapping[str, object]) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return plain objects by name without their secrets, and the values that texts must not contain either.
+
+    Args:
+        objects: Manifests, lists of them, or anything else that JSON can hold.
+    """
+    found: set[str] = set()
+    return {name: _walked(value, found, 0) for name, value in objects.items()}, frozenset(found)
+
+
+def redacted_text(text: str, values: Iterable[str]) -> str:
+    """Return a text without what looks like a credential, and without some values.
+
+    Args:
+        text: The text.
+        values: What it must not contain, for example what `redacted` has found.
+    """
+    for value in sorted({*values}, key=len, reverse=True):
+        if len(value) >= _LEAST_LENGTH:
+            text = text.replace(value, GONE)
+    for pattern, instead in _PATTERNS:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def has_credentials(url: str) -> bool:
+    """Return whether a URL contains what authenticates: a user, or a signature among its parameters."""
+    return redacted_text(url, ()) != url
+
+
+def _mapping(value: object) -> Mapping[object, object] | None:
+    return cast("Mapping[object, object]", value) if isinstance(value, Mapping) else None
+
+
+def _walked(value: object, found: set[str], depth: int) -> Any:
+    if depth > _MOST_NESTED:
+        return GONE
+    if (given := _mapping(value)) is not None:
+        return {
+            str(key): _member(given, str(key), item, found, depth) for key, item in given.items() if key not in _DROPPED
+        }
+    if isinstance(value, list | tuple):
+        return [*_items(cast("Iterable[object]", value), found, depth)]
+    return value
+
+
+def _items(values: Iterable[object], found: set[str], depth: int) -> Iterator[Any]:
+    """Yield the items of a list; what follows `--password` in the arguments of a command is gone."""
+    is_secret = False
+    for value in values:
+        yield _gone(value, found) if is_secret else _walked(value, found, depth + 1)
+        is_secret = isinstance(value, str) and _OPTION.fullmatch(value) is not None
+
+
+def _member(owner: Mapping[object, object], key: str, value: object, found: set[str], depth: int) -> Any:
+    """Return what stays of the value of a key."""
+    name, inner = owner.get("name"), _mapping(value)
+    if key in _ENVIRONMENTS and inner is not None:
+        return {str(one): _variable(str(one), said, found, depth) for one, said in inner.items()}
+    if key == "value" and isinstance(name, str):
+        return _variable(name, value, found, depth)
+    if key in _RUNTIME_ENVS and isinstance(value, str):
+        return _runtime_env(value, found, depth)
+    if _SECRET_KEY.search(key) is not None:
+        if inner is not None and inner.get("value") is not None:
+            return {**_walked(value, found, depth + 1), "value": _gone(inner["value"], found)}
+        if isinstance(value, str):
+            return _gone(value, found)
+    return _walked(value, found, depth + 1)
+
+
+def _variable(name: str, value: object, found: set[str], depth: int) -> Any:
+    """Return the value of an environment variable if it can be no secret; a reference to a Secret is none."""
+    if _mapping(value) is not None:
+        return _walked(value, found, depth + 1)
+    is_secret = _SECRET_KEY.search(name) is not None
+    return value if _HARMLESS.match(name) is not None and not is_secret else _gone(value, found, is_secret=is_secret)
+
+
+def _gone(value: object, found: set[str], *, is_secret: bool = True) -> Any:
+    """Take note of a value that is removed if no text may contain it either: a secret's, or one that looks random."""
+    if value is None or value in ("", True, False):
+        return value
+    if isinstance(value, str) and (is_secret or _RANDOM.fullmatch(value.strip()) is not None):
+        found.add(_SCHEME.sub("", value.strip()))
+    return GONE
+
+
+def _runtime_env(text: str, found: set[str], depth: int) -> str:
+    """Return a runtime environment in YAML or JSON without the values of its variables."""
+    if len(text) > _LIMIT_YAML:
+        return GONE
+    try:
+        read: object = yaml.load(text, BoundedLoader)  # noqa: S506 - a safe loader
+    except UNREADABLE:
+        return GONE
+    return GONE if _mapping(read) is None else json.dumps(_walked(read, found, depth + 1), default=str)
