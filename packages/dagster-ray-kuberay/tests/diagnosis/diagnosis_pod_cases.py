@@ -396,6 +396,12 @@ NODES: dict[str, Case] = {
         _told(reason="Evicted", message="The node was low on resource: memory. Threshold quantity: 100Mi"),
         ("low on resource: memory",),
     ),
+    "a pod that filled more disk than its own limit": Case(
+        "out-of-storage",
+        _told(reason="Evicted", message="Pod ephemeral local storage usage exceeds the total limit of containers 1Gi."),
+        ("exceeds the total limit of containers 1Gi",),
+        remedy="Raise the limit of `ephemeral-storage`",
+    ),
     "drained": Case(
         "evicted",
         _told(conditions=[condition("DisruptionTarget", "True", "EvictionByEvictionAPI", "Eviction API: evicting")]),

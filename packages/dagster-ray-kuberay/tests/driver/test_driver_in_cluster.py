@@ -20,6 +20,7 @@ from driver_world import IN_PROCESS, DriverWorld, driver_world
 from fault_world import eventually, operator_limits, with_late_worker
 
 from dagster_ray.kuberay import RayClusterConfig
+from dagster_ray.kuberay._kubernetes.fields import time_of
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster
 
 pytestmark = [
@@ -119,6 +120,23 @@ def test_a_body_that_fails_runs_again_on_a_cluster_of_its_own(world: DriverWorld
     assert [body["submission_id"][-2:] for body in world.bodies] == ["-0", "-1"]
     assert len(world.heads) == 2
     assert (world.objects("rayjobs"), world.objects("rayclusters")) == ([], [])
+
+
+def test_a_body_that_fails_at_last_leaves_evidence_and_holds_its_cluster(world: DriverWorld) -> None:
+    """The attempt before it leaves its evidence as well, and no cluster."""
+    more = {"evidence": str(world.folder / "kept"), "hold_on_failure": 900}
+    run = world.execute(reconstructable("fails", "RayJob", world.fields(**more), world.folder))
+    assert not run.success
+    pages = [path.read_text(encoding="utf-8") for path in (world.folder / "kept").rglob("index.md")]
+    assert len(pages) == 2
+    assert {body["submission_id"] for body in world.bodies} == {
+        body["submission_id"] for body in world.bodies if any(body["submission_id"] in page for page in pages)
+    }
+    (rayjob,) = world.objects("rayjobs")
+    assert rayjob["spec"]["ttlSecondsAfterFinished"] == 900
+    assert time_of(rayjob["metadata"]["annotations"]["dagster/held-until"])
+    assert any("because of hold_on_failure" in entry.user_message for entry in world.logs)
+    eventually(lambda: world.objects("rayjobs")[0]["status"].get("jobDeploymentStatus") == "Complete")
 
 
 def test_steps_of_one_process_share_a_cluster_that_ends_after_the_last_one(world: DriverWorld) -> None:

@@ -53,11 +53,6 @@ def test_a_cluster_is_held_for_a_day_at_most(seconds: float) -> None:
         KubeRayInteractiveJob(hold_on_failure=seconds)
 
 
-def test_a_body_in_the_cluster_leaves_nothing_to_hold() -> None:
-    with pytest.raises(ValidationError, match="hold_on_failure"):
-        KubeRayInteractiveJob(hold_on_failure=900, driver="cluster")
-
-
 @pytest.fixture
 def simulator() -> Generator[Simulator]:
     with simulated() as world:

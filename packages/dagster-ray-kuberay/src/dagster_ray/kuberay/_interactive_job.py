@@ -1,13 +1,11 @@
 """`KubeRayInteractiveJob`: a RayJob in InteractiveMode around a step."""
 
-from typing import ClassVar, Self, cast
+from typing import ClassVar, cast
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr
 from typing_extensions import override
 
 from dagster_ray.core import CleanupPolicy, DagsterContext, Deadline, Lifecycle, StepOutcome
-from dagster_ray.core.errors import InvalidFieldError
-from dagster_ray.core.variables import is_env_var
 from dagster_ray.kuberay._kuberay_resource import KubeRayResource
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 
@@ -58,13 +56,6 @@ class KubeRayInteractiveJob(KubeRayResource):
     _misses_pods: bool = PrivateAttr(default=False)
     """Whether the operator had not seen all pods when the driver connected, so that it may never see the driver."""
 
-    @model_validator(mode="after")
-    def _a_held_cluster_has_a_driver_of_the_step(self) -> Self:
-        if self.driver == "cluster" and not is_env_var(self.hold_on_failure) and self.hold_on_failure:
-            reason = "is set, and with driver='cluster' the end of the body is the end of the RayJob"
-            raise InvalidFieldError("hold_on_failure", reason, "leave it out, or set driver='step'")
-        return self
-
     # What users read
 
     @property
@@ -104,13 +95,9 @@ class KubeRayInteractiveJob(KubeRayResource):
     @override
     def before_disconnect(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
         """Make what the spec says for a failure hold, since Ray reports each driver as succeeded."""
-        policy = self._plan.cleanup
-        if self.hold_on_failure and outcome is StepOutcome.FAILED and policy != "never":
-            from dagster_ray.kuberay._steps.holding import hold
-
-            self._held = hold(self._created, self.hold_on_failure, deadline)
+        self._hold(outcome, deadline)
         if not self._held:
-            self._created.record_outcome(outcome, deadline, always=policy == "always")
+            self._created.record_outcome(outcome, deadline, always=self._plan.cleanup == "always")
 
     @override
     def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
@@ -128,12 +115,21 @@ class KubeRayInteractiveJob(KubeRayResource):
     def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
         """Make the same hold for a body in the cluster, and leave nothing that the operator would wait for."""
         if self._host is not None:
+            if self._host.job_id is not None:  # else the operator would never see an end
+                self._hold(outcome, deadline)
             self._host.leave(outcome, deadline, self._config.plain())
         elif self._misses_pods:
             from dagster_ray.kuberay._steps.registration import limit_again, limit_of
 
             self._created.stop_heartbeat()
             limit_again(self._created, limit_of(self._created.made.manifest), deadline)
+
+    def _hold(self, outcome: StepOutcome, deadline: Deadline) -> None:
+        """Hold the RayJob of a step that failed, if that is wanted: the operator deletes its cluster later."""
+        if self.hold_on_failure and outcome is StepOutcome.FAILED and self._plan.cleanup != "never":
+            from dagster_ray.kuberay._steps.holding import hold
+
+            self._held = hold(self._created, self.hold_on_failure, deadline)
 
     @property
     def _config(self) -> InteractiveRayJobConfig:

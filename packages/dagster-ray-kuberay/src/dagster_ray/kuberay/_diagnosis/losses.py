@@ -74,11 +74,5 @@ def _of_event(event: Event) -> Iterator[Loss]:
 
 
 def _kind(found: Diagnosis) -> LossKind | None:
-    """Return what became of a pod; None if that is no loss.
-
-    Kubelet also evicts a pod that fills more disk than its own limits allow, which it says in its words alone
-    (pkg/kubelet/eviction/eviction_manager.go, Kubernetes 1.36).
-    """
-    if found.code == "evicted" and "exceed" in found.sentence and " limit" in found.sentence:
-        return "out-of-storage"
+    """Return what became of a pod; None if that is no loss."""
     return cast("LossKind", found.code) if found.code in _KINDS else None

@@ -45,8 +45,21 @@ def node_findings(facts: Facts) -> Iterator[Finding]:
     # Where no pod is left, or none was read, events tell what became of it.
     for event in reversed(facts.history if not facts.pods else ()):
         if event.kind == "Pod" and event.reason in OF_EVENT:
-            sentence = f"pod {event.name}{sentence_end(event.message)}"
-            yield finding(OF_EVENT[event.reason], event.reason, sentence, of_workers="-worker-" in event.name)
+            sentence, code = (
+                f"pod {event.name}{sentence_end(event.message)}",
+                _code(OF_EVENT[event.reason], event.message),
+            )
+            yield finding(code, event.reason, sentence, of_workers="-worker-" in event.name)
+
+
+def _code(code: Code, message: str) -> Code:
+    """Return the situation of a pod that was taken off its node.
+
+    Kubelet also evicts a pod that fills more disk than its own limits allow, which it says in its words alone
+    (pkg/kubelet/eviction/eviction_manager.go, Kubernetes 1.36).
+    """
+    is_own = code == "evicted" and "exceed" in message and " limit" in message
+    return "out-of-storage" if is_own else code
 
 
 def _of_pod(facts: Facts, pod: Manifest) -> Iterator[Finding]:
@@ -56,7 +69,7 @@ def _of_pod(facts: Facts, pod: Manifest) -> Iterator[Finding]:
     condition = condition_of(pod, "DisruptionTarget")
     if reason in _OF_STATUS or reason.startswith(_NOT_ADMITTED):
         yield finding(
-            _OF_STATUS.get(reason, "unschedulable-resources"),
+            _code(_OF_STATUS.get(reason, "unschedulable-resources"), message),
             reason,
             f"{where}{sentence_end(message)}",
             of_workers=workers,
@@ -68,7 +81,7 @@ def _of_pod(facts: Facts, pod: Manifest) -> Iterator[Finding]:
     for event in reversed(facts.events_of_pod(pod)):
         if event.reason in OF_EVENT and not is_true(pod, "Ready"):
             sentence = f"{where}{sentence_end(event.message)}"
-            yield finding(OF_EVENT[event.reason], event.reason, sentence, of_workers=workers)
+            yield finding(_code(OF_EVENT[event.reason], event.message), event.reason, sentence, of_workers=workers)
     yield from _of_node(facts, pod, where)
 
 

@@ -43,6 +43,7 @@ Code: TypeAlias = Literal[
     "no-scale-up",
     "node-lost",
     "evicted",
+    "out-of-storage",
     "preempted",
     "quota",
     "quota-too-small",
@@ -115,6 +116,8 @@ REMEDIES: Mapping[Code, str] = {
     "no-scale-up": "Ask for what a node group of the autoscaler offers, raise its maximum size, or add a node group.",
     "node-lost": "Wait for the operator to make the pod again, or delete the cluster and retry the step.",
     "evicted": "Raise the pod's requests to what it uses, and keep large files off the node's own disk.",
+    "out-of-storage": "Raise the limit of `ephemeral-storage` or the `sizeLimit` that the message names, or write "
+    "large files elsewhere.",
     "preempted": "Use nodes that are not taken back, or a priority class that is not preempted, for the head at least; "
     "retry the step.",
     "quota": "Wait until others end, ask for less, or have the ResourceQuota raised.",

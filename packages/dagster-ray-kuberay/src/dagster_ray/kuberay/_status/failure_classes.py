@@ -29,7 +29,7 @@ INFRASTRUCTURE: frozenset[str] = frozenset({
     "queued",
     "queue-preempted",
 })  # fmt: skip
-USER: frozenset[str] = frozenset({"out-of-memory"})
+USER: frozenset[str] = frozenset({"out-of-memory", "out-of-storage"})
 
 
 def class_of(diagnosis: str) -> FailureClass:

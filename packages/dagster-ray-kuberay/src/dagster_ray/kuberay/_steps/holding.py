@@ -47,7 +47,7 @@ def holding_patch(seconds: float, now: datetime) -> dict[str, Any]:
 
 
 def hold(step: "StepCluster", seconds: float, deadline: Deadline) -> bool:
-    """Hold a step's RayJob, whose driver is still connected; return whether it is held.
+    """Hold a step's RayJob, whose driver is still connected or whose job has ended; return whether it is held.
 
     Args:
         step: The cluster of the step.
