@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_vali
 from typing_extensions import override
 
 from dagster_ray.core import _config, _connection, _driver, _driver_output, _ray_options
-from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, VariablesConfig
+from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions
 from dagster_ray.core._dagster_context import DagsterContext, log_of, step_key_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import Phase, StepOutcome, deletes
@@ -22,6 +22,7 @@ from dagster_ray.core._startup_event import report_startup
 from dagster_ray.core._step_hooks import StepHooks
 from dagster_ray.core.cluster_step.inside import connected_inside, inside
 from dagster_ray.core.errors import DriverInUseError, InvalidFieldError
+from dagster_ray.core.step_report.config import ProgressConfig
 from dagster_ray.core.variables import env_vars_fault, is_env_var, referring, resolved
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _DRAIN_INTERRUPTED_SECONDS = 2.0
 _CLEANUP_SECONDS = 20.0
 
 
-class BaseRayResource(StepHooks, VariablesConfig, dg.ConfigurableResource[Any]):
+class BaseRayResource(StepHooks, ProgressConfig, dg.ConfigurableResource[Any]):
     """Most of a Ray backend.
 
     A backend says how a cluster is asked for, awaited and deleted (`create_cluster`, `wait_for_cluster`,
@@ -72,7 +73,8 @@ class BaseRayResource(StepHooks, VariablesConfig, dg.ConfigurableResource[Any]):
     _progress: Progress = PrivateAttr(default_factory=Progress)
 
     def __init__(self, **fields: Any) -> None:
-        super().__init__(**{name: value if is_env_var(value) else referring(value) for name, value in fields.items()})
+        given = {name: value if is_env_var(value) else referring(value) for name, value in fields.items()}
+        super().__init__(**cast("dict[str, Any]", given))
 
     @model_validator(mode="before")
     @classmethod
@@ -300,7 +302,7 @@ class BaseRayResource(StepHooks, VariablesConfig, dg.ConfigurableResource[Any]):
                 self.address,
                 self.init_options(),
                 deadline,
-                environment=self.driver_environment(),
+                environment=self.quiet_environment() | dict(self.driver_environment()),
                 check_cluster=lambda: self.check_cluster(context),
                 on_slow_start=lambda reason: log_of(context).warning(
                     "%s did not come up within Ray's own 30 s, so it is started again: %s", self.display_name, reason

@@ -25,7 +25,9 @@ from dagster_ray.core import (
     WaitLines,
     log_of,
     step_key_of,
+    token_of_environment,
 )
+from dagster_ray.core.step_report.sampling import UsageMeasurement
 from dagster_ray.local._holder import remove_session
 from dagster_ray.local._machine import (
     cluster_temp_dir,
@@ -164,6 +166,14 @@ class LocalRay(BaseRayResource):
         ),
     )
 
+    hours: bool = Field(
+        default=False,
+        description=(
+            "Measure how much of the machine's CPUs and GPUs is used, and the peak memory: figures in the metadata of "
+            "what the step makes, and in one event of the run."
+        ),
+    )
+
     install: ClassVar[str] = "ray[default]"
 
     _claim: Claim | None = PrivateAttr(default=None)
@@ -224,6 +234,17 @@ class LocalRay(BaseRayResource):
         """
         mode = None if self._claim is None else self._claim.auth_mode
         return {} if mode is None else {"RAY_AUTH_MODE": mode}
+
+    @property
+    @override
+    def is_measured(self) -> bool:
+        """Whether figures of the machine are wanted."""
+        return self.hours
+
+    @override
+    def measure(self, context: DagsterContext) -> UsageMeasurement:
+        """Measure what Ray's dashboard reports of this machine."""
+        return UsageMeasurement(lambda: (self.dashboard_url, token_of_environment(os.environ)), self.startup_seconds)
 
     @override
     def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:

@@ -1,6 +1,8 @@
 """What happens around a step to report figures of its cluster: they are measured, added to its outputs, and logged."""
 
 import logging
+import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,6 +12,8 @@ from typing_extensions import Protocol
 
 from dagster_ray.core._dagster_context import DagsterContext, log_of, run_of, step_key_of
 from dagster_ray.core._deadline import Deadline
+from dagster_ray.core._ray_token import token_of_environment
+from dagster_ray.core.step_report.progress_watch import Job, ProgressWatch
 
 if TYPE_CHECKING:
     from dagster._core.execution.context.system import StepExecutionContext
@@ -23,6 +27,8 @@ _FRESH_SECONDS = 5.0
 """For how long figures that were read are used again: a step may have thousands of outputs."""
 
 Figure = float | int | str | bool
+_USERS = {"ray.data", "ray.train"}
+"""Modules without which a driver has no progress of Ray Data or Ray Train."""
 
 
 class Measurement(Protocol):
@@ -110,6 +116,7 @@ class StepReport:
         """Measure nothing yet."""
         self._resource, self._context = cast("Measured", resource), context
         self._figures: Figures | None = None
+        self._progress: ProgressWatch | None = None
 
     @property
     def is_wanted(self) -> bool:
@@ -117,7 +124,13 @@ class StepReport:
         return getattr(self._resource, "is_measured", False) is True
 
     def begin(self) -> None:
-        """Measure from now on, if the resource wants it."""
+        """Measure, and report progress, from now on, if the resource wants it."""
+        job = job_of(self._resource)
+        if job is not None and self._progress is None:
+            self._progress = ProgressWatch(job, log_of(self._context))
+        self._measure()
+
+    def _measure(self) -> None:
         if not self.is_wanted or self._figures is not None:
             return
         name, log = self._resource.display_name, log_of(self._context)
@@ -134,24 +147,50 @@ class StepReport:
 
     def end(self) -> None:
         """Write the figures into the log of the run, and measure no longer."""
-        self.begin()  # a set-up that failed has cost something, too
+        self._end_progress()
+        self._measure()  # a set-up that failed has cost something, too
         figures, self._figures = self._figures, None
         if figures is None:
             return
         if metadata := figures.metadata(is_final=True):
-            report_figures(self._context, self._resource.display_name, metadata)
+            report_event(self._context, "Figures of", self._resource.display_name, metadata)
         figures.close()
 
+    def _end_progress(self) -> None:
+        progress, self._progress = self._progress, None
+        if progress is None:
+            return
+        tables = {PREFIX + name: dg.MetadataValue.md(table) for name, table in progress.tables().items()}
+        if tables:
+            report_event(self._context, "Progress on", self._resource.display_name, tables)
+        progress.close()
 
-def report_figures(context: DagsterContext, cluster: str, metadata: Mapping[str, dg.MetadataValue[Any]]) -> None:
-    """Write one event with figures into the log of the run, or a line if there is no run. Never raises.
+
+def job_of(resource: object) -> Job | None:
+    """Return the driver in this process whose progress a resource wants reported; None if there is none."""
+    if getattr(resource, "progress", "off") != "report" or getattr(resource, "driver_in_cluster", False):
+        return None
+    known = cast("Any", resource)  # only a `BaseRayResource` has the field
+
+    def place() -> tuple[str | None, str | None]:
+        token = known.driver_environment().get("RAY_AUTH_TOKEN") or token_of_environment(os.environ)
+        return known.dashboard_url, token
+
+    return Job(place, lambda: known.job_id, lambda: not sys.modules.keys().isdisjoint(_USERS))
+
+
+def report_event(
+    context: DagsterContext, what: str, cluster: str, metadata: Mapping[str, dg.MetadataValue[Any]]
+) -> None:
+    """Write one event about a cluster into the log of the run, or a line if there is no run. Never raises.
 
     Args:
         context: The context of the step or of its resource.
+        what: What the event is about, before the cluster's name.
         cluster: The cluster's name for logs.
-        metadata: The figures.
+        metadata: What the event says.
     """
-    message, instance, run = f"Figures of {cluster}.", context.instance, run_of(context)
+    message, instance, run = f"{what} {cluster}.", context.instance, run_of(context)
     log = log_of(context)
     if instance is None or run is None:
         words = ", ".join(f"{key.removeprefix(PREFIX)}: {value.value}" for key, value in metadata.items())
@@ -161,7 +200,7 @@ def report_figures(context: DagsterContext, cluster: str, metadata: Mapping[str,
     try:
         instance.report_engine_event(message, run, data, step_key=step_key_of(context))
     except Exception as error:  # noqa: BLE001 - any storage can sit behind it, and the cleanup follows
-        log.warning("%s They could not be stored: %s", message, type(error).__name__)
+        log.warning("%s It could not be stored: %s", message, type(error).__name__)
 
 
 def add_to_outputs(step_context: "StepExecutionContext", report: StepReport) -> None:

@@ -1,8 +1,9 @@
 """Samples what a cluster's nodes use, in a thread, for as long as a step runs."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from dagster_ray.core._deadline import Deadline
 from dagster_ray.core.step_report.dashboard import DashboardReader
 from dagster_ray.core.step_report.usage import Usage, sample_of
 
@@ -57,3 +58,28 @@ class UsageSampler:
             self._reader.close()
         finally:
             self._lock.release()
+
+
+class UsageMeasurement:
+    """What the dashboard alone can tell of a step: used shares, peak memory and seconds, until `close`."""
+
+    def __init__(
+        self, place: Callable[[], tuple[str | None, str | None]], startup_seconds: Mapping[str, float]
+    ) -> None:
+        """Start to sample.
+
+        Args:
+            place: Returns the dashboard's URL and Ray's token as they are now; None for what there is not.
+            startup_seconds: Seconds that each phase took.
+        """
+        self._sampler, self._clock = UsageSampler(place), Deadline(float("inf"))
+        self._startup = sum(startup_seconds.values())
+
+    def read(self, deadline: Deadline) -> Mapping[str, float | int]:  # noqa: ARG002 - of backends that ask more
+        """Return the figures until now."""
+        seconds = {"startup_seconds": self._startup, "run_seconds": self._clock.spent_seconds()}
+        return {**self._sampler.figures(), **seconds}
+
+    def close(self) -> None:
+        """End the samples."""
+        self._sampler.close()
