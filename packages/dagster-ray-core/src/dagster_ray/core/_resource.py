@@ -67,8 +67,7 @@ class BaseRayResource(StepHooks, ProgressConfig, dg.ConfigurableResource[Any]):
     )
 
     takes_secrets: ClassVar[bool] = False  # whether the backend sets the Secrets of runtime_env in its containers
-    install: ClassVar[str] = "ray[client]"
-    """The requirement that brings ray for this backend, named when it is missing."""
+    install: ClassVar[str] = "ray[client]"  # the requirement that brings ray for this backend, named if it is missing
 
     _progress: Progress = PrivateAttr(default_factory=Progress)
 
