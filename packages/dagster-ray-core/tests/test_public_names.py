@@ -30,6 +30,7 @@ NAMES = [
     "interrupts_deferred",
     "is_interrupt",
     "is_of_this_machine",
+    "is_ray_resource",
     "load_backend",
     "log_of",
     "lost_interrupts_raised",

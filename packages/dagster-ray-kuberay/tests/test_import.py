@@ -27,6 +27,7 @@ def test_the_public_names_are_these() -> None:
         "delete_rayclusters",
         "delete_rayclusters_op",
         "head_group",
+        "kuberay_executor",
         "worker_group",
     ]
     assert all(hasattr(dagster_ray.kuberay, name) for name in dagster_ray.kuberay.__all__)

@@ -11,11 +11,13 @@ from typing import Any
 import dagster as dg
 from dagster._core.execution.retries import RetryMode
 
+from dagster_ray.core import BaseRayResource, DagsterContext, Deadline, Lifecycle, StepOutcome
 from dagster_ray.core.run_objects import KEEPER_KEY
 from dagster_ray.pipes import RayJobClient, ray_executor
 from dagster_ray.pipes._driver_config import DriverConfig
 from dagster_ray.pipes._executor.executor import SCHEMA, RayExecutor, executor_of
 from dagster_ray.pipes._executor.step_handler import RayStepHandler, StepJobs
+from dagster_ray.pipes._executor.step_places import OneServer
 
 
 @dg.executor(name="quick_ray", config_schema=SCHEMA)
@@ -30,8 +32,9 @@ def impatient_ray_executor(init_context: dg.InitExecutorContext) -> dg.Executor:
     ray: Any = init_context.executor_config["ray"]
     client = RayJobClient(ray["address"], timeout=1.0)
     jobs = StepJobs(DriverConfig(), server_timeout=ray["server_timeout"])
-    handler = RayStepHandler(client, jobs, lambda: 50 * time.monotonic())
-    return RayExecutor(handler, retries=RetryMode.ENABLED, check_step_health_interval_seconds=0)
+    places = OneServer(client)
+    handler = RayStepHandler(places, jobs, lambda: 50 * time.monotonic())
+    return RayExecutor(places, handler, retries=RetryMode.ENABLED, check_step_health_interval_seconds=0)
 
 
 def attempts(folder: str, name: str) -> int:
@@ -216,8 +219,44 @@ def holding() -> None:
     prepared(held())
 
 
+class SomeRay(BaseRayResource):
+    """A Ray resource that does nothing."""
+
+    lifecycle: Lifecycle = Lifecycle(create=False)  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def display_name(self) -> str:
+        return "nothing"
+
+    @property
+    def address(self) -> str:
+        return "ray://nowhere:10001"
+
+    def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None: ...
+
+    def wait_for_cluster(self, context: DagsterContext, deadline: Deadline) -> None: ...
+
+    def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None: ...
+
+
+@dg.op
+def with_resource(found: int, some_ray: SomeRay) -> str:
+    return f"{os.environ['DAGSTER_RUN_STEP_KEY']} {found}"
+
+
+@dg.job
+def mixed() -> None:
+    with_resource(dies_once())
+    one()
+
+
+@dg.job
+def sleeping_beside() -> None:
+    sleeps.alias("one_sleeps")()
+
+
 JOBS = [environments, everything, dynamic, failing, retries, leaving, sleeping, waiting, misspelling, broken_resource]
-JOBS.append(holding)
+JOBS.extend([holding, mixed, sleeping_beside])
 
 
 def job_of(name: str, executor: str, folder: str) -> dg.JobDefinition:
@@ -229,5 +268,6 @@ def job_of(name: str, executor: str, folder: str) -> dg.JobDefinition:
         "broken": Broken(),
         "holder": Holder(),
         "slowly_broken_once": SlowlyBrokenOnce(path=folder),
+        "some_ray": SomeRay(),
     }
     return dg.Definitions(jobs=JOBS, resources=resources, executor=executors[executor]).resolve_job_def(name)

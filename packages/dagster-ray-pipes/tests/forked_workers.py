@@ -20,8 +20,8 @@ from ray_like_server import NODE, RayLike
 from scripted_job_server import Server
 from typing_extensions import override
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["warm_worker"])
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["warm_worker"])
 
 
 def start_fork_server() -> None:
@@ -123,7 +123,7 @@ class ForkedWorkers(RayLike):
         log = self.logs / f"job-driver-{name}.log"
         log.touch()
         arguments = (body["entrypoint"], paths, str(place), str(log), env.get("env_vars", {}))
-        process = _context.Process(target=work, args=arguments)
+        process = FORKS.Process(target=work, args=arguments)
         process.start()
         self.processes[name] = _Process(process)  # pyright: ignore[reportArgumentType]
         self.jobs[name] = {**body, "status": "RUNNING", "driver_node_id": NODE, "driver_agent_http_address": self.agent}

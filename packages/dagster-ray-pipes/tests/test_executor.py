@@ -7,6 +7,8 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Generator
@@ -28,6 +30,7 @@ from dagster_ray.pipes._driver_config import DriverConfig
 from dagster_ray.pipes._executor import step_handler
 from dagster_ray.pipes._executor.attempts import Attempt
 from dagster_ray.pipes._executor.step_handler import RayStepHandler, StepJobs
+from dagster_ray.pipes._executor.step_places import OneServer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*:Warning")
 HERE = str(Path(__file__).parent)
@@ -72,7 +75,8 @@ def execute(
     instance: dg.DagsterInstance, workers: ForkedWorkers, folder: Path, name: str, executor: str = "quick", **ray: Any
 ) -> dg.JobExecutionResult:
     job = job_of(folder, name, executor)
-    config = {"execution": {"config": {"ray": {"address": workers.url, **ray}}}}
+    more = {"only_ray_steps": True} if ray.pop("only_ray_steps", False) else {}
+    config = {"execution": {"config": {"ray": {"address": workers.url, **ray}, **more}}}
     return dg.execute_job(job, instance, run_config=config, raise_on_error=False)
 
 
@@ -216,7 +220,12 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def interrupted(
-    instance: dg.DagsterInstance, workers: ForkedWorkers, folder: Path, name: str, condition: Callable[[], bool]
+    instance: dg.DagsterInstance,
+    workers: ForkedWorkers,
+    folder: Path,
+    name: str,
+    condition: Callable[[], bool],
+    **ray: Any,
 ) -> dg.JobExecutionResult:
     """Execute a run whose worker gets SIGTERM as soon as a condition holds."""
 
@@ -227,7 +236,7 @@ def interrupted(
     watcher = threading.Thread(target=interrupt, daemon=True)
     watcher.start()
     with capture_interrupts():
-        run = execute(instance, workers, folder, name)
+        run = execute(instance, workers, folder, name, **ray)
     watcher.join()
     return run
 
@@ -334,7 +343,7 @@ def test_all_jobs_are_asked_to_stop_at_once(
 ) -> None:
     together = threading.Barrier(20)
     client = RayJobClient(workers.url)
-    handler = RayStepHandler(client, StepJobs(DriverConfig()))
+    handler = RayStepHandler(OneServer(client), StepJobs(DriverConfig()))
     names = [f"step-{number}" for number in range(20)]
     jobs: dict[str, object] = {name: Mock(submission_id=name, nonce="n", body=None) for name in names}
     monkeypatch.setattr(handler, "_launched", jobs)
@@ -348,3 +357,42 @@ def test_all_jobs_are_asked_to_stop_at_once(
     handler.stop_steps(instance, "run", logging.getLogger("test"))
     assert not together.broken
     client.close()
+
+
+def test_steps_that_need_no_ray_run_as_processes_beside_the_executor(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+) -> None:
+    run = execute(instance, workers, tmp_path, "mixed", only_ray_steps=True)
+    assert run.success, messages(run)
+    with run:
+        assert run.output_for_node("with_resource") == "with_resource 2"
+    assert sorted(body["metadata"]["job_name"] for body in workers.bodies) == ["one", "with_resource"]
+    assert [end for end in ends(run) if "dies_once" in end] == [
+        "dies_once STEP_SUCCESS",
+        "dies_once STEP_UP_FOR_RETRY",
+    ]
+    assert "has ended with exit code 3, without the event that ends the step" in messages(run)
+
+
+def test_a_run_that_is_terminated_ends_the_processes_beside_it(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+) -> None:
+    run = interrupted(
+        instance,
+        workers,
+        tmp_path,
+        "sleeping_beside",
+        (tmp_path / "asleep-one_sleeps").exists,
+        only_ray_steps=True,
+    )
+    assert not run.success
+    (started,) = (event for event in run.all_events if event.event_type_value == "STEP_WORKER_STARTING")
+    pid = int(str(started.engine_event_data.metadata["dagster_ray/process"].value).partition("-")[0])
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert workers.bodies == []
+
+
+def test_a_process_beside_an_executor_ends_with_it() -> None:
+    command = [sys.executable, "-m", "dagster_ray.pipes._executor.ended_with_parent", "api", "grpc-health-check"]
+    assert subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == -signal.SIGKILL

@@ -32,11 +32,12 @@ class WorkersNode(FakeRayNode):
         self._thread_of_jobs: threading.Thread | None = None
         self.workers: ForkedWorkers | None = None
         self.bodies: list[Mapping[str, Any]] = []
+        self.calls: list[tuple[str, str]] = []
 
     @override
     def start(self) -> None:
         server = self._server = Server(("127.0.0.1", 0), Handler)
-        server.calls, server.headers = [], []
+        server.calls, server.headers = self.calls, []
         self.workers = ForkedWorkers(self._folder, server)
         self.bodies = self.workers.bodies
         ours = self.workers.script

@@ -35,6 +35,7 @@ from dagster_ray.kuberay._head.route import ForwardedAgents
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._rights import Feature, Right, rules_of
+from dagster_ray.kuberay._runs.run_cluster import RunRayCluster
 from dagster_ray.kuberay._status.cluster_state import created
 from dagster_ray.kuberay._steps.registration import register
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
@@ -215,6 +216,29 @@ def a_shared_cluster_that_never_comes_up(world: RightsWorld, kubeconfig: str) ->
     """Its maker tells it, and deletes it if it may."""
     outcome = run_step(cluster(kubeconfig, cluster_sharing=SHARING, image="rayproject/ray:missing"))
     return Seen("rayproject/ray:missing" in outcome.log, extra=left(world.simulator()) == [])
+
+
+def a_run(*faults: Fault, **more: Any) -> Step:
+    """Return the road of a run that takes its cluster, whose worker is replaced, and which then ends."""
+
+    def go(world: RightsWorld, kubeconfig: str) -> Seen:
+        for fault in faults:
+            world.simulator().faults.add(Fault(fault.method, fault.path, **_rest(fault)))
+        fields = {"kubeconfig_file": kubeconfig, "ray_cluster": {"spec": CLUSTER}, "timeout": 20.0, **STEP, **more}
+        context = dg.build_init_resource_context()
+        try:
+            for is_final in (False, True):
+                taken = RunRayCluster.of(fields)
+                try:
+                    taken.create_cluster(context, Deadline(20))
+                    taken.wait_for_cluster(context, Deadline(20))
+                finally:
+                    taken.give_up(context, is_final=is_final)
+        except DagsterRayError:
+            return Seen(works=False, extra=False)
+        return Seen(works=True, extra=left(world.simulator()) == [])
+
+    return go
 
 
 # Pipes

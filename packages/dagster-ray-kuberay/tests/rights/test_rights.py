@@ -29,6 +29,7 @@ pytestmark = [
 _STEP = Road(roads.a_step())
 _OWN = Road(roads.a_cluster_step())
 _SHARED = Road(roads.a_shared_step(times=2))
+_RUN = Road(roads.a_run())
 _JOB = Road(roads.a_pipes_job())
 _OLD_STEP = Road(roads.a_step(version=OLD), OLD)
 _OLD_PIPES = Road(roads.a_pipes_job(version=OLD), OLD)
@@ -55,6 +56,12 @@ ROADS: dict[tuple[str, str, str], Road] = {
     ("sharing", "rayclusters", "watch"): _SHARED,
     ("sharing", "rayclusters", "patch"): _SHARED,
     ("sharing", "rayclusters", "delete"): Road(roads.a_shared_cluster_that_never_comes_up),
+    ("executor", "rayclusters", "create"): _RUN,
+    ("executor", "rayclusters", "get"): Road(roads.a_run(LOST_ANSWER)),
+    ("executor", "rayclusters", "list"): _RUN,
+    ("executor", "rayclusters", "watch"): _RUN,
+    ("executor", "rayclusters", "patch"): _RUN,
+    ("executor", "rayclusters", "delete"): _RUN,
     ("pipes", "rayjobs", "create"): _JOB,
     ("pipes", "rayjobs", "get"): Road(roads.a_pipes_job(LOST_ANSWER)),
     ("pipes", "rayjobs", "list"): _JOB,

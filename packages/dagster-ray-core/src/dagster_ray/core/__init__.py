@@ -18,7 +18,7 @@ from dagster_ray.core._identity import Identity
 from dagster_ray.core._io_manager import RayIOManager
 from dagster_ray.core._outcome import is_interrupt
 from dagster_ray.core._phases import CleanupPolicy, StepOutcome
-from dagster_ray.core._protocol import RayResource, require_ray_resource
+from dagster_ray.core._protocol import RayResource, is_ray_resource, require_ray_resource
 from dagster_ray.core._ray_token import token_of_environment
 from dagster_ray.core._resource import BaseRayResource
 from dagster_ray.core._run_identity import (
@@ -67,6 +67,7 @@ __all__ = [
     "interrupts_deferred",
     "is_interrupt",
     "is_of_this_machine",
+    "is_ray_resource",
     "load_backend",
     "log_of",
     "lost_interrupts_raised",

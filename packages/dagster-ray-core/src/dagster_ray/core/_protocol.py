@@ -101,6 +101,11 @@ def missing_members(candidate: object) -> tuple[str, ...]:
     return tuple(name for name in MEMBERS if name not in names)
 
 
+def is_ray_resource(candidate: object) -> bool:
+    """Return whether an object or a class has all members of `RayResource`, without evaluating properties."""
+    return not missing_members(candidate)
+
+
 def require_ray_resource(candidate: object, *, where: str) -> RayResource:
     """Return `candidate` as a `RayResource`.
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay._collector.sensor import build_cleanup_sensor, cleanup_expired_rayclusters
     from dagster_ray.kuberay._component import KubeRayComponent
     from dagster_ray.kuberay._pipes.client import PipesKubeRayJobClient
+    from dagster_ray.kuberay._runs.executor import kuberay_executor
     from dagster_ray.kuberay.groups import head_group, worker_group
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "delete_rayclusters",
     "delete_rayclusters_op",
     "head_group",
+    "kuberay_executor",
     "worker_group",
 ]
 
@@ -65,6 +67,7 @@ _LATER = {
     "delete_rayclusters": "_collector.job",
     "delete_rayclusters_op": "_collector.job",
     "head_group": "groups",
+    "kuberay_executor": "_runs.executor",
     "worker_group": "groups",
 }
 _MODULES = ("accelerators", "configs", "errors", "groups")

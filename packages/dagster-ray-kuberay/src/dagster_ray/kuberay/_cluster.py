@@ -47,6 +47,8 @@ class KubeRayCluster(KubeRayResource):
     )
 
     _kind: ClassVar[str] = "RayCluster"
+    _feature: ClassVar[str] = "sharing"
+    """What needs the rights that are checked before a shared cluster is taken."""
 
     @model_validator(mode="after")
     def _sharing_is_configured_once(self) -> Self:
@@ -214,7 +216,7 @@ class KubeRayCluster(KubeRayResource):
         from dagster_ray.kuberay._sharing.requests import shared_request
 
         request = shared_request(self._config.plain(), self._settings, sharing, cluster)
-        cluster.check_before(request.sample(), self.preflight, "sharing", is_driver=self._host is None)
+        cluster.check_before(request.sample(), self.preflight, self._feature, is_driver=self._host is None)
         cluster.take(request)
 
     def _leaving(self, cluster: "SharedCluster", outcome: StepOutcome, *, made: bool) -> "Leave":

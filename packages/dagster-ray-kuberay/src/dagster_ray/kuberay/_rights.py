@@ -103,6 +103,14 @@ FEATURES: tuple[Feature, ...] = (
         ),
     ),
     Feature(
+        "executor",
+        "runs of `kuberay_executor`",
+        (
+            Grant(_RAY, "rayclusters", ("create", "get", "list", "watch", "patch")),
+            Grant(_RAY, "rayclusters", ("delete",), "the cluster of a run that is over is left to the cleanup sensor"),
+        ),
+    ),
+    Feature(
         "pipes",
         "steps of `PipesKubeRayJobClient`",
         (

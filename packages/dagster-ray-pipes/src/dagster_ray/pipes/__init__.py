@@ -50,7 +50,7 @@ _LATER = {
     "ServerVersion": "_job_answers",
     "ray_executor": "_executor.executor",
 }
-_MODULES = ("clients", "drivers", "errors")
+_MODULES = ("clients", "drivers", "errors", "executors")
 
 
 def __getattr__(name: str) -> object:

@@ -166,10 +166,18 @@ class DriverHost:
 
     def place(self, context: dg.OpExecutionContext) -> "Place":
         """Return where the body of a step runs."""
+        return self.place_for(is_only_step=is_only_step(context), about="of this step")
+
+    def place_for(self, *, is_only_step: bool, about: str) -> "Place":
+        """Return where jobs run.
+
+        Args:
+            is_only_step: Whether there will be one job only, with whose end that of the cluster comes.
+            about: Whose jobs they are, for errors that come before one has an id.
+        """
         cluster, own = self._cluster, self._cluster.made
-        self._is_only_step = is_only_step(context)
+        self._is_only_step = is_only_step
         if self._watch is None:
-            about = "of this step"  # it has no id yet
             registers = own.kind is RAYJOBS and self._is_only_step
             watch = RayJobWatch(cluster, about) if registers else ClusterWatch(cluster, about)
             self._watch = self._opened.enter_context(watch)

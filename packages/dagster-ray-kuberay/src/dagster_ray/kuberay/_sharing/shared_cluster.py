@@ -20,7 +20,7 @@ from dagster_ray.kuberay._kubernetes.errors import (
 )
 from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, propagation_of
-from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL
+from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL, RUN_SCOPE, SCOPE_LABEL
 from dagster_ray.kuberay._sharing.choice import Leave, Make, Take, choose, is_free
 from dagster_ray.kuberay._sharing.locks import (
     Lock,
@@ -94,6 +94,11 @@ class SharedCluster(StepCluster):
     def has_scope(self) -> bool:
         """Whether a run or a backfill keeps it between its steps."""
         return self._wanted is not None and self._wanted.selection.has_scope
+
+    @property
+    def ends_with_run(self) -> bool:
+        """Whether it is of use to steps of one run only."""
+        return self._wanted is not None and self._wanted.selection.required.get(SCOPE_LABEL) == RUN_SCOPE
 
     def take(self, request: SharedRequest) -> None:
         """Use the best cluster that there is, else make a new one.

@@ -17,12 +17,9 @@ PATH = "ray"
 _OF_DRIVER = ("num_cpus", "num_gpus", "memory", "resources", "runtime_env")
 
 
-class RayJobsConfig(StrictConfig):
-    """A job server, and what is submitted there."""
+class DriverJobsConfig(StrictConfig):
+    """What is submitted as Ray jobs, wherever that is."""
 
-    address: str | None = Field(default=None, description="`http://host:port` of Ray's dashboard.")
-    headers: dict[str, str] | None = Field(default=None, description="Headers of each request to the job server.")
-    cookies: dict[str, str] | None = Field(default=None, description="Cookies of each request to the job server.")
     metadata: dict[str, str] | None = Field(default=None, description="Texts that Ray keeps with each job.")
     runtime_env: dict[str, Any] | None = Field(
         default=None, description="Ray's runtime environment of each job. Local folders are uploaded."
@@ -51,6 +48,14 @@ class RayJobsConfig(StrictConfig):
             InvalidFieldError: A field has a wrong value.
         """
         return driver_config({name: getattr(self, name) for name in _OF_DRIVER}, PATH)
+
+
+class RayJobsConfig(DriverJobsConfig):
+    """A job server, and what is submitted there."""
+
+    address: str | None = Field(default=None, description="`http://host:port` of Ray's dashboard.")
+    headers: dict[str, str] | None = Field(default=None, description="Headers of each request to the job server.")
+    cookies: dict[str, str] | None = Field(default=None, description="Cookies of each request to the job server.")
 
     def client(self) -> RayJobClient:
         """Return a client of the job server.

@@ -11,6 +11,8 @@ from dagster_ray.pipes._reattach import entries_of_run
 from dagster_ray.pipes._verdicts import PREFIX
 
 SUBMISSION_KEY = f"{PREFIX}submission_id"
+PROCESS_KEY = f"{PREFIX}process"
+"""Metadata of the event that starts a step beside the executor: its process, and which launch it was."""
 _STARTING = dg.DagsterEventType.STEP_WORKER_STARTING
 _UNPREPARED = dg.DagsterEventType.RESOURCE_INIT_FAILURE
 _ENDED = {
@@ -38,6 +40,7 @@ def _events(instance: dg.DagsterInstance, run_id: str) -> Iterator[StepEvent]:
             continue
         data = event.event_specific_data
         metadata: Mapping[str, Any] = data.metadata if isinstance(data, EngineEventData) else {}
-        submission_id = getattr(metadata.get(SUBMISSION_KEY), "value", None)
+        named = metadata.get(SUBMISSION_KEY) or metadata.get(PROCESS_KEY)
+        submission_id = getattr(named, "value", None)
         if isinstance(submission_id, str):
             yield StepEvent("starting", event.step_key, submission_id)

@@ -3,7 +3,7 @@
 # Dagster is typed in part only.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import dagster as dg
@@ -18,32 +18,52 @@ from typing_extensions import override
 
 from dagster_ray.core.run_objects import are_held
 from dagster_ray.pipes._driver_config import config_of_tags
-from dagster_ray.pipes._executor.configuration import RayJobsConfig, variables_of
+from dagster_ray.pipes._executor.configuration import DriverJobsConfig, RayJobsConfig, variables_of
 from dagster_ray.pipes._executor.run_launcher import RayRunLauncher
 from dagster_ray.pipes._executor.step_handler import RayStepHandler, StepJobs
+from dagster_ray.pipes._executor.step_places import OneServer, StepPlaces
+from dagster_ray.pipes._executor.step_processes import RayOrProcess, StepProcesses
 from dagster_ray.pipes._job_client import RayJobClient
 
 _HEALTH_SECONDS = 20
-SCHEMA: dict[str, Any] = {
-    "ray": RayJobsConfig.to_config_schema().as_field(),
+RUN_SCHEMA: dict[str, Any] = {
     "retries": get_retries_config(),
     "max_concurrent": dg.Field(
         dg.Noneable(dg.Int),
         is_required=False,
         default_value=None,
-        description="How many steps of a run may be Ray jobs at the same time. Unset: as many as there are.",
+        description="How many steps of a run may run at the same time. Unset: as many as there are.",
     ),
     "tag_concurrency_limits": get_tag_concurrency_limits_config(),
+    "only_ray_steps": dg.Field(
+        dg.Bool,
+        is_required=False,
+        default_value=False,
+        description=(
+            "Submit only steps that have the tag `dagster-ray/config` or a Ray resource. The others run as processes "
+            "beside the executor."
+        ),
+    ),
 }
+"""What each executor of Ray jobs has beside `ray`."""
+SCHEMA: dict[str, Any] = {"ray": RayJobsConfig.to_config_schema().as_field(), **RUN_SCHEMA}
 
 
 class RayExecutor(StepDelegatingExecutor):
     """Dagster's executor for steps that run elsewhere, with what must happen before the first and after the last."""
 
-    def __init__(self, step_handler: RayStepHandler, *, retries: RetryMode, **options: Any) -> None:
-        """Take what submits steps, and the options of Dagster's executor."""
-        super().__init__(step_handler, retries, **options)
-        self._handler = step_handler
+    def __init__(
+        self,
+        places: StepPlaces,
+        handler: RayStepHandler,
+        *,
+        retries: RetryMode,
+        only_ray_steps: bool = False,
+        **options: Any,
+    ) -> None:
+        """Take where steps are submitted, what submits them, and the options of Dagster's executor."""
+        self._places, self._handler, self._processes = places, handler, StepProcesses()
+        super().__init__(RayOrProcess(handler, self._processes) if only_ray_steps else handler, retries, **options)
 
     @override
     def execute(
@@ -56,6 +76,7 @@ class RayExecutor(StepDelegatingExecutor):
         for step in execution_plan.steps:
             config_of_tags(step.tags or {}, f"the step {step.key}")
         objects_are_held = will_resume = False
+        self._places.begin(plan_context)
         try:
             for event in super().execute(plan_context, execution_plan):
                 if isinstance(event.event_specific_data, HandledOutputData):
@@ -70,6 +91,8 @@ class RayExecutor(StepDelegatingExecutor):
         finally:
             if objects_are_held and not will_resume:
                 self._handler.end_objects(plan_context.dagster_run, plan_context.log)
+            self._processes.end(will_resume=will_resume)
+            self._places.end(will_resume=will_resume)
 
 
 @dg.executor(name="ray", config_schema=SCHEMA, requirements=multiple_process_executor_requirements())
@@ -96,10 +119,38 @@ def executor_of(init_context: dg.InitExecutorContext, health_seconds: int = _HEA
     """
     given: dict[str, Any] = dict(init_context.executor_config)
     config = RayJobsConfig(**given["ray"])
-    jobs = StepJobs(config.driver(), variables_of(config.env_vars), config.metadata or {}, config.server_timeout)
+    places = OneServer(_client(config, init_context.instance))
+    return executor_at(places, given, step_jobs(config), health_seconds)
+
+
+def step_jobs(config: DriverJobsConfig, look_seconds: float = 0.0) -> StepJobs:
+    """Return how the jobs of steps are submitted.
+
+    Args:
+        config: The fields below `ray`.
+        look_seconds: Least seconds between two looks at a job.
+
+    Raises:
+        InvalidFieldError: A field has a wrong value.
+    """
+    variables = variables_of(config.env_vars)
+    return StepJobs(config.driver(), variables, config.metadata or {}, config.server_timeout, look_seconds)
+
+
+def executor_at(places: StepPlaces, given: Mapping[str, Any], jobs: StepJobs, health_seconds: int) -> RayExecutor:
+    """Return an executor that submits steps at some places.
+
+    Args:
+        places: Where steps are submitted.
+        given: The executor's configuration; `RUN_SCHEMA` has the fields that are read here.
+        jobs: How the jobs of steps are submitted.
+        health_seconds: Seconds after which Dagster asks how each running step is.
+    """
     return RayExecutor(
-        RayStepHandler(_client(config, init_context.instance), jobs),
+        places,
+        RayStepHandler(places, jobs),
         retries=RetryMode.from_config(given["retries"]) or RetryMode.ENABLED,
+        only_ray_steps=given["only_ray_steps"],
         check_step_health_interval_seconds=health_seconds,
         max_concurrent=given["max_concurrent"],
         tag_concurrency_limits=given.get("tag_concurrency_limits"),

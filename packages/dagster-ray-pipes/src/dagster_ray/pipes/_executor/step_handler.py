@@ -25,14 +25,14 @@ from dagster_ray.pipes._driver_errors import StepNotMovableError
 from dagster_ray.pipes._executor.attempts import Attempt
 from dagster_ray.pipes._executor.event_log import SUBMISSION_KEY, attempts_in_log
 from dagster_ray.pipes._executor.health import fault_of
-from dagster_ray.pipes._executor.job_watch import JobWatch
 from dagster_ray.pipes._executor.run_launcher import STOP_WAIT
+from dagster_ray.pipes._executor.step_places import StepPlaces, WatchedPlace, WatchedPlaces
 from dagster_ray.pipes._job_client import RayJobClient
 from dagster_ray.pipes._job_run import CONTEXT_LIMIT_BYTES
 from dagster_ray.pipes._reattach import CallIdentity, is_of_step
 from dagster_ray.pipes._submission import NONCE, Submission
-from dagster_ray.pipes._submitted_job import Place, StatusLines, job_metadata, named_job, stop_job
-from dagster_ray.pipes.errors import JobNotFoundError, JobServerUnavailableError
+from dagster_ray.pipes._submitted_job import StatusLines, job_metadata, named_job, stop_job
+from dagster_ray.pipes.errors import JobLostError, JobNotFoundError, JobServerUnavailableError
 
 TERMINATION_SECONDS = 30.0
 _STOP_SECONDS = "25"
@@ -49,12 +49,14 @@ class StepJobs:
         variables: Environment variables of each job.
         metadata: Metadata of each job.
         server_timeout: Seconds for which a job server that has answered may be away.
+        look_seconds: Least seconds between two looks at a job, where Dagster asks more often.
     """
 
     driver: DriverConfig
     variables: Mapping[str, str] = field(default_factory=dict[str, str])
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     server_timeout: float = 1800.0
+    look_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -69,6 +71,9 @@ class _StepJob:
         body: What is to be submitted; None: the job server has it.
         submission: What is sent; None: it is not prepared yet, or the job server has it.
         nonce: By what the job is known as ours; None: it is unknown, or nothing was sent.
+        where: Where it is submitted; None while that is not known.
+        is_placed: Whether an event of the step names its place.
+        looked_at: When it was looked at last, as a monotonic time.
     """
 
     identity: CallIdentity
@@ -78,15 +83,18 @@ class _StepJob:
     body: Mapping[str, Any] | None = None
     submission: Submission | None = None
     nonce: str | None = None
+    where: WatchedPlace | None = None
+    is_placed: bool = False
+    looked_at: float = float("-inf")
 
 
 class RayStepHandler(StepHandler):
-    """Runs each step of one run as a Ray job: `dagster api execute_step`, on one job server."""
+    """Runs each step of one run as a Ray job: `dagster api execute_step`."""
 
-    def __init__(self, client: RayJobClient, jobs: StepJobs, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take the job server, what is submitted there, and a monotonic clock."""
-        self._client, self._jobs, self._clock = client, jobs, clock
-        self._watch = JobWatch(client, clock)
+    def __init__(self, places: StepPlaces, jobs: StepJobs, clock: Callable[[], float] = time.monotonic) -> None:
+        """Take where steps are submitted, what is submitted there, and a monotonic clock."""
+        self._jobs, self._clock = jobs, clock
+        self._places = WatchedPlaces(places, clock)
         self._known: Mapping[str, Attempt] | None = None
         """What the event log had of the run when it was first asked: not empty if the run is resumed."""
         self._launched: dict[str, _StepJob] = {}
@@ -103,20 +111,32 @@ class RayStepHandler(StepHandler):
     @override
     def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
         """Submit a step. A step that cannot be submitted has failed, by its retry policy; the run goes on."""
-        context, step = step_handler_context, _step_of(step_handler_context)
+        context, step = step_handler_context, step_of(step_handler_context)
         key = step.step.key
         number = self._next_number(context, key)
         identity = CallIdentity((context.dagster_run.run_id,), key, _DIGEST, 0)
         submission_id = identity.submission_id(context.dagster_run.run_id, number)
-        metadata = named_job(Place(self._client), submission_id)
-        yield DagsterEvent.step_worker_starting(step, f"The step {key} runs as the Ray job {submission_id}.", metadata)
-        lines = StatusLines(submission_id, step.log)
+        job = _StepJob(identity, submission_id, StatusLines(submission_id, step.log), self._clock())
+        self._find_place(job)  # what hinders it is told after the event that begins the attempt
+        yield DagsterEvent.step_worker_starting(
+            step, f"The step {key} runs as the Ray job {submission_id}.", _named(job)
+        )
         try:
-            body = self._body(context, identity, submission_id)
-            self._launched[key] = job = _StepJob(identity, submission_id, lines, self._clock(), body)
-            self._submit(job)
+            job.body = self._body(context, identity, submission_id)
+            self._launched[key] = job
+            self._submit(job, step)
         except Exception as error:  # noqa: BLE001 - what hinders one step must not end the others
-            yield _failed(context, step, error)
+            yield failed_step(context, step, error)
+
+    def _find_place(self, job: _StepJob) -> Exception | None:
+        """Note where a job is to run, as far as that is known; return why it will run nowhere."""
+        try:
+            where = self._places.of(job.submission_id)
+        except Exception as error:  # noqa: BLE001 - the step fails with it
+            return error
+        if where is not job.where:  # what was prepared for another cluster may lack its packages here
+            job.where, job.submission = where, None
+        return None
 
     def _next_number(self, context: StepHandlerContext, key: str) -> int:
         if (launched := self._launched.get(key)) is not None:
@@ -151,36 +171,53 @@ class RayStepHandler(StepHandler):
             "metadata": job_metadata(context.dagster_run, identity, self._jobs.metadata),
         }
 
-    def _submit(self, job: _StepJob) -> None:
-        """Submit a job; if the server is away for now, the next look at the step tries again.
+    def _submit(self, job: _StepJob, step: StepOrchestrationContext) -> None:
+        """Submit a job; if its place is not up, or the server is away, the next look at the step tries again.
 
         The id is fixed, and what is sent stays the same, so that a job whose answer was lost does not run twice.
         """
-        if job.body is None or not self._watch.may_ask():
+        if job.body is None:
+            return
+        if (hindrance := self._find_place(job)) is not None:
+            raise hindrance
+        where = job.where
+        if where is None or not where.watch.may_ask():
             return
         try:
-            job.submission = job.submission or self._client.prepare(job.body)
+            where.place.check()
+            job.submission = job.submission or where.client.prepare(job.body)
             job.nonce = job.submission.nonce
-            self._client.send(job.submission)
+            where.client.send(job.submission)
+        except JobLostError:
+            job.nonce = None  # the next look finds another place, if there is to be one
         except JobServerUnavailableError as error:
             seconds = self._clock() - job.since
-            if not self._client.server.answers:
+            if not where.client.server.answers:
                 raise  # nobody has ever answered at this address
             if seconds > self._jobs.server_timeout:
                 raise JobServerUnavailableError(
                     error.address, error.call, seconds, error.reason, "server_timeout"
                 ) from error
-            self._watch.missed(error)
+            where.watch.missed(error)
         else:
             job.body = job.submission = None
-            self._watch.heard()
+            where.watch.heard()
+            where.place.submitted(job.submission_id)
+            self._name_place(job, step)
+
+    def _name_place(self, job: _StepJob, step: StepOrchestrationContext) -> None:
+        """Let an event of the step name the cluster, if that was not known when the step was launched."""
+        if not job.is_placed:
+            job.is_placed = True
+            said = f"The Ray job {job.submission_id} is submitted."
+            DagsterEvent.engine_event(step, said, EngineEventData(metadata=_named(job)))
 
     # While it runs
 
     @override
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
         """Return whether the step can still come to its end. What is unknown is healthy, for a bounded time."""
-        context, step = step_handler_context, _step_of(step_handler_context)
+        context, step = step_handler_context, step_of(step_handler_context)
         job = self._job_of(context, step)
         if job is None:
             return CheckStepHealthResult.unhealthy(f"the step {step.step.key} was not submitted as a Ray job")
@@ -189,20 +226,39 @@ class RayStepHandler(StepHandler):
             # A resumed executor never reads the event again of which it would have made a failure or a retry.
             return CheckStepHealthResult.unhealthy("its resources failed while the run had no worker")
         try:
-            self._submit(job)
+            self._submit(job, step)
         except Exception as error:  # noqa: BLE001 - it would be tried for ever, and told each time
             return CheckStepHealthResult.unhealthy(str(error))
-        if job.body is not None:
+        now = self._clock()
+        if job.body is not None or now - job.looked_at < self._jobs.look_seconds:
             return CheckStepHealthResult.healthy()
-        look = self._watch.look(job.submission_id)
-        job.lines.tell(look.details)
+        job.looked_at = now
 
         def has_ended() -> bool:
             found = attempts_in_log(context.instance, context.dagster_run.run_id).get(step.step.key)
             return found is not None and found.has_ended and found.submission_id == job.submission_id
 
-        fault = fault_of(job.submission_id, self._client.address, look, self._jobs.server_timeout, has_ended)
+        fault = self._fault(job, has_ended)
         return CheckStepHealthResult.healthy() if fault is None else CheckStepHealthResult.unhealthy(str(fault))
+
+    def _fault(self, job: _StepJob, has_ended: Callable[[], bool]) -> Exception | None:
+        """Look at a job that was submitted; return why its step will never end by itself."""
+        where = job.where
+        try:
+            if where is None:
+                where = job.where = self._places.of(job.submission_id)
+            if where is None:
+                return None  # it is coming up again, for another process of the run
+            where.place.check()
+        except JobLostError as error:
+            lost = JobLostError(job.submission_id, error.address, error.reason, error.advice)
+            return None if has_ended() else lost
+        except DagsterRayError as error:
+            return None if has_ended() else error
+        look = where.watch.look(job.submission_id)
+        job.lines.tell(look.details)
+        fault = fault_of(job.submission_id, where.client.address, look, self._jobs.server_timeout, has_ended)
+        return fault if fault is None else where.place.explained(fault)
 
     def _job_of(self, context: StepHandlerContext, step: StepOrchestrationContext) -> _StepJob | None:
         """Return the job of a step; None if none was submitted, also by an earlier process of the run."""
@@ -210,7 +266,7 @@ class RayStepHandler(StepHandler):
         if key not in self._launched and (known := self._attempts(context).get(key)) is not None:
             identity = CallIdentity((run_id,), key, _DIGEST, 0)
             lines = StatusLines(known.submission_id, step.log)
-            self._launched[key] = _StepJob(identity, known.submission_id, lines, self._clock())
+            self._launched[key] = _StepJob(identity, known.submission_id, lines, self._clock(), is_placed=True)
         return self._launched.get(key)
 
     # Its end from outside
@@ -221,7 +277,7 @@ class RayStepHandler(StepHandler):
 
         Dagster terminates all steps of a run, one after the other: the first call asks for all of them at once.
         """
-        context, step = step_handler_context, _step_of(step_handler_context)
+        context, step = step_handler_context, step_of(step_handler_context)
         job = self._job_of(context, step)
         if job is None:
             return
@@ -255,8 +311,11 @@ class RayStepHandler(StepHandler):
             "metadata": {"job_name": "end of objects", **run.dagster_execution_info},
             "runtime_env": dict(self._jobs.driver.runtime_env),
         }
+        where = self._places.newest
+        if where is None:
+            return
         try:
-            self._client.submit(**cast("Any", body))
+            where.client.submit(**cast("Any", body))
         except Exception as error:  # noqa: BLE001 - the run has ended as it has ended
             log.warning("The objects of the run stay in the object store until nobody needs them. %s", error)
 
@@ -265,6 +324,9 @@ class RayStepHandler(StepHandler):
         running = {
             key: job for key, job in self._launched.items() if (known := attempts.get(key)) and not known.has_ended
         }
+        for job in running.values():
+            if job.where is None and job.body is None:
+                self._find_place(job)  # here, since its threads ask for none
         pool = ThreadPoolExecutor(min(_STOPPERS, max(1, len(running))), thread_name_prefix="stop ray jobs")
         try:
             return {key: pool.submit(self._stop, job, log) for key, job in running.items()}
@@ -278,21 +340,33 @@ class RayStepHandler(StepHandler):
             log.warning("The Ray job %s could not be stopped. %s", job.submission_id, error)
 
     def _stop(self, job: _StepJob, log: logging.Logger) -> None:
-        nonce = self._nonce_of(job) if job.nonce is None and job.body is None else job.nonce
+        if job.where is None:
+            return
+        client = job.where.client
+        nonce = self._nonce_of(job, client) if job.nonce is None and job.body is None else job.nonce
         if nonce is not None:
-            stop_job(self._client, job.submission_id, nonce, TERMINATION_SECONDS, log)
-        self._client.server.end_thread()
+            stop_job(client, job.submission_id, nonce, TERMINATION_SECONDS, log)
+        client.server.end_thread()
 
-    def _nonce_of(self, job: _StepJob) -> str | None:
+    def _nonce_of(self, job: _StepJob, client: RayJobClient) -> str | None:
         """Return by what the job of an earlier process of the run is known, if it is the step's."""
         try:
-            details = self._client.details(job.submission_id)
+            details = client.details(job.submission_id)
         except JobNotFoundError:
             return None
         return details.metadata.get(NONCE) if is_of_step(job.identity, details) else None
 
 
-def _step_of(context: StepHandlerContext) -> StepOrchestrationContext:
+def _named(job: _StepJob) -> dict[str, dg.MetadataValue[Any]]:
+    """Return the metadata of an event that name a job, and its place as far as that is known."""
+    job.is_placed = job.where is not None
+    if job.where is None:
+        return {SUBMISSION_KEY: dg.MetadataValue.text(job.submission_id)}
+    return named_job(job.where.place, job.submission_id)
+
+
+def step_of(context: StepHandlerContext) -> StepOrchestrationContext:
+    """Return the context of the one step that a call of Dagster's executor is about."""
     (key,) = list(context.execute_step_args.step_keys_to_execute or [])
     step = context.get_step_context(key)
     if not isinstance(step, StepOrchestrationContext):
@@ -300,7 +374,7 @@ def _step_of(context: StepHandlerContext) -> StepOrchestrationContext:
     return step
 
 
-def _failed(context: StepHandlerContext, step: StepOrchestrationContext, error: Exception) -> DagsterEvent:
+def failed_step(context: StepHandlerContext, step: StepOrchestrationContext, error: Exception) -> DagsterEvent:
     """Let a step fail, or ask for its retry, as Dagster does where a step turns out to be unhealthy."""
     told = SerializableErrorInfo(message=str(error), stack=[], cls_name=type(error).__name__)
     known_state = context.execute_step_args.known_state

@@ -1,0 +1,1 @@
+"""Runs on KubeRay: the cluster on which the steps of a run are Ray jobs."""
