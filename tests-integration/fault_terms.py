@@ -7,6 +7,7 @@ SHARED = "shared `KubeRayCluster`"
 SENSOR = "cleanup sensor"
 KUBE_PIPES = "`PipesKubeRayJobClient`"
 PIPES = "`PipesRayJobClient`"
+EXECUTOR = "`kuberay_executor`"
 
 CREATE, WAIT, CONNECT, RUN, CLEANUP, SUBMIT, TICK = "create", "wait", "connect", "run", "cleanup", "submit", "tick"
 PHASES: dict[str, tuple[str, ...]] = {
@@ -15,6 +16,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     SENSOR: (TICK,),
     KUBE_PIPES: (CREATE, WAIT, SUBMIT, RUN, CLEANUP),
     PIPES: (SUBMIT, RUN, CLEANUP),
+    EXECUTOR: (RUN,),
 }
 
 

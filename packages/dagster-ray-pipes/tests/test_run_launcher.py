@@ -108,12 +108,27 @@ def test_a_worker_that_is_killed_is_resumed_and_its_steps_go_on(
     assert [body["metadata"].get("dagster/step-key") for body in workers.bodies].count("waits") == 1
 
 
+def terminated(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Terminate a run as the webserver's page does, or without that package as it does after all."""
+    try:
+        from dagster_graphql.test.utils import execute_dagster_graphql
+    except ImportError:
+        return launcher_of(instance).terminate(run_id)
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+
+    mutation = "mutation T($id: String!) { terminateRun(runId: $id) { __typename } }"
+    with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as context:
+        result = execute_dagster_graphql(context.create_request_context(), mutation, {"id": run_id})
+    return result.data["terminateRun"]["__typename"] == "TerminateRunSuccess"
+
+
 def test_a_run_that_is_terminated_stops_its_steps_and_is_canceled(
     instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
 ) -> None:
     run_id = launch(instance, tmp_path, "waiting")
     until((tmp_path / "waits").exists)
-    assert launcher_of(instance).terminate(run_id)
+    assert terminated(instance, run_id)
     until(lambda: run_of(instance, run_id).is_finished)
     assert run_of(instance, run_id).status == dg.DagsterRunStatus.CANCELED
     until(lambda: [workers.look(name)["status"] for name in workers.jobs] == ["STOPPED", "STOPPED"])

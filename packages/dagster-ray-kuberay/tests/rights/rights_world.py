@@ -36,6 +36,7 @@ from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._rights import Feature, Right, rules_of
 from dagster_ray.kuberay._runs.run_cluster import RunRayCluster
+from dagster_ray.kuberay._runs.run_launcher import RayJobsOfRuns, WorkerRayJob
 from dagster_ray.kuberay._status.cluster_state import created
 from dagster_ray.kuberay._steps.registration import register
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
@@ -239,6 +240,39 @@ def a_run(*faults: Fault, **more: Any) -> Step:
         return Seen(works=True, extra=left(world.simulator()) == [])
 
     return go
+
+
+WORKER: dict[str, Any] = {"entrypoint": "true", "submission_id": "dagster-run-r", "metadata": {}}
+
+
+def _workers(world: RightsWorld, kubeconfig: str, **more: Any) -> RayJobsOfRuns:
+    spec = {"rayClusterSpec": CLUSTER}
+    fields = {"kubeconfig_file": kubeconfig, "ray_job": {"spec": spec}, "timeout": 20.0, **STEP, **more}
+    return RayJobsOfRuns(WorkerRayJob.of(fields))
+
+
+def a_worker(version: str = NEW) -> Step:
+    """Return the road of a run's worker that is launched, looked at, and stopped through its head."""
+
+    def go(world: RightsWorld, kubeconfig: str) -> Seen:
+        workers = _workers(world, kubeconfig)
+        workers.submit(WORKER, dg.build_init_resource_context())
+        eventually(lambda: workers.details("dagster-run-r").status != "PENDING" or _is_there(world, version))
+        return Seen(workers.stop("dagster-run-r"))
+
+    return go
+
+
+def _is_there(world: RightsWorld, version: str) -> bool:
+    return any(item["status"].get("jobStatus") for item in world.simulator(version).store.list("rayjobs"))
+
+
+def a_worker_that_never_starts(world: RightsWorld, kubeconfig: str) -> Seen:
+    """The RayJob of a worker that was not submitted is deleted."""
+    workers = _workers(world, kubeconfig, image="rayproject/ray:missing")
+    workers.submit(WORKER, dg.build_init_resource_context())
+    stopped = workers.stop("dagster-run-r")
+    return Seen(stopped and left(world.simulator()) == [])
 
 
 # Pipes

@@ -44,7 +44,8 @@ def job_of(name: str, executor: str, folder: str) -> dg.JobDefinition:
         "slowly_broken_once": SlowlyBrokenOnce(path=folder),
         "some_ray": SomeRay(),
     }
-    chosen = {"quick": quick_executor, "kuberay": kuberay_executor}[executor]
+    executors = {"quick": quick_executor, "kuberay": kuberay_executor, "in_process": dg.in_process_executor}
+    chosen = executors[executor]
     return dg.Definitions(jobs=[*JOBS, retried_waiting], resources=resources, executor=chosen).resolve_job_def(name)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay._component import KubeRayComponent
     from dagster_ray.kuberay._pipes.client import PipesKubeRayJobClient
     from dagster_ray.kuberay._runs.executor import kuberay_executor
+    from dagster_ray.kuberay._runs.run_launcher import KubeRayRunLauncher
     from dagster_ray.kuberay.groups import head_group, worker_group
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "KubeRayCluster",
     "KubeRayComponent",
     "KubeRayInteractiveJob",
+    "KubeRayRunLauncher",
     "Lifecycle",
     "PipesKubeRayJobClient",
     "Price",
@@ -61,6 +63,7 @@ DagsterLibraryRegistry.register("dagster-ray-kuberay", __version__, is_dagster_p
 # only the resource; the sensor and the job are definitions, which read the environment when they are made.
 _LATER = {
     "KubeRayComponent": "_component",
+    "KubeRayRunLauncher": "_runs.run_launcher",
     "PipesKubeRayJobClient": "_pipes.client",
     "build_cleanup_sensor": "_collector.sensor",
     "cleanup_expired_rayclusters": "_collector.sensor",

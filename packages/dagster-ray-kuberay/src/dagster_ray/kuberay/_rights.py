@@ -111,6 +111,11 @@ FEATURES: tuple[Feature, ...] = (
         ),
     ),
     Feature(
+        "launcher",
+        "workers of runs by `KubeRayRunLauncher`, for daemon and webserver",
+        (Grant(_RAY, "rayjobs", ("create", "get", "delete")), _HEAD_BY_CLUSTER),
+    ),
+    Feature(
         "pipes",
         "steps of `PipesKubeRayJobClient`",
         (

@@ -24,6 +24,7 @@ from dagster_ray.pipes.executors import Place
 if TYPE_CHECKING:
     from dagster_ray.kuberay._sharing.choice import Leave
     from dagster_ray.kuberay._sharing.shared_cluster import SharedCluster
+    from dagster_ray.kuberay._steps.step_cluster import StepCluster
 
 _CLEANUP_SECONDS = 20.0
 _NAMES = (
@@ -87,7 +88,7 @@ class RunRayCluster(KubeRayCluster):
 
     @override
     def _take(self, cluster: "SharedCluster", sharing: ClusterSharing) -> None:
-        _check_storage(cluster, self.preflight)
+        check_storage(cluster, self.preflight)
         super()._take(cluster, sharing)
 
     @override
@@ -99,7 +100,22 @@ class RunRayCluster(KubeRayCluster):
         return super()._leaving(cluster, outcome, made=made)
 
 
-def _check_storage(cluster: "SharedCluster", preflight: str) -> None:
+def context_of(
+    instance: dg.DagsterInstance | None, run: dg.DagsterRun | None, log: dg.DagsterLogManager | None = None
+) -> dg.InitResourceContext:
+    """Return the context in which a cluster is asked for outside of a step."""
+    return dg.InitResourceContext(
+        resource_config={},
+        resources=ScopedResourcesBuilder().build(None),
+        resource_def=None,
+        all_resource_defs={},
+        instance=instance,
+        dagster_run=run,
+        log_manager=log,
+    )
+
+
+def check_storage(cluster: "StepCluster", preflight: str) -> None:
     """Raise if the cluster's pods cannot reach the storage of the instance.
 
     Where the API server is on this machine, its pods may have files of this machine: then it is a warning.
@@ -199,15 +215,7 @@ class RunCluster:
 
     def begin(self, plan_context: PlanOrchestrationContext) -> None:
         """Take the run."""
-        self._context = dg.InitResourceContext(
-            resource_config={},
-            resources=ScopedResourcesBuilder().build(None),
-            resource_def=None,
-            all_resource_defs={},
-            instance=plan_context.instance,
-            dagster_run=plan_context.dagster_run,
-            log_manager=plan_context.log,
-        )
+        self._context = context_of(plan_context.instance, plan_context.dagster_run, plan_context.log)
 
     def place_of(self, submission_id: str) -> Place | None:
         """Return the cluster's job server; None while it is coming up.

@@ -14,6 +14,8 @@ USER_KEYED = frozenset({
     "annotations", "headServiceAnnotations", "labels", "limits", "matchLabels", "nodeSelector", "options", "overhead",
     "rayStartParams", "requests", "resources", "selector", "volumeAttributes",
 })  # fmt: skip
+# The metadata of a RayJob's job, beside which the object and its pods have metadata with names of Kubernetes.
+_METADATA_OF_JOB = "spec.metadata"
 
 
 step = field_path
@@ -82,7 +84,8 @@ def refuse_snake_case(value: object, path: str, *, user_keyed: bool = False) -> 
             if "_" in key and not user_keyed:
                 reason = "is no field of Kubernetes, whose names have no underscore"
                 raise InvalidSpecError(step(path, key), reason, f"write `{_camel(key)}`")
-            refuse_snake_case(item, step(path, key), user_keyed=key in USER_KEYED)
+            is_users = key in USER_KEYED or step(path, key) == _METADATA_OF_JOB
+            refuse_snake_case(item, step(path, key), user_keyed=is_users)
     elif isinstance(value, list):
         for n, item in enumerate(cast("list[object]", value)):
             refuse_snake_case(item, step(path, n))

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+from typing_extensions import Protocol
+
 from dagster_ray.core import DagsterRayError
 from dagster_ray.pipes._executor.health import Look
-from dagster_ray.pipes._job_answers import Node, node_is_dead
-from dagster_ray.pipes._job_client import RayJobClient
+from dagster_ray.pipes._job_answers import JobDetails, Node, node_is_dead
 from dagster_ray.pipes.errors import (
     JobNotFoundError,
     JobServerAnswerError,
@@ -20,6 +21,23 @@ _FORGOTTEN_SECONDS = 900.0
 _UNKNOWN = (JobServerUnavailableError, JobServerAnswerError, JobServerRefusedError)
 
 
+class WatchedJobs(Protocol):
+    """What is asked about jobs: a job server, or what stands for it."""
+
+    def details(self, submission_id: str, *, timeout: float | None = None) -> JobDetails:
+        """Return what is known of a job.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: Nobody says.
+        """
+        ...
+
+    def nodes(self, *, timeout: float | None = None) -> tuple[Node, ...] | None:
+        """Return the nodes of the cluster; None if they are not known."""
+        ...
+
+
 class JobWatch:
     """What a job server says of the jobs of a run.
 
@@ -27,7 +45,7 @@ class JobWatch:
     cluster are asked for once a minute, and before a node is called dead.
     """
 
-    def __init__(self, client: RayJobClient, clock: Callable[[], float]) -> None:
+    def __init__(self, client: WatchedJobs, clock: Callable[[], float]) -> None:
         """Take the job server and a monotonic clock."""
         self._client, self._clock = client, clock
         self._away_since: float | None = None

@@ -5,8 +5,9 @@
 
 import shlex
 import time
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import dagster as dg
 from dagster._config.config_schema import UserConfigSchema
@@ -14,14 +15,14 @@ from dagster._core.events import EngineEventData
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, ResumeRunContext, RunLauncher, WorkerStatus
 from dagster._grpc.types import ExecuteRunArgs, ResumeRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData
-from typing_extensions import override
+from typing_extensions import Protocol, override
 
 from dagster_ray.core import DagsterRayError
 from dagster_ray.pipes._driver_config import config_of_tags
 from dagster_ray.pipes._driver_errors import DriverEventsMissingError, StepNotMovableError
-from dagster_ray.pipes._executor.configuration import RayJobsConfig, variables_of
+from dagster_ray.pipes._executor.configuration import DriverJobsConfig, RayJobsConfig, variables_of
 from dagster_ray.pipes._executor.health import Look, fault_of
-from dagster_ray.pipes._executor.job_watch import JobWatch
+from dagster_ray.pipes._executor.job_watch import JobWatch, WatchedJobs
 from dagster_ray.pipes._job_client import RayJobClient
 from dagster_ray.pipes._reattach import CallIdentity, is_of_step
 from dagster_ray.pipes._submitted_job import Place, named_job
@@ -33,25 +34,42 @@ _STOP_SECONDS = "60"
 _WORKER = "worker of the run"
 
 
-class RayRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
-    """Runs the worker of each run as a Ray job. It is configured in `dagster.yaml`.
+class WorkerJobs(WatchedJobs, Protocol):
+    """The jobs of the workers of runs: those of a job server, or what stands for it."""
 
-    Args:
-        ray: The job server, and what each worker takes: the fields of `ray_executor` below `ray`.
-        inst_data: Where Dagster has the configuration from.
+    @property
+    def address(self) -> str:
+        """Where they are, for errors."""
+        ...
 
-    Raises:
-        InvalidFieldError: A field has a wrong value.
-    """
+    def stop(self, submission_id: str) -> bool:
+        """Ask a worker to end; return whether there was something to stop.
 
-    def __init__(self, ray: Mapping[str, Any], inst_data: ConfigurableClassData | None = None) -> None:
-        """Take the configuration; nothing is sent yet."""
+        Raises:
+            JobNotFoundError: There is no such job.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+class JobRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
+    """A run launcher whose workers are Ray jobs, wherever those are: its subclasses say so."""
+
+    def __init__(
+        self, config: DriverJobsConfig, jobs: WorkerJobs, inst_data: ConfigurableClassData | None = None
+    ) -> None:
+        """Take what each worker takes, and where jobs are looked at and stopped; nothing is sent yet.
+
+        Raises:
+            InvalidFieldError: A field has a wrong value.
+        """
         super().__init__()
         self._inst_data = inst_data
-        self._config = RayJobsConfig(**ray)
-        self._driver = self._config.driver()
-        self.client: RayJobClient = self._config.client()
-        self._watch = JobWatch(self.client, time.monotonic)
+        self._config, self._driver, self._at = config, config.driver(), jobs
+        self._watch = JobWatch(jobs, time.monotonic)
 
     @property
     @override
@@ -61,15 +79,31 @@ class RayRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
 
     @classmethod
     @override
-    def config_type(cls) -> UserConfigSchema:
-        """Return the schema of the configuration."""
-        return {"ray": RayJobsConfig.to_config_schema().as_field()}
-
-    @classmethod
-    @override
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
         """Return the launcher that `dagster.yaml` describes."""
         return cls(inst_data=inst_data, **config_value)
+
+    @abstractmethod
+    def _send(self, run: dg.DagsterRun, body: Mapping[str, Any]) -> None:
+        """Submit the worker of a run.
+
+        Args:
+            run: The run.
+            body: The job, with the names of Ray's job API.
+
+        Raises:
+            DagsterRayError: It was not submitted.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def _place(self, submission_id: str) -> Place:
+        """Return where a worker is, for events of its run."""
+        raise NotImplementedError
+
+    def submission_id(self, run_id: str) -> str:
+        """Return the job of the worker that a run has now."""
+        return _submission_id(run_id, self._instance.count_resume_run_attempts(run_id))
 
     # Launch
 
@@ -117,11 +151,12 @@ class RayRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
             "runtime_env": {**config.runtime_env, "env_vars": variables},
             "metadata": metadata,
         }
-        self.client.submit(**body)
+        self._send(run, body)
         self._tell(run, f"The run's worker is the Ray job {submission_id}.", attempt)
 
     def _tell(self, run: dg.DagsterRun, message: str, attempt: int) -> None:
-        metadata = named_job(Place(self.client), _submission_id(run.run_id, attempt))
+        submission_id = _submission_id(run.run_id, attempt)
+        metadata = named_job(self._place(submission_id), submission_id)
         self._instance.report_engine_event(message, run, EngineEventData(metadata=metadata), cls=type(self))
 
     # Termination
@@ -140,11 +175,11 @@ class RayRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
         attempt = self._instance.count_resume_run_attempts(run_id)
         submission_id = _submission_id(run_id, attempt)
         try:
-            details = self.client.details(submission_id)
+            details = self._at.details(submission_id)
             if not is_of_step(_identity(run_id), details):
                 self._tell(run, f"The Ray job {submission_id} is not of this run, so it is not stopped.", attempt)
                 return False
-            is_stopped = not details.is_over and self.client.stop(submission_id)
+            is_stopped = not details.is_over and self._at.stop(submission_id)
         except JobNotFoundError:
             is_stopped = False
         except DagsterRayError as error:
@@ -165,22 +200,22 @@ class RayRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
     @override
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Return how the worker of a run is. What is unknown runs, for `server_timeout`: Dagster ends what is not."""
-        submission_id = _submission_id(run.run_id, self._instance.count_resume_run_attempts(run.run_id))
+        submission_id = self.submission_id(run.run_id)
         look = self._watch.look(submission_id)
 
         def has_ended() -> bool:
             found = self._instance.get_run_by_id(run.run_id)
             return found is None or found.is_finished
 
-        fault = fault_of(submission_id, self.client.address, look, self._config.server_timeout, has_ended)
+        fault = fault_of(submission_id, self._at.address, look, self._config.server_timeout, has_ended)
         return worker_health(submission_id, look, fault)
 
     @override
     def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
         """Return what Ray says of a run's worker, with the last lines of its log if it has failed."""
-        submission_id = _submission_id(run.run_id, self._instance.count_resume_run_attempts(run.run_id))
+        submission_id = self.submission_id(run.run_id)
         try:
-            details = self.client.details(submission_id)
+            details = self._at.details(submission_id)
         except DagsterRayError as error:
             return str(error)
         return f"Ray job {submission_id}: {details.status}. {details.message}"
@@ -188,7 +223,39 @@ class RayRunLauncher(RunLauncher[dg.DagsterInstance], ConfigurableClass):
     @override
     def dispose(self) -> None:
         """Close the connections to the job server."""
-        self.client.close()
+        self._at.close()
+
+
+class RayRunLauncher(JobRunLauncher):
+    """Runs the worker of each run as a Ray job. It is configured in `dagster.yaml`.
+
+    Args:
+        ray: The job server, and what each worker takes: the fields of `ray_executor` below `ray`.
+        inst_data: Where Dagster has the configuration from.
+
+    Raises:
+        InvalidFieldError: A field has a wrong value.
+    """
+
+    def __init__(self, ray: Mapping[str, Any], inst_data: ConfigurableClassData | None = None) -> None:
+        """Take the configuration; nothing is sent yet."""
+        config = RayJobsConfig(**ray)
+        self.client: RayJobClient = config.client()
+        super().__init__(config, self.client, inst_data)
+
+    @classmethod
+    @override
+    def config_type(cls) -> UserConfigSchema:
+        """Return the schema of the configuration."""
+        return {"ray": RayJobsConfig.to_config_schema().as_field()}
+
+    @override
+    def _send(self, run: dg.DagsterRun, body: Mapping[str, Any]) -> None:
+        self.client.submit(**cast("Any", body))
+
+    @override
+    def _place(self, submission_id: str) -> Place:
+        return Place(self.client)
 
 
 def worker_health(submission_id: str, look: Look, fault: DagsterRayError | None) -> CheckRunHealthResult:

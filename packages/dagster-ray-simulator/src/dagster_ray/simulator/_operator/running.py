@@ -3,10 +3,13 @@
 Facts: KubeRay controllers/ray/rayjob_controller.go, texts as recorded with 1.7.0.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+import yaml
 
 from dagster_ray.kuberay._kubernetes.fields import mapping
 from dagster_ray.simulator._operator.actions import Action, Create, Submit
@@ -220,7 +223,7 @@ def _from_milliseconds(value: int) -> str:
 
 
 def submission(facts: JobFacts) -> dict[str, Any]:
-    """The body that the operator POSTs to /api/jobs/ in HTTPMode; a runtime env is not read."""
+    """The body that the operator POSTs to /api/jobs/ in HTTPMode (KubeRay utils/dashboard_httpclient.go)."""
     body: dict[str, Any] = {
         "entrypoint": facts.spec.get("entrypoint") or "",
         "submission_id": facts.status.get("jobId"),
@@ -228,4 +231,8 @@ def submission(facts: JobFacts) -> dict[str, Any]:
     for field, sent in _SUBMISSION:
         if facts.spec.get(field):
             body[sent] = facts.spec[field]
+    if text := facts.spec.get("runtimeEnvYAML"):
+        body["runtime_env"] = yaml.safe_load(text)
+    if text := facts.spec.get("entrypointResources"):
+        body["entrypoint_resources"] = json.loads(text)
     return body

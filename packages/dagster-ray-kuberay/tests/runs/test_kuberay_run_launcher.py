@@ -1,0 +1,156 @@
+"""`KubeRayRunLauncher` on the simulator: a run's worker is the job of a RayJob, and nothing is left over."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.launcher import LaunchRunContext, WorkerStatus
+from driver_steps import SPEC
+from driver_world import DriverWorld, driver_world
+from fault_world import eventually
+from run_jobs import reconstructable
+
+from dagster_ray.core.errors import InvalidFieldError
+from dagster_ray.kuberay import KubeRayRunLauncher
+from dagster_ray.kuberay._runs.worker_rayjob import details_of, with_worker, worker_name
+
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*:Warning")]
+CANCELED, SUCCESS = dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.SUCCESS
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Generator[DriverWorld]:
+    with driver_world(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def instance(world: DriverWorld) -> Generator[dg.DagsterInstance]:
+    home = world.folder / "launching"
+    home.mkdir()
+    spec = {"rayClusterSpec": SPEC, "ttlSecondsAfterFinished": 0}
+    kuberay = {"kubeconfig_file": str(world.simulator.kubeconfig), "ray_job": {"spec": spec}}
+    config = {"ray": {"metadata": {"team": "ml"}}, "kuberay": kuberay}
+    launcher = {"module": "dagster_ray.kuberay", "class": "KubeRayRunLauncher", "config": config}
+    (home / "dagster.yaml").write_text(json.dumps({"run_launcher": launcher, "telemetry": {"enabled": False}}))
+    with dg.DagsterInstance.from_config(str(home)) as found:
+        yield found
+
+
+def launch(instance: dg.DagsterInstance, folder: Path, name: str, **tags: str) -> str:
+    job = reconstructable(name, folder, "in_process")
+    run = instance.create_run_for_job(job.get_definition(), job_code_origin=job.get_python_origin(), tags=tags)
+    instance.run_launcher.launch_run(LaunchRunContext(run, None))
+    return run.run_id
+
+
+def run_of(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run
+
+
+@pytest.mark.many_processes
+def test_a_run_whose_worker_is_the_job_of_a_rayjob(world: DriverWorld, instance: dg.DagsterInstance) -> None:
+    tag = {"dagster-ray/config": json.dumps({"num_cpus": 1, "runtime_env": {"env_vars": {"A": "1"}}})}
+    run_id = launch(instance, world.folder, "waiting", **tag)
+    eventually((world.folder / "waits").exists)
+    assert instance.run_launcher.check_run_worker_health(run_of(instance, run_id)).status == WorkerStatus.RUNNING
+    (body,) = world.bodies
+    assert (body["entrypoint_num_cpus"], body["runtime_env"]["env_vars"]["A"]) == (1, "1")
+    assert (body["metadata"]["team"], body["metadata"]["dagster/run-id"]) == ("ml", run_id)
+    (world.folder / "go").touch()
+    eventually(lambda: run_of(instance, run_id).is_finished)
+    assert run_of(instance, run_id).status == SUCCESS
+    eventually(lambda: not world.objects("rayclusters"))
+    assert instance.run_launcher.check_run_worker_health(run_of(instance, run_id)).status == WorkerStatus.SUCCESS
+    events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event is not None]
+    told = [event.engine_event_data.metadata for event in events if "worker is the Ray job" in str(event.message)]
+    assert told[0]["dagster_ray/rayjob"].value == worker_name(f"dagster-run-{run_id}")
+
+
+@pytest.mark.many_processes
+def test_a_worker_that_dies_is_told_with_the_end_of_its_log_and_leaves_nothing(
+    world: DriverWorld, instance: dg.DagsterInstance
+) -> None:
+    run_id = launch(instance, world.folder, "waiting")
+    eventually((world.folder / "waits").exists)
+    workers = world.heads[0].workers
+    assert workers is not None
+    workers.end(f"dagster-run-{run_id}")
+    eventually(lambda: not world.objects("rayclusters"))
+    found = instance.run_launcher.check_run_worker_health(run_of(instance, run_id))
+    assert (found.status, "ended as FAILED" in str(found.msg)) == (WorkerStatus.FAILED, True)
+    assert "FAILED" in str(instance.run_launcher.get_run_worker_debug_info(run_of(instance, run_id)))
+
+
+@pytest.mark.many_processes
+def test_a_run_that_is_terminated_by_graphql_is_canceled_and_leaves_nothing(
+    world: DriverWorld, instance: dg.DagsterInstance
+) -> None:
+    run_id = launch(instance, world.folder, "waiting")
+    eventually((world.folder / "waits").exists)
+    assert terminated(instance, run_id) == "TerminateRunSuccess"
+    eventually(lambda: run_of(instance, run_id).is_finished)
+    assert run_of(instance, run_id).status == CANCELED
+    eventually(lambda: not world.objects("rayclusters"))
+
+
+def terminated(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Terminate a run as the webserver's page does; return the type of the answer."""
+    pytest.importorskip("dagster_graphql", reason="Dagster's GraphQL is not installed")
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+    from dagster_graphql.test.utils import execute_dagster_graphql
+
+    mutation = "mutation T($id: String!) { terminateRun(runId: $id) { __typename } }"
+    with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as context:
+        result = execute_dagster_graphql(context.create_request_context(), mutation, {"id": run_id})
+    return str(result.data["terminateRun"]["__typename"])
+
+
+def test_a_run_that_is_terminated_before_its_worker_is_there_is_canceled_and_leaves_nothing(
+    world: DriverWorld, instance: dg.DagsterInstance
+) -> None:
+    world.opened.clear()
+    run_id = launch(instance, world.folder, "waiting")
+    eventually(lambda: world.heads)
+    assert instance.run_launcher.terminate(run_id)
+    assert run_of(instance, run_id).status == CANCELED
+    eventually(lambda: not world.objects("rayclusters") and not world.objects("rayjobs"))
+
+
+def test_what_kuberay_cannot_submit_is_refused() -> None:
+    body: dict[str, Any] = {"entrypoint": "e", "submission_id": "s", "metadata": {}}
+    with pytest.raises(InvalidFieldError, match=r"ray\.memory"):
+        with_worker({}, {**body, "entrypoint_memory": 10})
+    with pytest.raises(InvalidFieldError, match=r"ray\.runtime_env\.working_dir` is '\./src'"):
+        with_worker({}, {**body, "runtime_env": {"working_dir": "./src"}})
+    with pytest.raises(InvalidFieldError, match=r"ray\.num_cpus"):
+        KubeRayRunLauncher({"num_cpus": -1}, {})
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        pytest.param({}, "PENDING", id="nobody has seen it"),
+        pytest.param({"jobDeploymentStatus": "Suspended"}, "PENDING", id="in a queue"),
+        pytest.param({"jobDeploymentStatus": "Initializing", "jobStatus": ""}, "PENDING", id="its cluster comes up"),
+        pytest.param({"jobDeploymentStatus": "Running", "jobStatus": "PENDING"}, "PENDING", id="submitted"),
+        pytest.param({"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"}, "RUNNING", id="running"),
+        pytest.param({"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}, "SUCCEEDED", id="succeeded"),
+        pytest.param({"jobDeploymentStatus": "Complete", "jobStatus": "STOPPED"}, "STOPPED", id="stopped"),
+        pytest.param({"jobDeploymentStatus": "Failed", "jobStatus": "FAILED"}, "FAILED", id="failed"),
+        pytest.param({"jobDeploymentStatus": "Failed", "jobStatus": "RUNNING"}, "FAILED", id="past its deadline"),
+        pytest.param({"jobDeploymentStatus": "ValidationFailed"}, "FAILED", id="refused"),
+        pytest.param({"jobDeploymentStatus": "Resting", "jobStatus": ""}, "PENDING", id="a word that KubeRay may add"),
+    ],
+)
+def test_the_status_of_a_rayjob_says_how_its_worker_is(status: dict[str, str], expected: str) -> None:
+    assert details_of({"spec": {"jobId": "s"}, "status": status}).status == expected
+    assert details_of({"metadata": {"deletionTimestamp": "t"}, "status": status}).status == "STOPPED"
