@@ -251,20 +251,12 @@ def _workers(world: RightsWorld, kubeconfig: str, **more: Any) -> RayJobsOfRuns:
     return RayJobsOfRuns(WorkerRayJob.of(fields))
 
 
-def a_worker(version: str = NEW) -> Step:
-    """Return the road of a run's worker that is launched, looked at, and stopped through its head."""
-
-    def go(world: RightsWorld, kubeconfig: str) -> Seen:
-        workers = _workers(world, kubeconfig)
-        workers.submit(WORKER, dg.build_init_resource_context())
-        eventually(lambda: workers.details("dagster-run-r").status != "PENDING" or _is_there(world, version))
-        return Seen(workers.stop("dagster-run-r"))
-
-    return go
-
-
-def _is_there(world: RightsWorld, version: str) -> bool:
-    return any(item["status"].get("jobStatus") for item in world.simulator(version).store.list("rayjobs"))
+def a_worker(world: RightsWorld, kubeconfig: str) -> Seen:
+    """A run's worker is launched, looked at, and stopped through its head."""
+    workers = _workers(world, kubeconfig)
+    workers.submit(WORKER, dg.build_init_resource_context())
+    eventually(lambda: any(item["status"].get("jobStatus") for item in world.simulator().store.list("rayjobs")))
+    return Seen(workers.details("dagster-run-r").status == "PENDING" and workers.stop("dagster-run-r"))
 
 
 def a_worker_that_never_starts(world: RightsWorld, kubeconfig: str) -> Seen:

@@ -30,8 +30,7 @@ _STEP = Road(roads.a_step())
 _OWN = Road(roads.a_cluster_step())
 _SHARED = Road(roads.a_shared_step(times=2))
 _RUN = Road(roads.a_run())
-_WORKER = Road(roads.a_worker())
-_OLD_WORKER = Road(roads.a_worker(version=OLD), OLD)
+_WORKER = Road(roads.a_worker)
 _JOB = Road(roads.a_pipes_job())
 _OLD_STEP = Road(roads.a_step(version=OLD), OLD)
 _OLD_PIPES = Road(roads.a_pipes_job(version=OLD), OLD)
@@ -67,8 +66,6 @@ ROADS: dict[tuple[str, str, str], Road] = {
     ("launcher", "rayjobs", "create"): _WORKER,
     ("launcher", "rayjobs", "get"): _WORKER,
     ("launcher", "rayjobs", "delete"): Road(roads.a_worker_that_never_starts),
-    ("launcher", "rayclusters", "list"): _OLD_WORKER,
-    ("launcher", "rayclusters", "watch"): _OLD_WORKER,
     ("pipes", "rayjobs", "create"): _JOB,
     ("pipes", "rayjobs", "get"): Road(roads.a_pipes_job(LOST_ANSWER)),
     ("pipes", "rayjobs", "list"): _JOB,

@@ -113,7 +113,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "launcher",
         "workers of runs by `KubeRayRunLauncher`, for daemon and webserver",
-        (Grant(_RAY, "rayjobs", ("create", "get", "delete")), _HEAD_BY_CLUSTER),
+        (Grant(_RAY, "rayjobs", ("create", "get", "delete")),),
     ),
     Feature(
         "pipes",

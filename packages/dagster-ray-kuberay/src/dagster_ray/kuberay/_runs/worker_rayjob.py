@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from dagster_ray.core import Identity
 from dagster_ray.core.errors import InvalidFieldError
@@ -53,8 +53,8 @@ def with_worker(rayjob: Manifest, body: Mapping[str, Any]) -> dict[str, Any]:
 def _local_places(runtime_env: Mapping[str, Any]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for name in _LOCAL:
-        given = runtime_env.get(name)
-        places = given if isinstance(given, list) else [given]
+        given: object = runtime_env.get(name)
+        places = cast("list[object]", given) if isinstance(given, list) else [given]
         found += [(name, str(place)) for place in places if place and "://" not in str(place)]
     return found
 
