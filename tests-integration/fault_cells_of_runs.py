@@ -30,6 +30,7 @@ from fault_terms import (
     SKEW,
     TOGETHER,
     UNCHANGED,
+    UNMEASURED,
     UPDATES,
     Cell,
     Fault,
@@ -95,6 +96,7 @@ RUN_CELLS: tuple[Cell, ...] = (
     *(_unnoticed(fault, _STARTS) for fault in (SIDECAR, CRASHES, REGISTRY, NO_SECRET, DENIED, REQUEUED)),
     _unnoticed(UPDATES, "A lock that is not renewed ends, but the run keeps its cluster."),
     _unnoticed(SKEW, "All times on the cluster are the API server's."),
+    _unnoticed(UNMEASURED, "The cluster of a run is not measured."),
     _unnoticed(DISK, "What a step prints is Dagster's own matter."),
     _unnoticed(COPY, "The lock is renewed, and a cluster that shows life is kept by the copy's sensor."),
 )
