@@ -85,6 +85,7 @@ KUBERAY_SAMPLES: dict[str, DagsterRayError] = {
             "ray", (("delete", "rayjobs.ray.io"), ("create", "pods/portforward")), ("interactive", "port-forward")
         ),
         errors.QueueTimeoutError(TARGET, "the queue 'team-a' has not admitted it yet", 3600.0),
+        errors.PoolBusyError("train", 900.0, 4, 4),
         errors.NameTakenError("RayJob ray/nightly"),
         errors.WriteDeniedError(
             "RayCluster ray/dagster-4e56abbf94-1",

@@ -9,6 +9,7 @@ import dagster_ray.kuberay
 def test_the_public_names_are_these() -> None:
     """A new name is a promise: it comes with a changelog fragment."""
     assert dagster_ray.kuberay.__all__ == [
+        "ClusterPool",
         "ClusterSharing",
         "InteractiveRayJobConfig",
         "InteractiveRayJobSpec",

@@ -68,6 +68,8 @@ class RayLike:
     def _job(self, method: str, parts: SplitResult, body: bytes) -> tuple[int, object]:
         if (method, parts.path) == ("POST", "/api/jobs/"):
             return self.submit(json.loads(body))
+        if (method, parts.path) == ("GET", "/api/jobs/"):
+            return 200, [self.look(name) for name in self.jobs]
         name = parts.path.removeprefix("/api/jobs/").removesuffix("/stop")
         if name not in self.jobs:
             return 404, f"Job {name} does not exist"

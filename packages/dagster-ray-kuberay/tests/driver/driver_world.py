@@ -51,6 +51,8 @@ class WorkersNode(FakeRayNode):
                     "ray_version": "2.60.0",
                     "authentication_mode": "disabled",
                 }
+            if path.startswith("/api/v0/actors?"):
+                return 200, {"data": {"result": {"num_filtered": 0, "result": []}}}
             return ours(method, path, body)
 
         server.script = script

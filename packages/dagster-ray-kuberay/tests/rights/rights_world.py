@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 import yaml
 from collector_world import labels, lock, raycluster, rayjob, shared
 from fault_world import eventually, left, run_step
@@ -24,7 +25,14 @@ from pipes_world import PipesWorld, run_job
 
 from dagster_ray.core import Deadline, Lifecycle
 from dagster_ray.core.errors import DagsterRayError
-from dagster_ray.kuberay import ClusterSharing, KubeRayCluster, KubeRayInteractiveJob, RayClusterConfig
+from dagster_ray.kuberay import (
+    ClusterPool,
+    ClusterSharing,
+    KubeRayCluster,
+    KubeRayInteractiveJob,
+    RayClusterConfig,
+    build_cleanup_sensor,
+)
 from dagster_ray.kuberay._collector.collector import CHANGED, Collector, Work
 from dagster_ray.kuberay._collector.cursor import Cursor, targets_of
 from dagster_ray.kuberay._collector.job import delete_rayclusters
@@ -265,6 +273,32 @@ def a_worker_that_never_starts(world: RightsWorld, kubeconfig: str) -> Seen:
     workers.submit(WORKER, dg.build_init_resource_context())
     stopped = workers.stop("dagster-run-r")
     return Seen(stopped and left(world.simulator()) == [])
+
+
+# A pool
+
+
+def a_pooled_step(world: RightsWorld, kubeconfig: str) -> Seen:
+    """Two steps use one warm cluster, one after the other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_RAY_INSTANCE_ID", "rights")  # each step has an instance of its own
+        outcomes = [run_step(cluster(kubeconfig, pool=ClusterPool(max_size=2))) for _ in range(2)]
+    return Seen(all(outcome.success for outcome in outcomes) and len(left(world.simulator())) == 1)
+
+
+def a_pooled_step_that_fails(world: RightsWorld, kubeconfig: str) -> Seen:
+    """It deletes its cluster if it may."""
+    outcome = run_step(cluster(kubeconfig, pool=ClusterPool()), fails=True)
+    return Seen("told to fail" in outcome.log, extra=left(world.simulator()) == [])
+
+
+def a_pool_is_filled(world: RightsWorld, kubeconfig: str) -> Seen:
+    """The sensor makes what a pool lacks if it may."""
+    run_step(cluster(str(world.simulator().kubeconfig), pool=ClusterPool(size=2)))
+    sensor = build_cleanup_sensor(kubeconfig_file=kubeconfig)
+    with dg.DagsterInstance.ephemeral() as instance:
+        sensor(dg.build_sensor_context(instance=instance))
+    return Seen(works=True, extra=len(left(world.simulator())) == 2)
 
 
 # Pipes

@@ -31,6 +31,7 @@ _OWN = Road(roads.a_cluster_step())
 _SHARED = Road(roads.a_shared_step(times=2))
 _RUN = Road(roads.a_run())
 _WORKER = Road(roads.a_worker)
+_POOL = Road(roads.a_pooled_step)
 _JOB = Road(roads.a_pipes_job())
 _OLD_STEP = Road(roads.a_step(version=OLD), OLD)
 _OLD_PIPES = Road(roads.a_pipes_job(version=OLD), OLD)
@@ -66,6 +67,11 @@ ROADS: dict[tuple[str, str, str], Road] = {
     ("launcher", "rayjobs", "create"): _WORKER,
     ("launcher", "rayjobs", "get"): _WORKER,
     ("launcher", "rayjobs", "delete"): Road(roads.a_worker_that_never_starts),
+    ("pool", "rayclusters", "create"): _POOL,
+    ("pool", "rayclusters", "list"): _POOL,
+    ("pool", "rayclusters", "watch"): _POOL,
+    ("pool", "rayclusters", "patch"): _POOL,
+    ("pool", "rayclusters", "delete"): Road(roads.a_pooled_step_that_fails),
     ("pipes", "rayjobs", "create"): _JOB,
     ("pipes", "rayjobs", "get"): Road(roads.a_pipes_job(LOST_ANSWER)),
     ("pipes", "rayjobs", "list"): _JOB,
@@ -91,6 +97,7 @@ ROADS: dict[tuple[str, str, str], Road] = {
     ("hours", "pods", "watch"): Road(roads.a_measured_step("'dagster_ray/estimated'")),
     ("cleanup", "rayclusters", "list"): Road(roads.a_shared_cluster_ends),
     ("cleanup", "rayclusters", "delete"): Road(roads.a_shared_cluster_ends),
+    ("cleanup", "rayclusters", "create"): Road(roads.a_pool_is_filled),
     ("cleanup", "rayjobs", "list"): Road(roads.a_forgotten_rayjob_ends),
     ("cleanup", "rayjobs", "delete"): Road(roads.a_forgotten_rayjob_ends),
     ("delete-job", "rayclusters", "list"): Road(roads.clusters_by_hand),

@@ -1,7 +1,8 @@
 """Ray clusters for Dagster steps on Kubernetes with KubeRay.
 
-`KubeRayInteractiveJob` gives a step a cluster of its own, `KubeRayCluster` also one that steps share, and
-`PipesKubeRayJobClient` runs a script as a Ray job on one. `cleanup_expired_rayclusters` deletes what is left over.
+`KubeRayInteractiveJob` gives a step a cluster of its own, `KubeRayCluster` also one that steps share or a warm one of
+a pool, and `PipesKubeRayJobClient` runs a script as a Ray job on one. `cleanup_expired_rayclusters` deletes what is
+left over.
 Importing this package imports neither ray nor kubernetes.
 """
 
@@ -14,6 +15,7 @@ from dagster_ray.core import Lifecycle, RayResource, SecretRef
 from dagster_ray.kuberay._cluster import KubeRayCluster
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 from dagster_ray.kuberay.configs import (
+    ClusterPool,
     ClusterSharing,
     InteractiveRayJobConfig,
     InteractiveRayJobSpec,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay.groups import head_group, worker_group
 
 __all__ = [
+    "ClusterPool",
     "ClusterSharing",
     "InteractiveRayJobConfig",
     "InteractiveRayJobSpec",

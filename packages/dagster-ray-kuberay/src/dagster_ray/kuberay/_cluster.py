@@ -1,4 +1,4 @@
-"""`KubeRayCluster`: a RayCluster around a step, of its own, shared, or adopted."""
+"""`KubeRayCluster`: a RayCluster around a step, of its own, of a pool, shared, or adopted."""
 
 import contextlib
 from collections.abc import Callable, Mapping
@@ -15,11 +15,12 @@ from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._spec.secrets import EnvValue
 from dagster_ray.kuberay._spec.selection import SELECTOR, selected_cluster
-from dagster_ray.kuberay.configs import ClusterSharing, RayClusterConfig
+from dagster_ray.kuberay.configs import ClusterPool, ClusterSharing, RayClusterConfig
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.fields import Manifest
+    from dagster_ray.kuberay._pool.pooled_cluster import PooledCluster
     from dagster_ray.kuberay._sharing.choice import Leave
     from dagster_ray.kuberay._sharing.shared_cluster import SharedCluster
 
@@ -27,11 +28,12 @@ _AGAIN_SECONDS = 0.5
 
 
 class KubeRayCluster(KubeRayResource):
-    """A Ray cluster on Kubernetes as a RayCluster: of one step, shared by many, or one that exists.
+    """A Ray cluster on Kubernetes as a RayCluster: of one step, of a pool, shared by many, or one that exists.
 
     Without sharing the cluster is created before the step and deleted after it. With `cluster_sharing` a step takes a
     cluster that others have left, or makes one and leaves it; the cleanup sensor deletes it when nobody has used it for
-    some time. A cluster that `ray_cluster.metadata.name` names and dagster-ray has not made is used and never deleted.
+    some time. With `pool` a step claims a warm cluster, has it for itself, and gives it back. A cluster that
+    `ray_cluster.metadata.name` names and dagster-ray has not made is used and never deleted.
 
     Prefer `KubeRayInteractiveJob` if the operator itself should delete the cluster.
     Needs the KubeRay operator 1.3.0 or later.
@@ -44,6 +46,10 @@ class KubeRayCluster(KubeRayResource):
     cluster_sharing: ClusterSharing | None = Field(
         default=None,
         description="Whether and with whom the cluster is shared. Unset: what ray_cluster says.",
+    )
+    pool: ClusterPool | None = Field(
+        default=None,
+        description="The pool of warm clusters, each of which one step has at a time. Unset: none.",
     )
 
     _kind: ClassVar[str] = "RayCluster"
@@ -61,6 +67,20 @@ class KubeRayCluster(KubeRayResource):
             if selected_cluster(spec) is not None:
                 reason = "is given, and a clusterSelector names the cluster that is used"
                 raise InvalidSpecError("cluster_sharing", reason, "keep one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _a_pool_makes_and_ends_its_clusters(self) -> Self:
+        if self._pool is None:
+            return self
+        if self._sharing is not None:
+            raise InvalidSpecError("pool", "is given, and cluster_sharing is on", "keep one of the two")
+        if self._plan.cleanup == "never":
+            reason = "is never, and a cluster of a pool that a step has not given back is deleted"
+            raise InvalidSpecError("lifecycle.cleanup", reason, "use on_exception or always, or no pool")
+        if variable_of(self._config.spec_file) is None and selected_cluster(self._config.plain()["spec"]) is not None:
+            reason = "is given, and a clusterSelector names the cluster that is used"
+            raise InvalidSpecError("pool", reason, "keep one of the two")
         return self
 
     @model_validator(mode="after")
@@ -88,15 +108,20 @@ class KubeRayCluster(KubeRayResource):
     @override
     def can_use_driver_at(self, address: str) -> bool:
         """Return whether it may be this cluster's: a client's driver may be, on a cluster that others have made."""
-        may_exist = self._sharing is not None or "name" in self._config.metadata
+        may_exist = self._sharing is not None or self._pool is not None or "name" in self._config.metadata
         return may_exist and address.startswith("ray://")
 
     @override
     def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None:
-        """Create the RayCluster, take a shared one, or adopt the one that is named."""
+        """Create the RayCluster, take a shared one, claim one of a pool, or adopt the one that is named."""
+        kubeconfig = self.kubeconfig_file, self.kube_context
+        if self._pool is not None:
+            from dagster_ray.kuberay._pool.pooled_cluster import PooledCluster
+
+            self._claim(self._hosted(PooledCluster.open(kubeconfig, self._reach, context, deadline)), self._pool)
+            return
         from dagster_ray.kuberay._sharing.shared_cluster import SharedCluster
 
-        kubeconfig = self.kubeconfig_file, self.kube_context
         cluster = self._hosted(SharedCluster.open(kubeconfig, self._reach, context, deadline))
         sharing = self._sharing or self._outer_sharing or self._config.sharing or ClusterSharing()
         cluster.renewal_seconds = sharing.renewal_interval_seconds() if sharing.heartbeat else None
@@ -114,17 +139,20 @@ class KubeRayCluster(KubeRayResource):
             try:
                 super().wait_for_cluster(context, deadline)
             except ClusterGoneError as error:
-                cluster, sharing = self._shared, self._sharing
-                if cluster is None or sharing is None or not cluster.is_taken or deadline.is_over():
+                again = self._another
+                if self._cluster is None or again is None or deadline.is_over():
                     raise
-                cluster.log.warning("%s Another cluster is taken.", error.problem)
-                self._take(cluster, sharing)
+                self._cluster.log.warning("%s Another cluster is taken.", error.problem)
+                again()
             else:
                 return
 
     @override
     def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
         """Stop the heartbeat, and remove this step's lock unless it is to keep the cluster for others."""
+        if self._pooled is not None:
+            self._leave_pool(self._pooled, outcome, deadline)
+            return
         cluster = self._shared
         if cluster is None:
             return
@@ -149,7 +177,40 @@ class KubeRayCluster(KubeRayResource):
 
     @property
     def _shared(self) -> "SharedCluster | None":
-        return cast("SharedCluster | None", self._cluster)
+        return cast("SharedCluster | None", self._cluster) if self._pool is None else None
+
+    @property
+    def _pooled(self) -> "PooledCluster | None":
+        return cast("PooledCluster | None", self._cluster) if self._pool is not None else None
+
+    @property
+    def _another(self) -> "Callable[[], None] | None":
+        """What takes another cluster in place of one that is gone; None where the step has one for itself."""
+        pooled, pool, shared, sharing = self._pooled, self._pool, self._shared, self._sharing
+        if pooled is not None and pool is not None:
+            return lambda: self._claim(pooled, pool)
+        if shared is not None and sharing is not None and shared.is_taken:
+            return lambda: self._take(shared, sharing)
+        return None
+
+    def _claim(self, cluster: "PooledCluster", pool: ClusterPool) -> None:
+        """Use a cluster of a pool."""
+        from dagster_ray.kuberay._pool.requests import pool_request
+
+        request = pool_request(self._config.plain(), self._settings, pool, cluster)
+        cluster.check_before(request.sample(), self.preflight, "pool", is_driver=self._host is None)
+        cluster.claim(request)
+
+    def _leave_pool(self, cluster: "PooledCluster", outcome: StepOutcome, deadline: Deadline) -> None:
+        cluster.stop_heartbeat()
+        if self._host is not None:
+            self._host.leave(outcome, deadline)
+        try:
+            cluster.look_for_lost(deadline)
+            cluster.leave(outcome, deadline)
+        except DagsterRayError as error:
+            said = "%s could be neither given back to its pool nor deleted; its claim ends by itself. %s"
+            cluster.log.warning(said, self.display_name, error)
 
     def _create_or_adopt(self, cluster: "SharedCluster", ttl_seconds: float) -> None:
         """Make a cluster for this step alone, or use the one that exists under the name."""
@@ -242,6 +303,10 @@ class KubeRayCluster(KubeRayResource):
     @property
     def _outer_sharing(self) -> ClusterSharing | None:
         return cast("ClusterSharing | None", self.cluster_sharing)  # pyright: ignore[reportUnknownMemberType]
+
+    @property
+    def _pool(self) -> ClusterPool | None:
+        return cast("ClusterPool | None", self.pool)  # pyright: ignore[reportUnknownMemberType]
 
     @property
     def _sharing(self) -> ClusterSharing | None:

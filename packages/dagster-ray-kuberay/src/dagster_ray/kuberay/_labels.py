@@ -50,6 +50,13 @@ BACKFILL_SCOPE = "backfill"
 SPEC_LABEL = "dagster/spec-hash"
 """The hash of the specification that a shared cluster was made from."""
 
+POOL_LABEL = "dagster/pool"
+"""Which pool a RayCluster belongs to: a digest of its specification and of who uses it."""
+POOL_NAME_LABEL = "dagster/pool-name"
+"""What its configuration calls the pool."""
+SLOT_LABEL = "dagster/pool-slot"
+"""Which of the pool's names the cluster has, from 1 to its largest size."""
+
 OPERATOR_SELECTOR = "app.kubernetes.io/name=kuberay-operator"
 """Selects the pods of KubeRay's operator, as its Helm chart labels them."""
 

@@ -116,6 +116,14 @@ FEATURES: tuple[Feature, ...] = (
         (Grant(_RAY, "rayjobs", ("create", "get", "delete")),),
     ),
     Feature(
+        "pool",
+        "steps of `KubeRayCluster` with a pool of warm clusters",
+        (
+            Grant(_RAY, "rayclusters", ("create", "list", "watch", "patch")),
+            Grant(_RAY, "rayclusters", ("delete",), "a cluster that no step may use again is left to the sensor"),
+        ),
+    ),
+    Feature(
         "pipes",
         "steps of `PipesKubeRayJobClient`",
         (
@@ -183,6 +191,7 @@ FEATURES: tuple[Feature, ...] = (
         (
             Grant(_RAY, "rayclusters", ("list", "delete")),
             Grant(_RAY, "rayjobs", ("list", "delete")),
+            Grant(_RAY, "rayclusters", ("create",), "only steps make the clusters of pools"),
         ),
     ),
     Feature(

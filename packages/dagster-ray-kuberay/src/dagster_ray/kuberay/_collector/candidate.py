@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from dagster_ray.core import Identity
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, text, time_of
-from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS, Kind
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, Kind
 from dagster_ray.kuberay._labels import (
     ALIVE_ANNOTATION,
     BACKFILL_LABEL,
@@ -17,6 +17,7 @@ from dagster_ray.kuberay._labels import (
     INSTANCE_LABEL,
     MANAGED_BY,
     MANAGED_BY_LABEL,
+    POOL_LABEL,
     RUN_LABEL,
     RUN_SCOPE,
     SCOPE_LABEL,
@@ -94,6 +95,7 @@ class Candidate:
         job: What only a RayJob has.
         backfill_id: The backfill with which it ends although it is shared; None if it does not.
         alive_at: When its step last showed that it lives, by the API server's clock; None if it never did.
+        pool: The pool that it belongs to, which is judged as a whole; None if it belongs to none.
         held_until: Until when it is held after its step failed, by the API server's clock; None if it is not.
     """
 
@@ -119,6 +121,7 @@ class Candidate:
     backfill_id: str | None = None
     alive_at: datetime | None = None
     held_until: datetime | None = None
+    pool: str | None = None
 
     @property
     def label(self) -> str:
@@ -164,6 +167,7 @@ def candidate_of(kind: Kind, obj: Manifest) -> Candidate:
         backfill_id=_full_value(metadata, BACKFILL_LABEL) if labels.get(SCOPE_LABEL) == BACKFILL_SCOPE else None,
         alive_at=time_of(at(metadata, "annotations", ALIVE_ANNOTATION)),
         held_until=time_of(at(metadata, "annotations", HELD_ANNOTATION)),
+        pool=_text(labels.get(POOL_LABEL)) or None if kind == RAYCLUSTERS else None,
     )
 
 

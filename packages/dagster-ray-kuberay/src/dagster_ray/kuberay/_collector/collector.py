@@ -62,6 +62,7 @@ class Work:
         names: Only objects of these names; None for all.
         dry_run: Whether deletes are only told.
         pins_version: Whether a delete fails when the object has changed since it was listed.
+        leaves_pools: Whether clusters of pools are left to `care_for_pools`; else they are judged like others.
         spares_selected: Whether RayClusters stay that a RayJob runs on without having made them.
         page: Most objects of a page.
         call_seconds: How long one call of the API is tried.
@@ -72,6 +73,7 @@ class Work:
     names: frozenset[str] | None = None
     dry_run: bool = False
     pins_version: bool = True
+    leaves_pools: bool = False
     spares_selected: bool = True
     page: int = PAGE
     call_seconds: float = _CALL_SECONDS
@@ -97,6 +99,8 @@ class Collector:
         self._waiting: list[tuple[Target, Undecided]] = []
         self._runs: dict[str, RunFacts | None] = {}
         self._backfills: dict[str, RunFacts | None] = {}
+        self.pooled: list[Target] = []
+        """Lists in which clusters of pools were seen and left."""
         self.report = Report(is_trial=work.dry_run)
 
     def run(self, targets: Sequence[Target], cursor: Cursor) -> Cursor:
@@ -178,6 +182,9 @@ class Collector:
         del listing  # the objects themselves are not needed any more
         names = self._work.names
         chosen = [one for one in candidates if names is None or one.name in names]
+        if self._work.leaves_pools and any(one.pool is not None for one in chosen):
+            self.pooled.append(target)
+            chosen = [one for one in chosen if one.pool is None]
         return more if self._settle(target, chosen, now) else place
 
     def _settle(self, target: Target, candidates: Sequence[Candidate], now: datetime) -> bool:
@@ -185,12 +192,12 @@ class Collector:
         by_run = [one for one in candidates if run_ids([one]) or backfill_ids([one])]
         by_lock = [one for one in candidates if not (run_ids([one]) or backfill_ids([one]))]
         first = self._sparing(target, self._work.plan(by_lock, self._nothing, now))
-        if not self._carry_out(target, first):
+        if not self.carry_out(target, first):
             return False
         second = Plan((), ())
         if by_run:
             second = self._sparing(target, self._work.plan(by_run, self._facts_of_runs(by_run), now))
-            if not self._carry_out(target, second):
+            if not self.carry_out(target, second):
                 return False
         self._note_kept(first)
         self._note_kept(second)
@@ -241,7 +248,7 @@ class Collector:
         for target, one in waiting:
             plan = self._work.plan([one.what], facts, self._api.server_time()).with_undecided_kept()
             plan = self._sparing(target, plan)
-            if not self._carry_out(target, plan):
+            if not self.carry_out(target, plan):
                 self.report.note_kept(one.what, "was left when the time was over")
             self._note_kept(plan)
         return sorted({step.mark for step in asks if facts.steps.get(step) == "SUCCESS"} - self._nothing.succeeded)
@@ -317,8 +324,8 @@ class Collector:
 
     # Deletes
 
-    def _carry_out(self, target: Target, plan: Plan) -> bool:
-        """Delete what the plan says; return whether the page is done with."""
+    def carry_out(self, target: Target, plan: Plan) -> bool:
+        """Delete what the plan says; return whether there was time for all of it."""
         for delete in plan.deletes:
             if self._deadline.is_over():
                 return False

@@ -131,6 +131,8 @@ def judge(candidate: Candidate, facts: InstanceFacts, now: datetime, rules: Rule
     kept = untouchable(candidate) or held(candidate, now)
     if kept is not None:
         return kept
+    if candidate.pool is not None:
+        return Keep("is looked after with its pool")
     if candidate.held_until is not None and not candidate.is_shared and candidate.policy != "never":
         return judge_held(candidate, candidate.held_until, facts, now)
     judge_rest = judge_shared if candidate.is_shared else judge_unshared
@@ -182,13 +184,13 @@ def _judge(candidate: Candidate, facts: InstanceFacts, now: datetime, *, even_if
 
 
 def _use_by_run(candidate: Candidate, facts: InstanceFacts, now: datetime) -> Keep | None:
-    """Return why a run or a backfill may use a cluster; only locks count for one that outlives both."""
+    """Return why a run or a backfill may use a cluster; locks alone count for one that outlives both."""
     if candidate.backfill_id is not None:
         backfill = backfill_state(candidate, facts, now)
         if isinstance(backfill, Unjudged):
             return Keep(of_backfill(backfill.value))
         return None if isinstance(backfill, Gone) or backfill.is_finished else Keep(of_backfill(IN_PROGRESS))
-    if candidate.is_shared and not candidate.is_run_scoped:
+    if candidate.pool is not None or (candidate.is_shared and not candidate.is_run_scoped):
         return None
     run = run_state(candidate, facts, now)
     if isinstance(run, Unjudged):

@@ -19,6 +19,7 @@ class Report:
 
     Attributes:
         deleted: What was deleted and why, in order.
+        made: What was made for pools, in order.
         kept: How many objects were kept, by reason.
         examples: For each reason the first objects that were kept for it.
         gone: How many deletes found that the object was gone already.
@@ -28,6 +29,7 @@ class Report:
     """
 
     deleted: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    made: list[str] = field(default_factory=list[str])
     kept: Counter[str] = field(default_factory=Counter[str])
     examples: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     gone: int = 0
@@ -65,6 +67,9 @@ class Report:
         if self.deleted:
             first = [f"{name} ({because})" for name, because in self.deleted[:_NAMES]]
             lines.append(f"{verb.capitalize()}: {_listed(first, len(self.deleted))}.")
+        if self.made:
+            made = "would make for pools" if self.is_trial else "made for pools"
+            lines.append(f"{made.capitalize()}: {_listed(self.made[:_NAMES], len(self.made))}.")
         for because, count in self.kept.most_common():
             lines.append(f"Kept {count}, {because}: {_listed(self.examples[because], count)}.")
         if self.unfinished:
@@ -79,6 +84,7 @@ class Report:
         return {
             "dry_run": self.is_trial,
             "deleted": [{"object": name, "because": because} for name, because in self.deleted],
+            "made": list(self.made),
             "kept": [
                 {"because": because, "count": count, "objects": list(self.examples[because])}
                 for because, count in self.kept.most_common()

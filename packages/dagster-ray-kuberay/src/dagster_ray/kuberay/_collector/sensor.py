@@ -15,6 +15,7 @@ from dagster_ray.core.variables import plain_value
 from dagster_ray.kuberay._collector.collector import Collector, Work
 from dagster_ray.kuberay._collector.cursor import cursor_of, targets_of
 from dagster_ray.kuberay._collector.plan import plan
+from dagster_ray.kuberay._collector.pools import care_for_pools
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._collector.settings import DEFAULT_INTERVAL_SECONDS, Given, Settings, interval_seconds
 
@@ -46,11 +47,12 @@ def build_cleanup_sensor(
     description: str = _DESCRIPTION,
     tags: Mapping[str, str] | None = None,
 ) -> dg.SensorDefinition:
-    """Return a sensor that deletes what dagster-ray has made on Kubernetes and nobody needs any more.
+    """Return a sensor that deletes what dagster-ray has made on Kubernetes and nobody needs any more, and fills pools.
 
     It deletes shared clusters whose last lock has ended, and RayClusters and RayJobs of one step whose run is over, as
     their lifecycle's `cleanup` says. What a step holds, what another Dagster instance has made, and what it is in doubt
-    about, stays. It starts no runs and needs no resource. Sensors that look at the same objects do no harm.
+    about, stays. It keeps pools of warm clusters at their size while steps use them. It starts no runs and needs no
+    resource. Sensors that look at the same objects do no harm.
 
     What is None is read at each tick from `DAGSTER_RAY_CLEANUP_` and the argument's name in capitals. So is the
     variable of an `EnvVar`, except that of `minimum_interval_seconds`, which Dagster must know when the code location
@@ -127,10 +129,11 @@ def tick(context: dg.SensorEvaluationContext, settings: Settings, deadline: Dead
 def _look(
     context: dg.SensorEvaluationContext, settings: Settings, api: "KubernetesApi", deadline: Deadline
 ) -> dg.SensorResult:
-    log, work = safe_log(context.log), Work(functools.partial(plan, rules=settings.rules))
+    log, work = safe_log(context.log), Work(functools.partial(plan, rules=settings.rules), leaves_pools=True)
     reader = RunReader(context.instance, instance_id=settings.instance_id)
     collector = Collector(api, reader, work, deadline, log)
     cursor = collector.run(targets_of(settings.namespaces, api.namespace), cursor_of(context.cursor))
+    care_for_pools(api, collector, deadline, log)
     text = collector.report.text()
     log.info("%s", text)
     return dg.SensorResult(skip_reason=text, cursor=cursor.text())

@@ -8,6 +8,7 @@ DagsterRayError
   RightsMissingError      the account lacks rights that the step will need
   OperatorSilentError     the deadline passed and no operator had looked at the RayJob
   QueueTimeoutError       a queue held the RayJob longer than `queue_timeout`
+  PoolBusyError           other steps had all clusters of the pool until the deadline
   NameTakenError          an object of that name exists and is not ours
   WriteDeniedError        a policy or webhook denies what a step must write into its object
   FieldNotSupportedError  the cluster's KubeRay is older than a field of the spec
@@ -189,6 +190,27 @@ class WriteDeniedError(DagsterRayError):
     """What was to be written."""
     reason: str
     """The server's words."""
+
+
+class PoolBusyError(DagsterRayError):
+    """Other steps had all clusters of the pool until the deadline passed."""
+
+    code = "pool-busy"
+    failure_class = "infrastructure"
+    problem = (
+        "All {members} clusters of the pool {pool!r} were used by other steps, or going, for {budget_seconds:g} s "
+        "(max_size is {max_size})."
+    )
+    remedy = "raise `max_size` of the pool or `timeout`, or let fewer such steps run at once, by a concurrency limit."
+
+    pool: str
+    """What its configuration calls it."""
+    budget_seconds: float
+    """The whole budget, in seconds."""
+    members: int
+    """The clusters that it had."""
+    max_size: int
+    """Those that it may have."""
 
 
 class NameTakenError(DagsterRayError):

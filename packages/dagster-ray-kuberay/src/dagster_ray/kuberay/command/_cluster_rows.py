@@ -1,7 +1,7 @@
 """What `dagster-ray clusters` tells of each RayCluster and RayJob. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -9,12 +9,14 @@ from dagster_ray.kuberay._collector.candidate import Candidate, candidate_of
 from dagster_ray.kuberay._collector.plan import Plan
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text, time_of, time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, Kind
+from dagster_ray.kuberay._labels import POOL_NAME_LABEL
 from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
+from dagster_ray.kuberay._pool.members import member_of
 from dagster_ray.kuberay._sharing.locks import AnyLock, Lock
 from dagster_ray.kuberay._status.cluster_state import HEAD_READY, condition_of
 from dagster_ray.kuberay.command._tables import duration, table
 
-Use = Literal["own", "shared", "run", "backfill", "adopted"]
+Use = Literal["own", "shared", "run", "backfill", "pool", "adopted"]
 _HOUR = 3600
 _OVER = {"Succeeded", "Failed"}
 _SHOWN_ID = 8
@@ -27,12 +29,15 @@ class Row:
 
     Attributes:
         what: What the collector sees in it.
-        use: `own`: of one step. `shared`: of many. `run`: of the steps of one run. `adopted`: not made by dagster-ray.
+        use: `own`: of one step. `shared`: of many. `run`: of the steps of one run. `pool`: of one step
+            after the other. `adopted`: not made by dagster-ray.
         status: The operator's word.
         head: The head pod, and whether it is ready.
         pod_hours: The time that its pods have run, those that are gone not counted; None where pods may not be listed.
         goes: Whether the collector would delete it now.
         because: Why, or why not.
+        uses: How many steps have given a cluster of a pool back; None for what belongs to no pool.
+        pool: What its configuration calls the pool; None for what belongs to none.
     """
 
     what: Candidate
@@ -42,6 +47,8 @@ class Row:
     pod_hours: float | None
     goes: bool
     because: str
+    uses: int | None = None
+    pool: str | None = None
 
     def plain(self, now: datetime) -> Mapping[str, Any]:
         """Return it as plain data."""
@@ -51,6 +58,8 @@ class Row:
             "namespace": what.namespace,
             "name": what.name,
             "use": self.use,
+            "pool": self.pool,
+            "uses": self.uses,
             "status": self.status,
             "head": self.head,
             "locks": [_plain_lock(lock, now) for lock in what.locks],
@@ -67,7 +76,7 @@ class Row:
         what = self.what
         return (
             f"{what.kind.kind} {what.namespace}/{what.name}",
-            self.use,
+            self.use if self.uses is None else f"{self.use} {self.pool}, used {self.uses} times",
             self.status or "-",
             self.head or "-",
             _locks_in_words(what.locks, now),
@@ -113,7 +122,11 @@ def rows_of(
         cluster = clusters.get((what.namespace, own), {})
         because = goes.get(id(what), stays.get(id(what), ""))
         spent = None if hours is None else hours.get((what.namespace, own), 0.0)
-        rows.append(Row(what, _use(what), _status(what, manifest), _head(cluster), spent, id(what) in goes, because))
+        row = Row(what, _use(what), _status(what, manifest), _head(cluster), spent, id(what) in goes, because)
+        if what.pool is not None:
+            name = text(manifest, "metadata", "labels", POOL_NAME_LABEL)
+            row = replace(row, uses=member_of(manifest, now).uses, pool=name or what.pool)
+        rows.append(row)
     return rows
 
 
@@ -133,6 +146,8 @@ def _use(what: Candidate) -> Use:
         return "adopted"
     if what.backfill_id is not None:
         return "backfill"
+    if what.pool is not None:
+        return "pool"
     return "run" if what.is_run_scoped else "shared" if what.is_shared else "own"
 
 

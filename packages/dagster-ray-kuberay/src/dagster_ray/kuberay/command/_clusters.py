@@ -12,6 +12,7 @@ from dagster_ray.core import Deadline
 from dagster_ray.kuberay._collector.candidate import Candidate, selected_cluster
 from dagster_ray.kuberay._collector.collector import SELECTED
 from dagster_ray.kuberay._collector.plan import Plan, backfill_ids, plan, run_ids
+from dagster_ray.kuberay._collector.pools import tended
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._collector.settings import Given
 from dagster_ray.kuberay._kubernetes.errors import ForbiddenError
@@ -59,7 +60,9 @@ def _listed(place: Place, api: "KubernetesApi", namespace: str | None) -> int:
     chosen = candidates_of(rayclusters, rayjobs)
     selected = [(text(job, "metadata", "namespace"), selected_cluster(job)) for job in rayjobs]
     used = {(where, name) for where, name in selected if name is not None}
-    planned = _plan([what for what, _ in chosen], now).sparing(used, SELECTED)
+    pools = tended(chosen, now).plan
+    rest = _plan([what for what, _ in chosen if what.pool is None or not what.is_ours], now)
+    planned = Plan((*rest.deletes, *pools.deletes), (*rest.keeps, *pools.keeps)).sparing(used, SELECTED)
     rows = rows_of(chosen, rayclusters, _pods(api, namespace) if chosen else [], planned, now)
     place.printed([row.plain(now) for row in rows], table_of(rows, now))
     return FINE

@@ -11,6 +11,7 @@ from dagster_ray.core import Deadline
 from dagster_ray.kuberay._collector.collector import Collector, Work
 from dagster_ray.kuberay._collector.cursor import EVERYWHERE, Cursor, targets_of
 from dagster_ray.kuberay._collector.plan import plan
+from dagster_ray.kuberay._collector.pools import care_for_pools
 from dagster_ray.kuberay._collector.report import Report
 from dagster_ray.kuberay._collector.runs import RunReader
 from dagster_ray.kuberay._collector.settings import Given
@@ -38,7 +39,7 @@ _EXAMPLES = 10_000
 @click.option("--yes", is_flag=True, help="Delete.")
 @click.option("--timeout", default=600.0, show_default=True, help="Seconds that all of it may take.")
 def gc(place: Place, everywhere: bool, dry_run: bool, yes: bool, timeout: float) -> int:
-    """Delete what the cleanup sensor would delete now, once; or only list it.
+    """Delete what the cleanup sensor would delete now, once, and fill pools of warm clusters; or only list it.
 
     Shared clusters are judged by their locks. Clusters of single steps are judged by their runs where DAGSTER_HOME is
     set, and kept where it is not. The sensor's environment variables (DAGSTER_RAY_CLEANUP_...) hold.
@@ -60,14 +61,16 @@ def gc(place: Place, everywhere: bool, dry_run: bool, yes: bool, timeout: float)
 def _collected(api: "KubernetesApi", namespaces: list[str], timeout: float, *, dry_run: bool) -> Report:
     """Go through all lists once."""
     progress("Looking at RayClusters and RayJobs ...")
-    work = Work(functools.partial(plan, rules=Given().settings(os.environ).rules), dry_run=dry_run)
+    work = Work(functools.partial(plan, rules=Given().settings(os.environ).rules), dry_run=dry_run, leaves_pools=True)
     log = logging.getLogger("dagster_ray.command")
     log.addHandler(logging.NullHandler())  # all that is worth telling stands in the report
     log.propagate = False
     with dagster_instance() as instance:
-        collector = Collector(api, RunReader(instance), work, Deadline(timeout), log)
+        deadline = Deadline(timeout)
+        collector = Collector(api, RunReader(instance), work, deadline, log)
         collector.report.examples_per_reason = _EXAMPLES
         collector.run(targets_of(namespaces, api.namespace), Cursor())
+        care_for_pools(api, collector, deadline, log)
     return collector.report
 
 
@@ -75,6 +78,7 @@ def _told(report: Report) -> str:
     """Return a line for each object, and the counts."""
     verb = "would delete" if report.is_trial else "deleted"
     lines = [f"{coloured(verb, 'yellow')}  {name}: {because}" for name, because in report.deleted]
+    lines += [f"{'would make' if report.is_trial else 'made'}  {name}: its pool has fewer" for name in report.made]
     lines += [f"kept  {name}: {because}" for because, names in report.examples.items() for name in names]
     lines += [f"{coloured('failed', 'red')}  {line}" for line in report.failures]
     lines += [f"{coloured('failed', 'red')}  no time was left for {target}" for target in report.unfinished]

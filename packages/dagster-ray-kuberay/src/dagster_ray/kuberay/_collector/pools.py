@@ -1,0 +1,126 @@
+"""Pools of warm clusters in a tick: those that nobody may or should use go, and missing ones are made."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from dagster_ray.core import Deadline
+from dagster_ray.core.errors import DagsterRayError
+from dagster_ray.kuberay._collector.candidate import Candidate, candidate_of
+from dagster_ray.kuberay._collector.collector import Collector
+from dagster_ray.kuberay._collector.plan import Delete, Kept, Plan, untouchable
+from dagster_ray.kuberay._collector.report import Report
+from dagster_ray.kuberay._kubernetes.errors import ConflictError
+from dagster_ray.kuberay._kubernetes.fields import Manifest, text
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
+from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL, POOL_LABEL
+from dagster_ray.kuberay._pool.choice import care
+from dagster_ray.kuberay._pool.members import copy_of, member_of
+
+if TYPE_CHECKING:
+    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+
+_SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY},{POOL_LABEL}"
+_CALL_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tended:
+    """What becomes of pools.
+
+    Attributes:
+        plan: What goes and what stays.
+        makes: The manifests of members that are missing.
+    """
+
+    plan: Plan
+    makes: tuple[Mapping[str, Any], ...]
+
+
+def tended(clusters: Iterable[tuple[Candidate, Manifest]], now: datetime) -> Tended:
+    """Return what becomes of the clusters of pools; `care` decides, pool by pool.
+
+    Args:
+        clusters: All clusters of each pool, as the API server has them.
+        now: The API server's time.
+    """
+    pools: dict[tuple[str, str], list[tuple[Candidate, Manifest]]] = {}
+    for what, cluster in clusters:
+        if what.pool is not None and what.is_ours:
+            pools.setdefault((what.namespace, what.pool), []).append((what, cluster))
+    found = [_of_pool(pool, now) for pool in pools.values()]
+    deletes = tuple(one for each in found for one in each.plan.deletes)
+    keeps = tuple(one for each in found for one in each.plan.keeps)
+    return Tended(Plan(deletes, keeps), tuple(one for each in found for one in each.makes))
+
+
+def _of_pool(pool: Sequence[tuple[Candidate, Manifest]], now: datetime) -> Tended:
+    members = {text(cluster, "metadata", "uid"): (what, cluster) for what, cluster in pool}
+    found = care([member_of(cluster, now) for _, cluster in members.values()], now)
+    deletes: list[Delete] = []
+    keeps = [Kept(members[one.uid][0], because) for one, because in found.keeps]
+    for one, because in found.ends:
+        what = members[one.uid][0]
+        kept = untouchable(what)
+        if kept is None:
+            deletes.append(Delete(what, because))
+        else:
+            keeps.append(Kept(what, kept.because))
+    makes: list[Mapping[str, Any]] = []
+    if found.model is not None:
+        model = members[found.model.uid][1]
+        stem = found.model.name.removesuffix(f"-{found.model.slot}")
+        makes = [copy_of(model, f"{stem}-{slot}", slot, found.used_at) for slot in found.slots]
+    return Tended(Plan(tuple(deletes), tuple(keeps)), tuple(makes))
+
+
+def care_for_pools(api: "KubernetesApi", collector: Collector, deadline: Deadline, log: logging.Logger) -> None:
+    """Look after the pools whose clusters a collector has seen and left, as far as there is time.
+
+    What cannot be listed or made is told in the report, and is tried again in the next tick.
+    """
+    report = collector.report
+    for target in dict.fromkeys(collector.pooled):
+        if deadline.is_over():
+            report.unfinished.append("pools")
+            return
+        try:
+            items = api.list(RAYCLUSTERS, target.namespace, _some(deadline), label_selector=_SELECTOR).items
+        except DagsterRayError as error:
+            report.note_failure(f"pools could not be listed: {error}")
+            continue
+        found = tended([(candidate_of(RAYCLUSTERS, one), one) for one in items], api.server_time())
+        if not collector.carry_out(target, found.plan):
+            report.unfinished.append("pools")
+            return
+        for kept in found.plan.keeps:
+            report.note_kept(kept.what, kept.because)
+        _make(api, found.makes, report, deadline, log)
+
+
+def _make(
+    api: "KubernetesApi",
+    manifests: Iterable[Mapping[str, Any]],
+    report: Report,
+    deadline: Deadline,
+    log: logging.Logger,
+) -> None:
+    """Create members that are missing, unless it is a trial."""
+    for manifest in manifests:
+        what = candidate_of(RAYCLUSTERS, manifest)
+        if not report.is_trial:
+            try:
+                api.create(RAYCLUSTERS, what.namespace, manifest, _some(deadline), strict=False)
+            except ConflictError:  # a step or another sensor came first
+                continue
+            except DagsterRayError as error:
+                report.note_failure(f"{what.label} of a pool could not be made: {error}")
+                return
+            log.info("%s was created, for the next step of its pool.", what.label)
+        report.made.append(what.label)
+
+
+def _some(deadline: Deadline) -> Deadline:
+    return Deadline(min(_CALL_SECONDS, max(0.1, deadline.remaining_seconds())))

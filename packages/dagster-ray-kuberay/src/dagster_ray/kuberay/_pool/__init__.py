@@ -1,0 +1,1 @@
+"""Warm RayClusters that steps have for themselves, one after the other."""

@@ -1,0 +1,290 @@
+"""What a step does to get a cluster of a pool, and what becomes of the clusters that nobody has. Pure.
+
+Members as they were seen, the API server's time and the pool's sizes go in; one decision comes out. What makes it
+safe is not decided here but by the API server: a claim names the resourceVersion in which the member had none, and a
+new member has one of `max_size` names.
+"""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from dagster_ray.core import StepOutcome
+from dagster_ray.kuberay._pool.members import Member, Sizes, Ticket, live_tickets
+from dagster_ray.kuberay._sharing.locks import Lock
+
+STAGGER_SECONDS = 2.0
+"""How long each step in line has for itself before the next one may come, in case that it does not live."""
+OWN_LINE_SECONDS = 60.0
+"""By how much a step that waits at the cluster itself may come before one that has waited for longer elsewhere.
+
+Taking the cluster that has the step's ticket saves the request that would remove it from another one.
+"""
+_LONGEST_WAIT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claimer:
+    """A step that wants a cluster.
+
+    Attributes:
+        id: What its claim and its ticket are called.
+        since: When it began to wait.
+        chance_since: Since when it has seen a free member, or room for one more; None while it sees neither.
+        tried: Members, by uid and resourceVersion, whose claim failed: they are other than they were seen.
+        taken: Slots whose name was taken when it tried to create a member.
+    """
+
+    id: str
+    since: datetime
+    chance_since: datetime | None = None
+    tried: Collection[tuple[str, str]] = ()
+    taken: Collection[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Claim this member as it was seen."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Create the member of this slot, with a claim on it."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """Delete this member as it was seen: nobody may use it again, and it takes the room of another one."""
+
+    member: Member
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """Put a ticket on this member, and wait."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait until something changes, for so many seconds at most."""
+
+    seconds: float
+
+
+Decision: TypeAlias = Claim | Create | Spend | Queue | Wait
+
+
+def spent(member: Member, now: datetime, sizes: Sizes) -> str | None:
+    """Return why nobody may use a member that no live claim holds; None if somebody may, or does.
+
+    A claim that ended without being given back is never taken over: nobody knows what its step has left behind.
+    """
+    if member.is_going or member.is_claimed(now):
+        return None
+    if member.claims:
+        return "the step that used it did not give it back"
+    if member.is_broken:
+        return "its head cannot run"
+    if sizes.recycle_after_uses is not None and member.uses >= sizes.recycle_after_uses:
+        return f"{member.uses} steps have used it"
+    age = None if member.created_at is None else (now - member.created_at).total_seconds()
+    if sizes.recycle_after_seconds is not None and age is not None and age >= sizes.recycle_after_seconds:
+        return f"it is {age:.0f} s old"
+    return None
+
+
+def free(members: Sequence[Member], now: datetime, sizes: Sizes) -> list[Member]:
+    """Return the members that a step may claim: those that no step has, and nothing speaks against."""
+    return [one for one in members if not (one.is_going or one.claims or spent(one, now, sizes))]
+
+
+def decide(members: Sequence[Member], now: datetime, who: Claimer, sizes: Sizes) -> Decision:
+    """Return what a step does next to get a cluster.
+
+    What has the step's own claim comes first: the answer to its PATCH or POST was lost, or an earlier attempt of a step
+    whose body runs in the cluster has used it. Then a free member that is ready, one that starts, and a new one where
+    the pool has room. Steps that wait take what comes free in the order of their tickets. One that does not take its
+    own lets the next one come after some time, as it may be dead.
+
+    Args:
+        members: All members of the pool, also those that are being deleted.
+        now: The API server's time.
+        who: The step.
+        sizes: The pool's sizes.
+    """
+    own = [one for one in members if not one.is_going and any(claim.id == who.id for claim in one.claims)]
+    if own:
+        return Claim(min(own, key=lambda one: one.slot))
+    line = _line(members, now, who)
+    if who.tried and line is not None:
+        return Queue(line)  # others have come at once, so that each needs its place
+    waits = [_LONGEST_WAIT_SECONDS]
+    chances = _chances(members, now, who, sizes)
+    if chances:
+        mine = _of_line(chances, live_tickets(members, now), now, who)
+        if not isinstance(mine, float):
+            return mine
+        waits.append(mine)
+    claims = [claim for one in members for claim in one.claims if isinstance(claim, Lock) and claim.is_live(now)]
+    waits += [(claim.ends_at - now).total_seconds() for claim in claims]
+    return Wait(max(0.1, min(waits))) if line is None else Queue(line)
+
+
+def has_chance(members: Sequence[Member], now: datetime, who: Claimer, sizes: Sizes) -> bool:
+    """Return whether there is a member that some step may claim, or room for one more."""
+    return bool(_chances(members, now, who, sizes))
+
+
+def _line(members: Sequence[Member], now: datetime, who: Claimer) -> Member | None:
+    """Return the claimed member with the fewest tickets; None for a step that has a ticket, or if none is claimed."""
+    if any(ticket.id == who.id for one in members for ticket in one.tickets):
+        return None
+    lines = [one for one in members if one.is_claimed(now) and not one.is_going]
+    return min(lines, key=lambda one: (len(one.tickets), _spread(who.id, one.uid)), default=None)
+
+
+def _chances(
+    members: Sequence[Member], now: datetime, who: Claimer, sizes: Sizes
+) -> Sequence[Claim] | Sequence[Create | Spend]:
+    """Return the ways to a cluster: all free members, else all ways to a new one."""
+    rest = [one for one in free(members, now, sizes) if (one.uid, one.version) not in who.tried]
+    if rest:
+        return [Claim(one) for one in sorted(rest, key=lambda one: (not one.is_ready, one.slot))]
+    occupied = {one.slot for one in members}
+    open_slots = [slot for slot in range(1, sizes.max_size + 1) if slot not in occupied and slot not in who.taken]
+    count = max(0, sizes.max_size - len(members))
+    created: list[Create | Spend] = [Create(slot) for slot in open_slots[:count]]
+    if created:
+        return created
+    reasons = ((one, spent(one, now, sizes)) for one in sorted(members, key=lambda one: one.slot))
+    return [Spend(one, why) for one, why in reasons if why and (one.uid, one.version) not in who.tried]
+
+
+def _of_line(
+    chances: Sequence[Claim] | Sequence[Create | Spend], tickets: Sequence[Ticket], now: datetime, who: Claimer
+) -> Claim | Create | Spend | float:
+    """Return the chance that is this step's, or in how many seconds it may take one of another step.
+
+    All steps that see the same members come to the same result, so that each tries another one. The one that has waited
+    for longest comes first, but for a bounded advantage of those whose ticket is on the member itself.
+    """
+    rest, waiting = list(chances), sorted(tickets, key=lambda ticket: (ticket.since, ticket.id))
+    for chance in chances:
+        if not waiting:
+            break
+        first = min(waiting, key=lambda ticket: _turn(ticket, chance))
+        waiting.remove(first)
+        rest.remove(chance)  # pyright: ignore[reportArgumentType]
+        if first.id == who.id:
+            return chance
+    if rest:
+        best = [one for one in rest if isinstance(one, Claim) and one.member.is_ready] or rest
+        return min(best, key=lambda one: _spread(who.id, str(one.slot if isinstance(one, Create) else one.member.uid)))
+    place = next((n for n, ticket in enumerate(waiting) if ticket.id == who.id), len(waiting))
+    since = who.chance_since or now
+    seconds = (place + 1) * STAGGER_SECONDS - (now - since).total_seconds()
+    return seconds if seconds > 0 else chances[place % len(chances)]
+
+
+def _turn(ticket: Ticket, chance: Claim | Create | Spend) -> tuple[datetime, str]:
+    is_own = not isinstance(chance, Create) and any(one.id == ticket.id for one in chance.member.tickets)
+    return ticket.since - timedelta(seconds=OWN_LINE_SECONDS if is_own else 0), ticket.id
+
+
+def _spread(*words: str) -> int:
+    return int.from_bytes(hashlib.sha256("/".join(words).encode()).digest()[:4], "big")
+
+
+def is_given_back(outcome: StepOutcome, *, used: bool, left: str | None) -> bool:
+    """Return whether a step gives its cluster back, rather than delete it.
+
+    Args:
+        outcome: How the step ended.
+        used: Whether the head accepted its driver, or its job.
+        left: What it has left on the cluster, or why that is not known; None if it has left nothing.
+    """
+    return outcome is StepOutcome.SUCCEEDED and used and left is None
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """What a sensor does with a pool.
+
+    Attributes:
+        ends: The members that go, each with the reason.
+        slots: The slots in which members are made, as copies of `model`.
+        model: The member that was used last; None if the pool has none.
+        used_at: When the pool was used last.
+        keeps: The members that stay, each with the reason.
+    """
+
+    ends: tuple[tuple[Member, str], ...]
+    slots: tuple[int, ...]
+    model: Member | None
+    used_at: datetime
+    keeps: tuple[tuple[Member, str], ...]
+
+
+def care(members: Sequence[Member], now: datetime) -> Care:
+    """Return what becomes of a pool while no step looks at it. Its sizes are those of the member used last.
+
+    A pool that no step has used for `idle_seconds` loses all that are free, whatever its size. Before, members that
+    are more than its size go when they have been free for so long, and missing ones are made.
+    """
+    told = [one for one in members if one.sizes is not None]
+    model = max(told, key=lambda one: (one.used_at or datetime.min.replace(tzinfo=now.tzinfo), one.slot), default=None)
+    sizes = model.sizes if model is not None else None
+    if sizes is None:
+        return Care((), (), None, now, tuple((one, "its pool's sizes cannot be read") for one in members))
+    used_at = _used_at(members, now)
+    ends = [(one, why) for one in members if (why := spent(one, now, sizes)) is not None]
+    idle_seconds = (now - used_at).total_seconds()
+    rest = free(members, now, sizes)
+    claimed = [one for one in members if one.is_claimed(now) and not one.is_going]
+    if idle_seconds >= sizes.idle_seconds:
+        ends += [(one, f"no step has used its pool for {idle_seconds:.0f} s") for one in rest]
+        slots: list[int] = []
+    else:
+        surplus = len(rest) + len(claimed) - sizes.size
+        ends += _surplus(rest, surplus, now, sizes.idle_seconds)
+        occupied = {one.slot for one in members}
+        open_slots = [slot for slot in range(1, sizes.max_size + 1) if slot not in occupied]
+        most = max(0, min(-surplus, sizes.max_size - len(members)))
+        slots = open_slots[:most]
+    going = {one.uid for one, _ in ends}
+    keeps = tuple((one, _kept(one, now)) for one in members if one.uid not in going)
+    return Care(tuple(ends), tuple(slots), model, used_at, keeps)
+
+
+def _surplus(rest: Sequence[Member], count: int, now: datetime, idle_seconds: float) -> list[tuple[Member, str]]:
+    """Return which free members are too many: those that were free for the longest time come first."""
+    found: list[tuple[Member, str]] = []
+    for one in sorted(rest, key=lambda one: (one.free_since or now, one.slot)):
+        since = one.free_since
+        seconds = 0.0 if since is None else (now - since).total_seconds()
+        if len(found) < count and seconds >= idle_seconds:
+            found.append((one, f"its pool has more than its size, and it has been free for {seconds:.0f} s"))
+    return found
+
+
+def _used_at(members: Sequence[Member], now: datetime) -> datetime:
+    """Return when a step used or wanted the pool last; `now` if one does, or if no member tells."""
+    if any(one.is_claimed(now) for one in members) or live_tickets(members, now):
+        return now
+    told = [time for one in members if (time := one.used_at or one.created_at) is not None]
+    return max(told, default=now)
+
+
+def _kept(member: Member, now: datetime) -> str:
+    if member.is_going:
+        return "is being deleted already"
+    return "a step has claimed it" if member.is_claimed(now) else "is free, for the next step of its pool"
