@@ -173,7 +173,8 @@ class KubeRayCluster(KubeRayResource):
     @property
     @override
     def _is_shared(self) -> bool:
-        return self._shared is not None and self._shared.held is not None
+        used = self._pooled or self._shared  # a cluster of a pool was there before the step, and may be after it
+        return used is not None and used.held is not None
 
     @property
     def _shared(self) -> "SharedCluster | None":
