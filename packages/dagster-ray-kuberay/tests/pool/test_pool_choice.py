@@ -271,34 +271,36 @@ def test_a_ticket_of_a_wrong_clock_keeps_nobody_away_for_ever() -> None:
     assert not Ticket("a", NOON + timedelta(days=9), NOON + timedelta(days=99)).is_live(NOON)
 
 
+TEMPLATE: dict[str, Any] = {"spec": {"containers": []}}
+USED_CLUSTER: dict[str, Any] = {
+    "metadata": {
+        "name": "dagster-d-1",
+        "namespace": "ray",
+        "uid": "u",
+        "resourceVersion": "9",
+        "labels": {"dagster/pool": "d", "dagster/pool-slot": "1", "team": "a"},
+        "annotations": {
+            "dagster/pool-sizes": SIZES.text(),
+            "dagster/pool-uses": "4",
+            "dagster/pool-ticket-a": ticket("a", 1).text(),
+            "dagster/lock-a": lock().text(),
+            "dagster/creation-id": "c",
+            "note": "kept",
+        },
+    },
+    "spec": {
+        "enableInTreeAutoscaling": True,
+        "headGroupSpec": {"template": TEMPLATE},
+        "workerGroupSpecs": [
+            {"groupName": "w", "minReplicas": 1, "replicas": 7, "scaleStrategy": {"workersToDelete": ["p"]}}
+        ],
+    },
+    "status": {"state": "ready"},
+}
+
+
 def test_a_copy_has_the_specification_and_nothing_of_what_happened() -> None:
-    template: dict[str, Any] = {"spec": {"containers": []}}
-    cluster: dict[str, Any] = {
-        "metadata": {
-            "name": "dagster-d-1",
-            "namespace": "ray",
-            "uid": "u",
-            "resourceVersion": "9",
-            "labels": {"dagster/pool": "d", "dagster/pool-slot": "1", "team": "a"},
-            "annotations": {
-                "dagster/pool-sizes": SIZES.text(),
-                "dagster/pool-uses": "4",
-                "dagster/pool-ticket-a": ticket("a", 1).text(),
-                "dagster/lock-a": lock().text(),
-                "dagster/creation-id": "c",
-                "note": "kept",
-            },
-        },
-        "spec": {
-            "enableInTreeAutoscaling": True,
-            "headGroupSpec": {"template": template},
-            "workerGroupSpecs": [
-                {"groupName": "w", "minReplicas": 1, "replicas": 7, "scaleStrategy": {"workersToDelete": ["p"]}}
-            ],
-        },
-        "status": {"state": "ready"},
-    }
-    found = copy_of(cluster, "dagster-d-2", 2, NOON)
+    found = copy_of(USED_CLUSTER, "dagster-d-2", 2, NOON)
     assert found["metadata"] == {
         "name": "dagster-d-2",
         "namespace": "ray",

@@ -97,7 +97,7 @@ def test_a_step_gives_its_cluster_back_and_the_next_one_has_it(world: World) -> 
 @pytest.mark.parametrize(
     ("left_behind", "said"),
     [
-        pytest.param("nothing", "was deleted: its step failed", id="its step failed"),
+        pytest.param("nothing", "was deleted: the outcome of its step is: failed", id="its step failed"),
         pytest.param("actor", "actors still live: counter", id="it left an actor"),
         pytest.param("job", "jobs still run: raysubmit_1", id="it left a job"),
     ],

@@ -308,7 +308,7 @@ class PooledCluster(StepCluster):
         used = self.route is not None
         left = self._left(deadline) if outcome is StepOutcome.SUCCEEDED and used else None
         if not is_given_back(outcome, used=used, left=left):
-            self._end(held.own, left or f"its step {outcome.value}")
+            self._end(held.own, left or f"the outcome of its step is: {outcome.value}")
             return
         now = self.api.server_time()
         member = member_of(held.own.manifest, now)
