@@ -131,7 +131,7 @@ def decide(members: Sequence[Member], now: datetime, who: Claimer, sizes: Sizes)
     chances = _chances(members, now, who, sizes)
     if chances:
         mine = _of_line(chances, live_tickets(members, now), now, who)
-        if not isinstance(mine, float):
+        if isinstance(mine, Claim | Create | Spend):
             return mine
         waits.append(mine)
     claims = [claim for one in members for claim in one.claims if isinstance(claim, Lock) and claim.is_live(now)]
