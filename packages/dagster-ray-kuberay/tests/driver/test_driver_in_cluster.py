@@ -55,6 +55,7 @@ def make_theirs(world: DriverWorld) -> None:
         ),
         pytest.param("RayCluster", SHARED, {"rayclusters": 1}, id="shared"),
         pytest.param("RayCluster", ADOPTED, {"rayclusters": 1}, id="adopted"),
+        pytest.param("RayCluster", {"pool": {"size": 1, "max_size": 2}}, {"rayclusters": 1}, id="of a pool"),
     ],
 )
 def test_an_attempt_after_a_crash_goes_on_with_the_body_that_runs(

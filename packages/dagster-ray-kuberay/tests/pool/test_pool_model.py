@@ -1,16 +1,22 @@
-"""Claims under every interleaving that a seed makes: one step has a cluster at a time, and nobody starves."""
+"""Claims under every interleaving that a seed makes: one step a cluster, nobody starves, nothing dead is used again."""
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from pool_model import SELECTION, claim_of, pool_of, pooled
-from sharing_model import Actor, World
+from sharing_model import NOON, Actor, World
 from test_sharing_model import READY
 
 from dagster_ray.core import StepOutcome
-from dagster_ray.kuberay._pool.members import Sizes, copy_of
+from dagster_ray.kuberay._kubernetes.errors import ConflictError
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
+from dagster_ray.kuberay._pool.choice import care
+from dagster_ray.kuberay._pool.members import Sizes, copy_of, member_of
+from dagster_ray.kuberay._pool.requests import CLAIM_SECONDS
+from dagster_ray.kuberay._sharing.locks import locks_of
+from dagster_ray.kuberay.errors import PoolBusyError
 
 pytestmark = pytest.mark.many_processes  # make test runs them
 
@@ -77,11 +83,27 @@ def fill(world: World, sizes: Sizes = SIZES) -> None:
         world.set_status(name, READY)
 
 
-def test_fifty_steps_use_ten_warm_clusters_one_at_a_time() -> None:
+def operate(actor: Actor) -> None:
+    """Make clusters ready and take away the pods of those that go, as long as anybody else is there."""
+    world = actor.world
+    while any(not one.is_over for one in world.actors if one.name not in {"operator", "sensor"}):
+        actor.sleep(5)
+        for cluster in world.store.list("rayclusters"):
+            name = cluster["metadata"]["name"]
+            if "deletionTimestamp" in cluster["metadata"]:
+                world.store.remove("pods", "default", f"{name}-head")
+            elif "status" not in cluster:
+                world.add_head_pod(cluster)
+                world.set_status(name, READY)
+
+
+@pytest.mark.parametrize("warm", [pytest.param(True, id="ten warm clusters"), pytest.param(False, id="an empty pool")])
+def test_fifty_steps_use_ten_clusters_one_at_a_time(warm: bool) -> None:
     for seed in range(2):
         world = World(seed)
         seen = Seen(world)
-        fill(world)
+        if warm:
+            fill(world)
 
         def come(actor: Actor, seen: Seen = seen) -> None:
             actor.sleep(seen.world.rng.uniform(0, 60))
@@ -93,3 +115,74 @@ def test_fifty_steps_use_ten_warm_clusters_one_at_a_time() -> None:
         assert world.violations == []
         assert len(seen.uses) == 50
         assert len(world.store.list("rayclusters")) <= 10
+
+
+def tend(actor: Actor) -> None:
+    """Do what a sensor does, by the same decisions."""
+    api = actor.api
+    while any(not one.is_over for one in actor.world.actors if one.name not in {"operator", "sensor"}):
+        actor.sleep(60)
+        found = [*actor.world.store.list("rayclusters")]
+        api.list(RAYCLUSTERS, "default", actor.deadline())
+        now = api.server_time()
+        plan = care([member_of(one, now) for one in found], now)
+        for one, _ in plan.ends:
+            try:
+                api.delete(
+                    RAYCLUSTERS, "default", one.name, actor.deadline(), uid=one.uid, resource_version=one.version
+                )
+            except ConflictError:
+                continue
+
+
+@pytest.mark.parametrize(
+    ("crash", "lose", "sensor"),
+    [
+        pytest.param(0.05, 0.0, True, id="processes die, and a sensor looks"),
+        pytest.param(0.05, 0.0, False, id="processes die, and no sensor looks"),
+        pytest.param(0.05, 0.2, True, id="processes die and answers get lost"),
+        pytest.param(0.0, 0.3, False, id="three answers of ten get lost"),
+    ],
+)
+def test_a_cluster_whose_step_died_is_never_used_again(crash: float, lose: float, sensor: bool) -> None:
+    deaths = 0
+    for seed in range(10):
+        world = World(seed)
+        world.owners_delete = True
+        sizes = Sizes(size=2, max_size=3, recycle_after_uses=4)
+        seen = Seen(world, sizes)
+        for number in range(10):
+            world.actor(f"step{number}", seen.step())
+        world.actor("operator", operate)
+        if sensor:
+            world.actor("sensor", tend)
+        while world.step(crash=crash, lose=lose):
+            if len(world.store.list("rayclusters")) > sizes.max_size:
+                world.violations.append("more clusters than max_size")
+        errors = [actor.error for actor in world.actors if actor.error is not None]
+        assert all(isinstance(error, PoolBusyError) for error in errors), errors
+        assert world.violations == [], f"seed {seed}"
+        deaths += len(seen.dead)
+        if not crash:
+            assert len(seen.uses) == 10
+    assert (deaths > 0) == (crash > 0)
+
+
+def test_a_claim_that_ended_is_spent_by_the_next_step_if_no_sensor_runs() -> None:
+    world = World(0)
+    sizes = Sizes(size=1, max_size=1)
+    seen = Seen(world, sizes)
+    first = world.actor("first", seen.step())
+    while not seen.uses:
+        world.let(first)
+    first.crashes = True
+    world.let(first)
+    (old,) = world.clusters()
+    assert [lock.id for lock in locks_of(old)] == ["first"]
+    world.actor("second", seen.step())
+    world.actor("operator", operate)
+    world.run()
+    assert world.violations == []
+    assert [name for name, _, _ in seen.uses] == ["first", "second"]
+    assert seen.uses[0][1] != seen.uses[1][1]
+    assert seen.uses[1][2] - NOON >= timedelta(seconds=CLAIM_SECONDS)

@@ -226,7 +226,6 @@ def test_fifty_steps_on_ten_clusters_send_four_requests_a_claim_at_most(world: W
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        pytest.param({"driver": "cluster"}, "`pool` is given", id="with the body in the cluster"),
         pytest.param({"cluster_sharing": ClusterSharing(enabled=True)}, "`pool` is given", id="with sharing"),
         pytest.param(
             {"lifecycle": Lifecycle(cleanup="never")}, "`lifecycle.cleanup` is never", id="that keeps failures"

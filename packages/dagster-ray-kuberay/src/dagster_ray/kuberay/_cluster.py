@@ -75,10 +75,6 @@ class KubeRayCluster(KubeRayResource):
             return self
         if self._sharing is not None:
             raise InvalidSpecError("pool", "is given, and cluster_sharing is on", "keep one of the two")
-        if self.driver_in_cluster:
-            raise InvalidSpecError(
-                "pool", "is given, and driver is cluster", "use cluster_sharing, or the other driver"
-            )
         if self._plan.cleanup == "never":
             reason = "is never, and a cluster of a pool that a step has not given back is deleted"
             raise InvalidSpecError("lifecycle.cleanup", reason, "use on_exception or always, or no pool")
