@@ -12,9 +12,9 @@ import threading
 
 def main() -> None:
     """Be `dagster`, until standard input closes."""
-    from dagster._cli import create_dagster_cli
-
     threading.Thread(target=_end_with_parent, args=(sys.stdin.fileno(),), name="end with parent", daemon=True).start()
+    from dagster._cli import create_dagster_cli  # after the thread: it takes seconds
+
     create_dagster_cli()(auto_envvar_prefix="DAGSTER_CLI")
 
 
