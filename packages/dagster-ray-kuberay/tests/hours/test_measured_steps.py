@@ -109,7 +109,7 @@ def test_pods_that_may_not_be_listed_fail_no_step(simulator: Simulator) -> None:
 
 
 def test_a_watch_that_is_refused_leaves_an_estimate(simulator: Simulator) -> None:
-    simulator.faults.add(Fault(resource="pods", verb="watch", status=403))
+    simulator.faults.add(Fault(resource="pods", verb="watch", status=403, delay_seconds=0.5))
     made, event, _ = measured(own_cluster(simulator))
     assert made["estimated"] is True
     assert event.keys() >= HOURS

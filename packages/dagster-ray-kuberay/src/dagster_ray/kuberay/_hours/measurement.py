@@ -20,7 +20,7 @@ from dagster_ray.kuberay._steps.step_cluster import StepCluster
 if TYPE_CHECKING:
     from dagster_ray.core.step_report.around import Figure
 
-_FIRST_POD_SECONDS = 1.0
+_FIRST_POD_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,12 @@ from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 
-_LOOK_SECONDS, _JOIN_SECONDS = 0.5, 2.0
+_LOOK_SECONDS, _FIRST_LOOK_SECONDS, _JOIN_SECONDS = 0.5, 0.05, 2.0
 _NODE_SECONDS = 5.0
 
 
 class PodWatch:
-    """Notes when the pods of a cluster get a node and when they end, from its construction until `close`.
-
-    Attributes:
-        is_exact: Whether everything was heard when it happened. False while the API server was away, or has refused.
-    """
+    """Notes when the pods of a cluster get a node and when they end, from its construction until `close`."""
 
     def __init__(
         self, api: "KubernetesApi", namespace: str, cluster: str, log: logging.Logger, *, reads_nodes: bool
@@ -39,18 +35,23 @@ class PodWatch:
             reads_nodes: Whether labels and sizes of the nodes are wanted.
         """
         self._api, self._log, self._reads_nodes = api, log, reads_nodes
-        self.is_exact = True
+        self._is_complete = True
         self._history, self._nodes = PodHistory(), dict[str, Node]()
         self._lock, self._closed, self._heard = threading.Lock(), threading.Event(), threading.Event()
         self._stream = api.watch(PODS, namespace, label_selector=f"{CLUSTER_LABEL}={cluster}")
         self._thread = threading.Thread(target=self._run, name="dagster-ray hours", daemon=True)
         self._thread.start()
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether everything was heard when it happened: not before a watch is open, nor if the server was away."""
+        return self._is_complete and self._heard.is_set()
+
     def history(self, seconds: float) -> tuple[PodHistory, dict[str, Node]]:
         """Return the pods until now, and their nodes as far as they are known.
 
         Args:
-            seconds: How long to wait for the first pod, which a list brings.
+            seconds: How long to wait until the watch is open, which follows a list, or is refused.
         """
         self._heard.wait(seconds)
         with self._lock:
@@ -65,20 +66,21 @@ class PodWatch:
     def _run(self) -> None:
         while not self._closed.is_set():
             try:
-                event = self._stream.next(_LOOK_SECONDS)
+                event = self._stream.next(_LOOK_SECONDS if self._heard.is_set() else _FIRST_LOOK_SECONDS)
                 if self._stream.absence is not None:
-                    self.is_exact = False
+                    self._is_complete = False
                 if event is None:
+                    if self._stream.is_open:  # what the list has shown is noted by now
+                        self._heard.set()
                     continue
                 heard_at = self._api.server_time()
                 with self._lock:
                     self._history.note(event.object, heard_at, is_gone=event.type == "DELETED")
-                self._heard.set()
                 if self._reads_nodes:
                     self._read_nodes()
             except Exception as error:  # noqa: BLE001 - figures are extras: a thread of theirs must not say more
                 self._log.warning("The pods of the cluster could not be watched, so its hours are estimated: %s", error)
-                self.is_exact = False
+                self._is_complete = False
                 self._heard.set()
                 return
 

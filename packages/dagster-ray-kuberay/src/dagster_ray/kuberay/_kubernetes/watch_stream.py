@@ -89,6 +89,11 @@ class WatchStream:
         """Close."""
         self.close()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the server has accepted the watch, and it has not ended."""
+        return self._is_open
+
     def next(self, timeout_seconds: float) -> WatchEvent | None:
         """Return the next event, or None if there is none within the timeout.
 
