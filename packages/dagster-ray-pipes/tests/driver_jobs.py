@@ -250,6 +250,21 @@ def sleeper() -> None:
     sleeps()
 
 
+@dg.op
+def floods(context: dg.OpExecutionContext, folder: Folder, ray_cluster: RayResource) -> None:
+    """Log faster than a database stores, without an end."""
+    attempts(folder.path)
+    context.log.info("asleep")
+    (Path(folder.path) / "asleep").touch()
+    while True:
+        context.log.debug("more")
+
+
+@dg.job
+def flooder() -> None:
+    floods()
+
+
 @dg.op(retry_policy=dg.RetryPolicy(max_retries=3))
 def counts(context: dg.OpExecutionContext, folder: Folder, ray_cluster: RayResource) -> int:
     attempts(folder.path)
@@ -285,7 +300,7 @@ def talker() -> None:
     talks()
 
 
-@dg.op(retry_policy=dg.RetryPolicy(max_retries=1))
+@dg.op(retry_policy=dg.RetryPolicy(max_retries=1, delay=0.25))
 def loses_its_nodes(context: dg.OpExecutionContext, folder: Folder, ray_cluster: RayResource) -> int:
     """Loses a node, then has a bug, then loses its process, then succeeds."""
     from ray.exceptions import NodeDiedError  # only the jobs that lose a node need Ray
@@ -306,11 +321,17 @@ def loser() -> None:
     loses_its_nodes()
 
 
-JOBS = [loser, dynamic, retries, nested_jobs, loud_job, broken_resource, dies, sleeper, counter, changer, talker]
+JOBS = [
+    loser, dynamic, retries, nested_jobs, loud_job, broken_resource, dies, sleeper, flooder, counter, changer, talker,
+]  # fmt: skip
 
 
 def definitions(url: str, driver: str, folder: str, base: str | None = None, **fields: Any) -> dg.Definitions:
-    ray = watched(url, driver, **fields)
+    return definitions_with(watched(url, driver, **fields), folder, base)
+
+
+def definitions_with(ray: Any, folder: str, base: str | None = None) -> dg.Definitions:
+    """Return all jobs with another resource."""
     base_dir = folder if base is None else base
     io_manager = dg.FilesystemIOManager(base_dir=base_dir) if base_dir else dg.FilesystemIOManager()
     selected = [dg.define_asset_job("assets", ["up", "down", "m1", "m2", "result_of"])]
@@ -336,3 +357,10 @@ def definitions(url: str, driver: str, folder: str, base: str | None = None, **f
 def job_of(name: str, url: str, driver: str, folder: str, base: str | None = None) -> dg.JobDefinition:
     """Return a job; another process calls this, too."""
     return definitions(url, driver, folder, base).resolve_job_def(name)
+
+
+def job_on_kuberay(name: str, fields: dict[str, Any], folder: str) -> dg.JobDefinition:
+    """Return a job whose cluster is a `KubeRayCluster`; another process calls this, too."""
+    from dagster_ray.kuberay import KubeRayCluster
+
+    return definitions_with(KubeRayCluster(**fields), folder).resolve_job_def(name)

@@ -10,9 +10,10 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.data_version import INPUT_EVENT_POINTER_TAG_PREFIX
 from dagster._serdes import serialize_value
+from dagster._utils.interrupts import capture_interrupts
 
 IN_PROCESS = {"execution": {"config": {"in_process": {}}}}
-OURS = re.compile(r"^(Ray for tests: |The Ray job |With driver=|Writing file|Loading file)")
+OURS = re.compile(r"^(Ray for tests: |RayCluster |The Ray job |With driver=|Writing file|Loading file)")
 OF_THE_HOST = ("ENGINE_EVENT", "RESOURCE_INIT", "STEP_WORKER", "LOGS_CAPTURED", "PIPELINE_", "HOOK_")
 HERE = str(Path(__file__).parent)
 
@@ -24,6 +25,12 @@ def reconstructable(name: str, url: str, driver: str, folder: Path, base: str | 
 
 def execute(instance: dg.DagsterInstance, job: Any, config: Any = IN_PROCESS, **options: Any) -> dg.JobExecutionResult:
     return dg.execute_job(job, instance, run_config=config, raise_on_error=False, **options)
+
+
+def host(home: str, name: str, url: str, folder: str, config: Any) -> None:
+    """Run a job in this process, which can be terminated."""
+    with dg.DagsterInstance.local_temp(home) as instance, capture_interrupts():
+        execute(instance, reconstructable(name, url, "cluster", Path(folder)), config)
 
 
 def told(instance: dg.DagsterInstance, run_id: str) -> list[Any]:

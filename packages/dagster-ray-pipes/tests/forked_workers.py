@@ -9,7 +9,8 @@ import threading
 import time
 import traceback
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -21,14 +22,41 @@ from scripted_job_server import Server
 from typing_extensions import override
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["warm_worker"])
+FORKED_STEPS: dict[str, Any] = {
+    "execution": {"config": {"multiprocess": {"start_method": {"forkserver": {"preload_modules": ["warm_worker"]}}}}}
+}
+"""Run configuration of the multiprocess executor: its processes come from the same warm one."""
 
 
-def start_fork_server() -> None:
-    """Start the process that workers are forked from; it finds modules by the environment only (Python 3.11)."""
+def start_fork_server(*more: str, folder: str = "") -> None:
+    """Start the process that workers are forked from; it finds modules by the environment only (Python 3.11).
+
+    Args:
+        more: Modules that it imports beside those of `warm_worker`.
+        folder: Where these are.
+    """
+    FORKS.set_forkserver_preload(["warm_worker", *more])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *([folder] if folder else ())]))
         forkserver.ensure_running()
+
+
+def as_process(target: Callable[..., object], *arguments: object) -> BaseProcess:
+    """Call a function of an importable module in a forked process."""
+    process = FORKS.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+@contextmanager
+def forked(target: Callable[..., object], *arguments: object) -> Generator[BaseProcess]:
+    """Call a function of an importable module in a forked process, which does not outlive the block."""
+    process = as_process(target, *arguments)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
 
 
 def work(entrypoint: str, paths: list[str], cwd: str, log: str, variables: Mapping[str, str]) -> None:
@@ -44,7 +72,7 @@ def work(entrypoint: str, paths: list[str], cwd: str, log: str, variables: Mappi
     os.chdir(cwd)
     sys.path[:0] = [cwd, *paths]  # as `python -m` and Ray do
     words = shlex.split(entrypoint)
-    status = _dagster(words[words.index("api") :]) if "api" in words else _step_worker(words[-1])
+    status = dagster_command(words[words.index("api") :]) if "api" in words else _step_worker(words[-1])
     sys.stdout.flush()
     os._exit(status)
 
@@ -55,7 +83,8 @@ def _step_worker(folder: str) -> int:
     return main(folder)
 
 
-def _dagster(arguments: list[str]) -> int:
+def dagster_command(arguments: list[str]) -> int:
+    """Run `dagster` with arguments, and return its exit code."""
     from dagster._cli import create_dagster_cli
 
     try:
@@ -123,9 +152,7 @@ class ForkedWorkers(RayLike):
         log = self.logs / f"job-driver-{name}.log"
         log.touch()
         arguments = (body["entrypoint"], paths, str(place), str(log), env.get("env_vars", {}))
-        process = FORKS.Process(target=work, args=arguments)
-        process.start()
-        self.processes[name] = _Process(process)  # pyright: ignore[reportArgumentType]
+        self.processes[name] = _Process(as_process(work, *arguments))  # pyright: ignore[reportArgumentType]
         self.jobs[name] = {**body, "status": "RUNNING", "driver_node_id": NODE, "driver_agent_http_address": self.agent}
         return 200, {"submission_id": name}
 

@@ -8,8 +8,6 @@ The job server here runs each worker as a process of this machine. With a real R
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Generator
@@ -18,10 +16,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from cutting_proxy import cutting_proxy
 from dagster._core.definitions.partitions.utils import get_tags_from_multi_partition_key
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
-from driver_runs import IN_PROCESS, execute, messages, reconstructable, told
-from forked_workers import ForkedWorkers, start_fork_server
+from driver_runs import IN_PROCESS, execute, host, messages, reconstructable, told
+from forked_workers import FORKED_STEPS, ForkedWorkers, forked, start_fork_server
 from scripted_job_server import Server
 from watched_ray import watched
 
@@ -148,7 +147,9 @@ def test_other_resources_are_set_up_and_torn_down_on_both_sides(
     assert noted == ["up host", "up cluster", "down cluster", "down host"]
 
 
-@pytest.mark.parametrize("config", [pytest.param(IN_PROCESS, id="in process"), pytest.param({}, id="multiprocess")])
+@pytest.mark.parametrize(
+    "config", [pytest.param(IN_PROCESS, id="in process"), pytest.param(FORKED_STEPS, id="multiprocess")]
+)
 def test_a_resource_that_fails_in_the_cluster_fails_the_step_by_its_policy(
     instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, config: Any
 ) -> None:
@@ -188,6 +189,8 @@ def test_lost_nodes_are_retried_beside_the_policy_wherever_the_body_runs(
         if event.is_engine_event and "dagster_ray/failure_class" in event.engine_event_data.metadata
     ]
     assert classes == ["infrastructure", "user", "infrastructure"]
+    delays = [event.step_retry_data.seconds_to_wait for event in entries if event.is_step_up_for_retry]
+    assert delays == [None, 0.25, None]
     assert len(workers.bodies) == (4 if driver == "cluster" else 0)
 
 
@@ -227,6 +230,44 @@ def test_lines_arrive_whole_and_in_order_and_no_secret_is_seen(
         assert secret not in sent
 
 
+def test_connections_that_are_cut_at_any_byte_lose_and_double_nothing(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+) -> None:
+    """Calls of the job server, whose answers are short, and what the job has written."""
+    target = ("127.0.0.1", workers.server.server_port)
+    with (
+        cutting_proxy(target, longest=9_000, seed=7, mostly_short=True) as calls,
+        cutting_proxy(target, longest=9_000, seed=11) as files,
+    ):
+        workers.agent = files.url
+        run = execute(instance, reconstructable("talker", calls.url, "cluster", tmp_path))
+        assert (calls.cuts > 3, files.cuts > 3) == (True, True)
+    assert run.success, messages(run)
+    assert len(workers.bodies) == 1
+    found = told(instance, run.run_id)
+    assert [text for kind, _, text in found if kind == "LOG"] == [f"line {n}" for n in range(300)]
+    assert [kind for kind, *_ in found if kind != "LOG"] == ["STEP_START", "STEP_OUTPUT", "STEP_SUCCESS"]
+
+
+def test_events_that_cannot_be_read_fail_the_step_by_its_policy(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+) -> None:
+    """Of the first job; the disk of its node is full, for example."""
+    answer = workers.server.script
+
+    def script(method: str, path: str, body: bytes) -> tuple[int, object]:
+        is_file = "/logs/" in path and f"{workers.bodies[0]['submission_id']}.jsonl" in path
+        return (500, "No space left on device") if is_file else answer(method, path, body)
+
+    workers.server.script = script
+    ray = {"url": workers.url, "driver": "cluster", "lifecycle": {"connect": False}, "drain_seconds": 1.0}
+    config = {**IN_PROCESS, "resources": {"ray_cluster": {"config": ray}}}
+    run = in_cluster(instance, workers, tmp_path, "counter", config)
+    assert ends(instance, run) == ["STEP_UP_FOR_RETRY", "STEP_SUCCESS"]
+    assert len(workers.bodies) == 2
+    assert "driver-events-missing" in messages(run)
+
+
 def until(condition: Any, seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -251,7 +292,7 @@ def test_a_killed_process_of_the_step_is_followed_by_one_that_goes_on(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    run = in_cluster(instance, workers, tmp_path, "counter", {})
+    run = in_cluster(instance, workers, tmp_path, "counter", FORKED_STEPS)
     killer.join()
     found = told(instance, run.run_id)
     assert run.success
@@ -263,29 +304,28 @@ def test_a_killed_process_of_the_step_is_followed_by_one_that_goes_on(
     assert kinds.count("STEP_OUTPUT") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "seconds"),
+    [
+        pytest.param("sleeper", 20.0, id="a body that sleeps"),
+        pytest.param("flooder", 1.0, id="a body whose lines come faster than they are stored"),
+    ],
+)
 def test_a_termination_ends_the_worker_and_the_step_is_not_tried_again(
-    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, name: str, seconds: float
 ) -> None:
-    source = (
-        "import sys, dagster as dg; sys.path.insert(0, sys.argv[1])\n"
-        "from driver_runs import execute, reconstructable\nfrom pathlib import Path\n"
-        "from dagster._utils.interrupts import capture_interrupts\n"
-        "with dg.DagsterInstance.local_temp(sys.argv[2]) as instance, capture_interrupts():\n"
-        "    execute(instance, reconstructable('sleeper', sys.argv[3], 'cluster', Path(sys.argv[4])))\n"
-    )
-    arguments = [str(HERE), str(tmp_path / "home"), workers.url, str(tmp_path)]
-    host = subprocess.Popen([sys.executable, "-W", "ignore", "-c", source, *arguments])
-    try:
+    ray = {"url": workers.url, "driver": "cluster", "lifecycle": {"connect": False}, "termination_seconds": seconds}
+    config = {**IN_PROCESS, "resources": {"ray_cluster": {"config": ray}}}
+    with forked(host, str(tmp_path / "home"), name, workers.url, str(tmp_path), config) as process:
         until((tmp_path / "asleep").exists)
-        host.send_signal(signal.SIGTERM)
-        host.wait(60)
-    finally:
-        host.kill()
+        os.kill(process.pid or 0, signal.SIGTERM)
+        process.join(60)
+        assert process.exitcode is not None
     run = instance.get_runs()[0]
     assert ends(instance, run) == ["STEP_FAILURE"]
     assert (len(workers.bodies), (tmp_path / "attempts").read_text()) == (1, "x")
-    assert [text for kind, _, text in told(instance, run.run_id) if kind == "LOG"] == ["asleep"]
-    assert {workers.look(name)["status"] for name in workers.jobs} == {"STOPPED"}
+    assert [text for kind, _, text in told(instance, run.run_id) if kind == "LOG" and text != "more"] == ["asleep"]
+    until(lambda: {workers.look(name)["status"] for name in workers.jobs} == {"STOPPED"})
 
 
 def test_the_working_folder_is_uploaded_with_the_code_and_its_pointer(

@@ -12,6 +12,8 @@ class WatchedRay(ClusterDriverResource):
     """With `connect=False` neither the step's process nor the worker calls `ray.init`."""
 
     url: str
+    termination_seconds: float = 20.0
+    drain_seconds: float = 20.0
 
     @property
     def address(self) -> str:
@@ -23,7 +25,8 @@ class WatchedRay(ClusterDriverResource):
 
     @property
     def job_settings(self) -> RunSettings:
-        return RunSettings(termination_seconds=20.0, patience=Patience(server_seconds=120.0, drain_seconds=20.0))
+        patience = Patience(server_seconds=120.0, drain_seconds=self.drain_seconds)
+        return RunSettings(termination_seconds=self.termination_seconds, patience=patience)
 
     def create_cluster(self, context: DagsterContext, deadline: Deadline) -> None: ...
 

@@ -126,6 +126,8 @@ class JobServer:
         self._sessions: list[requests.Session] = []
         self.answers = 0
         """How many requests were answered so far, by whatever the server says of itself; for comparison only."""
+        self.failures = 0
+        """How many attempts have failed so far; for comparison only."""
 
     @override
     def __repr__(self) -> str:
@@ -153,6 +155,7 @@ class JobServer:
 
     def after_failure(self) -> None:
         """Make the check of this thread, if it has one; to be called after each failed attempt."""
+        self.failures += 1
         check: Callable[[], None] | None = getattr(self._checks, "check", None)
         if check is not None:
             check()
@@ -232,7 +235,7 @@ class JobServer:
         """Return the answer to one attempt of at most 30 s a read, at any URL that may see the credentials.
 
         Raises:
-            requests.RequestException: There is none, or it is longer than 256 MiB.
+            requests.RequestException: There is none, it breaks off, or it is longer than 256 MiB.
         """
         import requests
 
@@ -243,6 +246,8 @@ class JobServer:
                 body += chunk
                 if len(body) > ANSWER_LIMIT_BYTES:
                     raise requests.exceptions.ContentDecodingError(f"longer than {ANSWER_LIMIT_BYTES} bytes")
+            if not body and has_no_length(response):
+                raise requests.exceptions.ChunkedEncodingError("the answer broke off within its headers")
             return Answer(response.status_code, bytes(body), response.headers)
 
     def open(self, method: str, url: str, seconds: float, **parts: Unpack[RequestParts]) -> "requests.Response":
@@ -290,6 +295,15 @@ class JobServer:
             # A proxy in front may need Authorization for itself; Ray looks at its own header too.
             session.headers["X-Ray-Authorization" if own else "Authorization"] = f"Bearer {connection.token}"
         return session
+
+
+def has_no_length(response: "requests.Response") -> bool:
+    """Return whether an answer does not say how long it is.
+
+    If nothing follows either, it has broken off within its headers: http.client takes the break for their end.
+    """
+    length, coding = (response.headers.get(name, "") for name in ("Content-Length", "Transfer-Encoding"))
+    return response.status_code in {200, 206} and not length.strip().isdigit() and "chunked" not in coding.lower()
 
 
 def _verify(verify: bool | str, environ: Mapping[str, str]) -> bool | str:

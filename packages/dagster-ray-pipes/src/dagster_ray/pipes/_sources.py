@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import Protocol
 
 from dagster_ray.pipes._job_answers import excerpt
-from dagster_ray.pipes._job_server import JobServer
+from dagster_ray.pipes._job_server import JobServer, has_no_length
 
 if TYPE_CHECKING:
     import requests
@@ -53,7 +53,7 @@ class Pieces:
 
     def __init__(self, response: "requests.Response", skip: int = 0) -> None:
         """Take an answer whose body is not read yet, and how many bytes of it are not wanted."""
-        self._response, self._skip = response, skip
+        self._response, self._skip, self._is_empty = response, skip, True
         self.broken = False
         """Whether the body has broken off, so that its end is not the file's."""
 
@@ -67,10 +67,13 @@ class Pieces:
 
     def _read(self, most: int) -> bytes:
         try:
-            return self._response.raw.read1(most) or b""
+            data = self._response.raw.read1(most) or b""
         except Exception:  # noqa: BLE001 - urllib3, http.client and ssl each have their own; all mean a break
             self.broken = True
             return b""
+        self._is_empty = self._is_empty and not data
+        self.broken = self._is_empty and has_no_length(self._response)
+        return data
 
     def close(self) -> None:
         """Close the connection; a thread that waits for bytes wakes up."""

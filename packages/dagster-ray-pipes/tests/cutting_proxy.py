@@ -11,8 +11,9 @@ from contextlib import contextmanager
 class CuttingProxy:
     """Forwards connections to a port, and cuts what comes back."""
 
-    def __init__(self, target: tuple[str, int], longest: int, seed: int) -> None:
+    def __init__(self, target: tuple[str, int], longest: int, seed: int, *, mostly_short: bool = False) -> None:
         self._target, self._longest, self._rng = target, longest, random.Random(seed)
+        self._mostly_short = mostly_short
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._closing = threading.Event()
         self._open: set[socket.socket] = set()
@@ -54,7 +55,12 @@ class CuttingProxy:
                 return
             self._open |= {near, far}
             self._spawn(self._copy, near, far, None)
-            self._spawn(self._copy, far, near, self._rng.randint(1, self._longest))
+            self._spawn(self._copy, far, near, self._limit())
+
+    def _limit(self) -> int:
+        if self._mostly_short:
+            return int(self._longest ** self._rng.random())
+        return self._rng.randint(1, self._longest)
 
     def _copy(self, source: socket.socket, target: socket.socket, limit: int | None) -> None:
         sent = 0
@@ -74,9 +80,14 @@ class CuttingProxy:
 
 
 @contextmanager
-def cutting_proxy(target: tuple[str, int], *, longest: int, seed: int) -> Generator[CuttingProxy]:
-    """Run a proxy in front of a port; each connection carries at most `longest` bytes back."""
-    proxy = CuttingProxy(target, longest, seed)
+def cutting_proxy(
+    target: tuple[str, int], *, longest: int, seed: int, mostly_short: bool = False
+) -> Generator[CuttingProxy]:
+    """Run a proxy in front of a port; each connection carries at most `longest` bytes back.
+
+    If `mostly_short`, each order of magnitude is as frequent as the next, so that small answers are cut, too.
+    """
+    proxy = CuttingProxy(target, longest, seed, mostly_short=mostly_short)
     proxy.start()
     try:
         yield proxy
