@@ -24,8 +24,11 @@ repository's `tests-integration/fault_matrix.py` names them. Defaults throughout
 [cleanup sensor](kuberay-garbage-collection.md) every 60 s.
 Nothing that dagster-ray has not made is deleted in any of them.
 
-The phases of a step are *create*, *wait* (for the head), *connect* (with Pipes: *submit*), *run* (the step's own code,
-or the job) and *cleanup*.
+`driver="cluster"` asks Kubernetes and follows its job by the code of `PipesKubeRayJobClient`. The tests of that client
+stand for both where a row has both.
+
+The phases of a step are *create*, *wait* (for the head), *connect* (with a Ray job: *submit*), *run* (the step's own
+code, or the job) and *cleanup*.
 """
 
 

@@ -215,8 +215,10 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
         HEAD,
         {KUBE_PIPES: (RUN, CLEANUP), PIPES: (RUN, CLEANUP)},
         "[ray-job-lost](errors/ray-job-lost.md), as soon as a new head does not know the job, the dashboard reports "
-        f"the job's node as dead, or ({KUBE_PIPES} through a port-forward) the head's pod is gone. Otherwise, without "
-        "a new head: [job-server-unavailable](errors/job-server-unavailable.md) after `server_timeout` (30 minutes). "
+        f"the job's node as dead, or ({KUBE_PIPES}) the head's pod is gone. Through a port-forward that is seen at "
+        "once. Without one, it is seen when the job server has been silent for 10 s and Kubernetes has another head "
+        "pod or none. Otherwise: "
+        "[job-server-unavailable](errors/job-server-unavailable.md) after `server_timeout` (30 minutes). "
         "With [`retry_infrastructure`](failures.md), the step is tried again.",
         f"{KUBE_PIPES}: the step deletes the `RayJob` within 20 s. {PIPES}: nothing is left of the job.",
         (

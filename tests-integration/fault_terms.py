@@ -8,6 +8,7 @@ SENSOR = "cleanup sensor"
 KUBE_PIPES = "`PipesKubeRayJobClient`"
 PIPES = "`PipesRayJobClient`"
 EXECUTOR = "`kuberay_executor`"
+DRIVER = '`driver="cluster"`'
 
 CREATE, WAIT, CONNECT, RUN, CLEANUP, SUBMIT, TICK = "create", "wait", "connect", "run", "cleanup", "submit", "tick"
 PHASES: dict[str, tuple[str, ...]] = {
@@ -17,6 +18,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     KUBE_PIPES: (CREATE, WAIT, SUBMIT, RUN, CLEANUP),
     PIPES: (SUBMIT, RUN, CLEANUP),
     EXECUTOR: (RUN,),
+    DRIVER: (CREATE, WAIT, SUBMIT, RUN, CLEANUP),
 }
 
 

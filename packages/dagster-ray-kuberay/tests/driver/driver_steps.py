@@ -2,15 +2,25 @@
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-import json
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.step_delegating import (
+    CheckStepHealthResult,
+    StepDelegatingExecutor,
+    StepHandler,
+    StepHandlerContext,
+)
+from dagster._utils.interrupts import capture_interrupts
+from forked_workers import as_process, dagster_command
+from typing_extensions import override
 
 from dagster_ray.core import RayResource
+from dagster_ray.core.cluster_step.inside import inside
 from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob
 from dagster_ray.kuberay.groups import head_group
 
@@ -34,9 +44,12 @@ class Folder(dg.ConfigurableResource[Any]):
 
     path: str
 
-    def note(self, text: str) -> None:
-        with (Path(self.path) / "notes").open("a") as file:
+    def note(self, text: str) -> int:
+        """Note something; return how much is noted now."""
+        notes = Path(self.path) / "notes"
+        with notes.open("a") as file:
             file.write(f"{text}\n")
+        return len(notes.read_text().split())
 
     def wait_for(self, name: str) -> None:
         while not (Path(self.path) / name).exists():
@@ -60,6 +73,36 @@ def fails(ray_cluster: RayResource, folder: Folder) -> None:
     raise ValueError("no")
 
 
+@dg.asset(retry_policy=dg.RetryPolicy(max_retries=1))
+def fails_once(ray_cluster: RayResource, folder: Folder) -> None:
+    if folder.note("body") == 1:
+        raise ValueError("the first time")
+
+
+@dg.asset(retry_policy=dg.RetryPolicy(max_retries=5), check_specs=[dg.AssetCheckSpec("whole", asset="counted")])
+def counted(context: dg.AssetExecutionContext, ray_cluster: RayResource, folder: Folder) -> Iterator[Any]:
+    folder.note("body")
+    for n in range(40):
+        context.log.info("line %d", n)
+        time.sleep(0.02)  # noqa: TID251
+    context.log_event(dg.AssetObservation("elsewhere"))
+    yield dg.Output(40, metadata={"n": 40})
+    yield dg.AssetCheckResult(passed=True, check_name="whole")
+
+
+class Lingering(dg.ConfigurableResource[Any]):
+    """What takes for ever to be torn down in the cluster."""
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        while inside() is not None:
+            time.sleep(0.05)  # noqa: TID251
+
+
+@dg.asset
+def lingers(ray_cluster: RayResource, folder: Folder, lingering: Lingering) -> None:
+    folder.note("body")
+
+
 @dg.asset
 def other(ray_cluster: RayResource, folder: Folder) -> None:
     folder.note("other")
@@ -71,33 +114,68 @@ def resource_of(kind: str, fields: dict[str, Any]) -> Any:
     return made(**{**own, **fields})
 
 
-def job_of(name: str, kind: str, fields: dict[str, Any], folder: str) -> dg.JobDefinition:
+class Processes(StepHandler):
+    """Each step is a process that runs `dagster api execute_step`, as a pod does with dagster-k8s."""
+
+    def __init__(self) -> None:
+        self.processes: dict[str, Any] = {}
+
+    @property
+    @override
+    def name(self) -> str:
+        return "Processes"
+
+    @override
+    def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[dg.DagsterEvent]:
+        words = list(step_handler_context.execute_step_args.get_command_args())
+        self.processes[_key(step_handler_context)] = as_process(dagster_command, words[words.index("api") :])
+        yield from ()
+
+    @override
+    def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
+        code = self.processes[_key(step_handler_context)].exitcode
+        return CheckStepHealthResult.unhealthy(f"exit code {code}") if code else CheckStepHealthResult.healthy()
+
+    @override
+    def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[dg.DagsterEvent]:
+        self.processes[_key(step_handler_context)].terminate()
+        yield from ()
+
+
+def _key(context: StepHandlerContext) -> str:
+    keys = context.execute_step_args.step_keys_to_execute
+    assert keys is not None
+    return keys[0]
+
+
+@dg.executor(name="steps_elsewhere")
+def steps_elsewhere(_: Any) -> StepDelegatingExecutor:
+    return StepDelegatingExecutor(
+        Processes(), retries=RetryMode.ENABLED, sleep_seconds=0.2, check_step_health_interval_seconds=1
+    )
+
+
+def job_of(name: str, kind: str, fields: dict[str, Any], folder: str, in_pods: bool = False) -> dg.JobDefinition:
     resources: dict[str, Any] = {
         "ray_cluster": resource_of(kind, fields),
         "io_manager": dg.FilesystemIOManager(base_dir=folder),
         "folder": Folder(path=folder),
+        "lingering": Lingering(),
     }
-    defs = dg.Definitions(
-        assets=[squares, slow, fails, other], jobs=[dg.define_asset_job("job", name.split(","))], resources=resources
-    )
+    assets = [squares, slow, fails, fails_once, counted, lingers, other]
+    job = dg.define_asset_job("job", name.split(","), executor_def=steps_elsewhere if in_pods else None)
+    defs = dg.Definitions(assets=assets, jobs=[job], resources=resources)
     return defs.resolve_job_def("job")
 
 
-def reconstructable(name: str, kind: str, fields: dict[str, Any], folder: Path) -> Any:
-    arguments: Any = (name, kind, fields, str(folder))
+def reconstructable(name: str, kind: str, fields: dict[str, Any], folder: Path, *, in_pods: bool = False) -> Any:
+    arguments: Any = (name, kind, fields, str(folder), in_pods)
     return dg.build_reconstructable_job("driver_steps", "job_of", arguments, {}, HERE)
 
 
-def main() -> None:
-    """Run `slow` in this process, which can be terminated: `python driver_steps.py DAGSTER_FOLDER FIELDS FOLDER`."""
-    from dagster._utils.interrupts import capture_interrupts
-
-    home, fields, folder = sys.argv[1], json.loads(sys.argv[2]), Path(sys.argv[3])
+def host(home: str, name: str, fields: dict[str, Any], folder: str) -> None:
+    """Run a job in this process, which can be terminated."""
     config: Any = {"execution": {"config": {"in_process": {}}}}
     with dg.DagsterInstance.local_temp(home) as instance, capture_interrupts():
-        job = reconstructable("slow", "RayJob", fields, folder)
+        job = reconstructable(name, "RayJob", fields, Path(folder))
         dg.execute_job(job, instance, run_config=config, raise_on_error=False)
-
-
-if __name__ == "__main__":
-    main()

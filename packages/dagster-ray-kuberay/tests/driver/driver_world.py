@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 from fault_world import FAST, eventually, simulated
-from forked_workers import ForkedWorkers, start_fork_server
+from forked_workers import FORKED_STEPS, ForkedWorkers, start_fork_server
 from scripted_job_server import Handler, Server
 from typing_extensions import override
 
@@ -22,12 +22,22 @@ from dagster_ray.simulator import FakeRayNode, KubeletOptions, NodeOrder, Simula
 IN_PROCESS: dict[str, Any] = {"execution": {"config": {"in_process": {}}}}
 
 
-class WorkersNode(FakeRayNode):
-    """A head whose dashboard is that of `ForkedWorkers`, and answers once `opened` is set."""
+@dataclass(frozen=True)
+class Gates:
+    """What all heads of a world answer."""
 
-    def __init__(self, order: NodeOrder, folder: Path, opened: threading.Event) -> None:
+    opened: threading.Event = field(default_factory=threading.Event)
+    """Whether job servers answer."""
+    unreadable: threading.Event = field(default_factory=threading.Event)
+    """Whether they answer 503 for what jobs have written."""
+
+
+class WorkersNode(FakeRayNode):
+    """A head whose dashboard is that of `ForkedWorkers`, and answers once that is opened."""
+
+    def __init__(self, order: NodeOrder, folder: Path, gates: Gates) -> None:
         super().__init__(order)
-        self._folder, self._opened = folder, opened
+        self._folder, self._gates = folder, gates
         self._server: Server | None = None
         self._thread_of_jobs: threading.Thread | None = None
         self.workers: ForkedWorkers | None = None
@@ -43,8 +53,8 @@ class WorkersNode(FakeRayNode):
         ours = self.workers.script
 
         def script(method: str, path: str, body: bytes) -> tuple[int, object]:
-            if not self._opened.is_set():
-                return 503, "not yet"
+            if not self._gates.opened.is_set() or ("/logs/" in path and self._gates.unreadable.is_set()):
+                return 503, "not now"
             if path in {"/api/version", "/api/v0/cluster_metadata", "/api/gcs_healthz", "/api/authentication_mode"}:
                 return 200, {
                     "data": {"rayVersion": "2.60.0"},
@@ -85,14 +95,18 @@ class DriverWorld:
     simulator: Simulator
     folder: Path
     instance: dg.DagsterInstance
-    opened: threading.Event
-    """Whether job servers answer."""
+    gates: Gates
     heads: list[WorkersNode] = field(default_factory=list[WorkersNode])
 
     @property
     def bodies(self) -> list[Mapping[str, Any]]:
         """What was submitted to all heads."""
         return [body for head in self.heads for body in head.bodies]
+
+    @property
+    def told(self) -> list[Mapping[str, Any]]:
+        """What the dashboards say of jobs."""
+        return [job for head in self.heads if head.workers is not None for job in head.workers.jobs.values()]
 
     @property
     def notes(self) -> list[str]:
@@ -111,6 +125,13 @@ class DriverWorld:
         messages = [entry.user_message for entry in self.logs if entry.dagster_event is None]
         return [message for message in messages if message.startswith("line ")]
 
+    @property
+    def errors(self) -> str:
+        """What all errors of the event log say."""
+        events = [entry.dagster_event for entry in self.logs if entry.dagster_event is not None]
+        found = [getattr(event.event_specific_data, "error", None) for event in events]
+        return "\n".join(error.to_string() for error in found if error is not None)
+
     def kinds(self, *wanted: str) -> list[str]:
         """Return the types of events, of those that are wanted."""
         found = [entry.dagster_event.event_type_value for entry in self.logs if entry.dagster_event is not None]
@@ -127,7 +148,7 @@ class DriverWorld:
 
     def execute(self, job: Any, config: Any = None) -> dg.JobExecutionResult:
         """Run a job."""
-        return dg.execute_job(job, self.instance, run_config=config or {}, raise_on_error=False)
+        return dg.execute_job(job, self.instance, run_config=config or FORKED_STEPS, raise_on_error=False)
 
     @contextmanager
     def meanwhile(self, when: Callable[[], object], act: Callable[[], object]) -> Generator[None]:
@@ -154,13 +175,13 @@ class DriverWorld:
 @contextmanager
 def driver_world(folder: Path) -> Generator[DriverWorld]:
     """Yield a simulator whose heads run workers."""
-    start_fork_server()
+    start_fork_server("warm_host", folder=str(Path(__file__).parent))
     heads: list[WorkersNode] = []
-    opened = threading.Event()
-    opened.set()
+    gates = Gates()
+    gates.opened.set()
 
     def node(order: NodeOrder) -> WorkersNode:
-        heads.append(WorkersNode(order, folder / f"head-{len(heads)}", opened))
+        heads.append(WorkersNode(order, folder / f"head-{len(heads)}", gates))
         return heads[-1]
 
     (folder / "home").mkdir()
@@ -169,4 +190,4 @@ def driver_world(folder: Path) -> Generator[DriverWorld]:
         simulated(kubelet_options=options) as simulator,
         dg.DagsterInstance.local_temp(str(folder / "home")) as instance,
     ):
-        yield DriverWorld(simulator, folder, instance, opened, heads)
+        yield DriverWorld(simulator, folder, instance, gates, heads)

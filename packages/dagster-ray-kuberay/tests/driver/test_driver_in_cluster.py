@@ -6,10 +6,9 @@ Workers run as processes of this machine. With real Ray heads: tests-integration
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import json
+import os
 import signal
-import subprocess
-import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,13 @@ import pytest
 from driver_steps import SPEC, reconstructable
 from driver_world import IN_PROCESS, DriverWorld, driver_world
 from fault_world import eventually, operator_limits, with_late_worker
+from forked_workers import FORKED_STEPS, forked
 
-from dagster_ray.kuberay import RayClusterConfig
+from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob, RayClusterConfig
+from dagster_ray.kuberay._jobs import watch
 from dagster_ray.kuberay._kubernetes.fields import time_of
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster
+from dagster_ray.simulator import Fault
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*:Warning"),
@@ -30,6 +32,8 @@ pytestmark = [
 
 SHARED: dict[str, Any] = {"cluster_sharing": {"enabled": True, "ttl_seconds": 3600}}
 ALWAYS: dict[str, Any] = {"lifecycle": {"cleanup": "always", "connect": False}}
+# What the simulator gives each pod: the way of steps inside of Kubernetes.
+DIRECT: dict[str, Any] = {"access": "direct", "head_host": "{pod_ip}"}
 ADOPTED: dict[str, Any] = {"ray_cluster": {"metadata": {"name": "theirs"}, "spec": SPEC}}
 
 
@@ -72,8 +76,9 @@ def test_an_attempt_after_a_crash_goes_on_with_the_body_that_runs(
         eventually(lambda: world.kinds("STEP_RESTARTED"))
         (world.folder / "go").touch()
 
+    config = {**FORKED_STEPS, "loggers": {"console": {"config": {"name": "canary-4711"}}}}
     with world.meanwhile(lambda: "line 9" in world.lines, kill):
-        run = world.execute(reconstructable("slow", kind, world.fields(**fields), world.folder))
+        run = world.execute(reconstructable("slow", kind, world.fields(**fields), world.folder), config)
     assert run.success
     assert (len(world.bodies), world.notes, len(world.heads)) == (1, ["body"], 1)
     assert world.lines == [f"line {n}" for n in range(20)]
@@ -87,9 +92,10 @@ def test_an_attempt_after_a_crash_goes_on_with_the_body_that_runs(
     assert all("ownerReferences" not in one["metadata"] or one["kind"] == "RayCluster" for one in seen)
     # The operator would end a body that runs while a worker is still missing.
     assert all("preRunningDeadlineSeconds" not in one["spec"] for one in seen if one["kind"] == "RayJob")
-    text = json.dumps([*seen, *world.bodies])
+    text = json.dumps([*seen, *world.bodies, *world.told])
     assert "step_worker" in text
-    assert not [word for word in (str(world.folder / "home"), "DAGSTER_HOME", "sqlite") if word in text]
+    secrets = (str(world.folder / "home"), "DAGSTER_HOME", "sqlite", "canary-4711")
+    assert not [word for word in secrets if word in text]
     if kind == "RayJob" and left:
         (rayjob,) = world.objects("rayjobs")
         assert rayjob["spec"]["jobId"] == world.bodies[0]["submission_id"]
@@ -98,13 +104,13 @@ def test_an_attempt_after_a_crash_goes_on_with_the_body_that_runs(
 
 
 def test_an_attempt_after_a_crash_during_the_start_uses_the_cluster_that_comes(world: DriverWorld) -> None:
-    world.opened.clear()
+    world.gates.opened.clear()
     (world.folder / "go").touch()
 
     def kill() -> None:
         world.kill_step()
         eventually(lambda: len(world.kinds("STEP_WORKER_STARTED")) == 2)
-        world.opened.set()
+        world.gates.opened.set()
 
     with world.meanwhile(lambda: world.heads and world.kinds("STEP_WORKER_STARTED"), kill):
         run = world.execute(reconstructable("slow", "RayJob", world.fields(), world.folder))
@@ -174,24 +180,158 @@ def test_the_death_of_the_head_ends_the_attempt_by_a_typed_error_and_the_next_on
         run = world.execute(reconstructable("slow", "RayJob", world.fields(), world.folder))
     assert run.success
     assert world.notes == ["body", "body"]
-    errors = [getattr(event.event_specific_data, "error", None) for event in run.all_events]
-    assert "ray-job-" in "".join(error.to_string() for error in errors if error is not None)
+    assert "ray-job-" in world.errors
     assert len(world.objects("rayjobs")) == 1
 
 
-@pytest.mark.parametrize("phase", ["wait", "body"])
-def test_a_termination_leaves_neither_job_nor_cluster(world: DriverWorld, phase: str) -> None:
-    """While the cluster starts, and while the body runs."""
-    if phase == "wait":
-        world.opened.clear()
-    arguments = [str(world.folder / "home"), json.dumps(world.fields()), str(world.folder)]
-    with subprocess.Popen([sys.executable, "-W", "ignore", driver_steps.__file__, *arguments]) as step:
-        try:
-            eventually(lambda: world.heads if phase == "wait" else "line 9" in world.lines)
-            step.send_signal(signal.SIGTERM)
-            step.wait(60)
-        finally:
-            step.kill()
+def test_a_retry_within_the_process_goes_to_the_same_cluster_which_has_not_ended_with_the_first_body(
+    world: DriverWorld,
+) -> None:
+    """The operator ends a RayJob with the job that it knows of, so it hears of the last one only."""
+    job = reconstructable("fails_once", "RayJob", world.fields(), world.folder)
+    assert world.execute(job, IN_PROCESS).success
+    assert (world.notes, len(world.heads)) == (["body", "body"], 1)
+    (rayjob,) = world.objects("rayjobs")
+    assert rayjob["spec"]["jobId"] == world.bodies[-1]["submission_id"]
+    assert world.bodies[-1]["submission_id"].endswith("-1")
+    assert "dagster/outcome" not in rayjob["metadata"]["labels"]
+
+
+def test_what_a_cluster_that_is_gone_would_still_say_after_the_steps_end_is_not_waited_for(world: DriverWorld) -> None:
+    arguments = (str(world.folder / "home"), "lingers", world.fields(), str(world.folder))
+    with forked(driver_steps.host, *arguments) as process:
+        eventually(lambda: world.kinds("STEP_SUCCESS"))
+        (rayjob,) = world.objects("rayjobs")
+        world.simulator.store.delete("rayjobs", "default", rayjob["metadata"]["name"])
+        process.join(60)
+        assert process.exitcode == 0
+    assert [run.status.value for run in world.instance.get_runs()] == ["SUCCESS"]
+
+
+def test_a_head_that_comes_back_at_another_address_ends_the_attempt_long_before_the_patience_with_a_job_server(
+    world: DriverWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "_SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(watch, "_LOOK_SECONDS", 0.5)
+
+    def kill() -> None:
+        (pod,) = world.simulator.store.list("pods")
+        world.simulator.kubelet.kill_pod("default", str(pod["metadata"]["name"]))
+        eventually(lambda: len(world.heads) == 2)
+        (world.folder / "go").touch()
+
+    fields = world.fields(lifecycle={"cleanup": "always", "connect": False}, **DIRECT)
+    with world.meanwhile(lambda: "line 9" in world.lines, kill):
+        run = world.execute(reconstructable("slow", "RayCluster", fields, world.folder), IN_PROCESS)
+    assert not run.success, "the in-process executor has no other cluster for a retry"
+    assert world.notes == ["body"]
+    assert "[dagster-ray: ray-job-lost]" in world.errors
+    assert "the head pod " in world.errors
+    assert world.objects("rayclusters") == []
+
+
+def test_other_software_in_the_image_is_one_sentence_before_any_code_runs(world: DriverWorld) -> None:
+    """It is not tried again, and leaves no cluster."""
+    other = world.folder / "dagster_ray_core-0.0.1.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: dagster-ray-core\nVersion: 0.0.1\n")
+    fields = world.fields(runtime_env={"py_modules": [str(other)]})
+    run = world.execute(reconstructable("slow", "RayJob", fields, world.folder), IN_PROCESS)
+    assert not run.success
+    assert "[dagster-ray: driver-start]" in world.errors
+    assert "dagster-ray is 0.0.1 in the cluster and " in world.errors
+    assert (world.notes, len(world.bodies), world.kinds("STEP_UP_FOR_RETRY")) == ([], 1, [])
     assert (world.objects("rayjobs"), world.objects("rayclusters")) == ([], [])
-    assert world.notes == ([] if phase == "wait" else ["body"])
+
+
+def test_a_policy_that_denies_updates_costs_no_body(world: DriverWorld) -> None:
+    world.simulator.faults.add(Fault(method="PATCH", status=422))
+    (world.folder / "go").touch()
+    job = reconstructable("slow", "RayJob", world.fields(preflight="off"), world.folder)
+    assert world.execute(job, IN_PROCESS).success
+    assert world.notes == ["body"]
+    assert any("the operator may end it while a body runs" in entry.user_message for entry in world.logs)
+
+
+# Terminations
+
+GRACE_SECONDS = 30
+"""terminationGracePeriodSeconds of a pod, by default."""
+
+
+@pytest.mark.parametrize("resource", [KubeRayInteractiveJob, KubeRayCluster])
+def test_a_canceled_step_leaves_half_of_its_pods_grace_period_to_the_deletion(
+    resource: type[KubeRayInteractiveJob | KubeRayCluster],
+) -> None:
+    """Its job is stopped, and then read, within the same time each."""
+    assert 2 * resource(driver="cluster").job_settings.termination_seconds <= GRACE_SECONDS / 2
+
+
+def create(world: DriverWorld) -> None:
+    """The POST is under way."""
+    eventually(lambda: any(one.method == "POST" and "rayjobs" in one.path for one in world.simulator.requests))
+
+
+def wait(world: DriverWorld) -> None:
+    """The head is there and does not answer."""
+    eventually(lambda: world.heads)
+
+
+def body(world: DriverWorld) -> None:
+    """The body runs."""
+    eventually(lambda: "line 9" in world.lines)
+
+
+def drain(world: DriverWorld) -> None:
+    """The job has ended, and its last lines cannot be read."""
+    body(world)
+    world.gates.unreadable.set()
+    (world.folder / "go").touch()
+    eventually(lambda: any("is SUCCEEDED after" in entry.user_message for entry in world.logs))
+
+
+@pytest.mark.parametrize(
+    ("reach", "notes"),
+    [
+        pytest.param(create, [], id="create"),
+        pytest.param(wait, [], id="wait"),
+        pytest.param(body, ["body"], id="body"),
+        pytest.param(drain, ["body"], id="drain"),
+    ],
+)
+def test_a_termination_leaves_neither_job_nor_cluster(
+    world: DriverWorld, reach: Callable[[DriverWorld], None], notes: list[str]
+) -> None:
+    if reach is create:
+        world.simulator.faults.add(Fault(method="POST", path="rayjobs", delay_seconds=2))
+    if reach is wait:
+        world.gates.opened.clear()
+    arguments = (str(world.folder / "home"), "slow", world.fields(), str(world.folder))
+    with forked(driver_steps.host, *arguments) as process:
+        reach(world)
+        os.kill(process.pid or 0, signal.SIGTERM)
+        process.join(60)
+        assert process.exitcode is not None
+    assert (world.objects("rayjobs"), world.objects("rayclusters")) == ([], [])
+    assert world.notes == notes
     assert world.kinds("STEP_UP_FOR_RETRY", "STEP_SUCCESS") == []
+
+
+# Steps in pods
+
+
+def test_a_step_that_is_a_pod_of_its_own_is_killed_and_goes_on(world: DriverWorld) -> None:
+    """By an executor that starts `dagster api execute_step` for each step, as that of dagster-k8s does."""
+
+    def kill() -> None:
+        world.kill_step()
+        eventually(lambda: world.kinds("STEP_RESTARTED"))
+        (world.folder / "go").touch()
+
+    job = reconstructable("slow", "RayJob", world.fields(), world.folder, in_pods=True)
+    with world.meanwhile(lambda: "line 9" in world.lines, kill):
+        run = world.execute(job, {"execution": {"config": {}}})
+    assert run.success
+    assert (len(world.bodies), world.notes, len(world.heads)) == (1, ["body"], 1)
+    assert world.lines == [f"line {n}" for n in range(20)]
+    assert world.kinds("ASSET_MATERIALIZATION", "STEP_SUCCESS") == ["ASSET_MATERIALIZATION", "STEP_SUCCESS"]

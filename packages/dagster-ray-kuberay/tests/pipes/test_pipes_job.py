@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.kuberay._jobs.ends import VERDICT_ANNOTATION, end_of, keeps_jobs
+from dagster_ray.kuberay._jobs.ends import VERDICT_ANNOTATION, end_of, has_no_head, keeps_jobs
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._pipes.attempts import ATTEMPT_ANNOTATION, CALL_LABEL, choose_rayjob
 from dagster_ray.kuberay._pipes.job import PipesJob, read_call
@@ -205,3 +205,18 @@ def test_only_an_end_that_is_not_the_jobs_own_counts(there: dict[str, Any], dele
 )
 def test_which_cluster_keeps_its_jobs_when_its_head_is_replaced(raycluster: dict[str, Any], keeps: bool) -> None:
     assert keeps_jobs(raycluster) is keeps
+
+
+@pytest.mark.parametrize(
+    ("conditions", "has_none"),
+    [
+        pytest.param([{"type": "HeadPodReady", "status": "False", "reason": "HeadPodNotFound"}], True, id="none"),
+        pytest.param([{"type": "HeadPodReady", "status": "False", "reason": "Unknown"}], False, id="it starts"),
+        pytest.param([{"type": "Other", "reason": "HeadPodNotFound"}], False, id="another condition"),
+        pytest.param(None, False, id="an operator without conditions"),
+        pytest.param("?", False, id="something else"),
+    ],
+)
+def test_which_cluster_has_no_head_for_certain(conditions: Any, has_none: bool) -> None:
+    assert has_no_head({"status": {"conditions": conditions}}) is has_none
+    assert not has_no_head({})

@@ -131,7 +131,7 @@ def test_a_run_that_is_terminated_stops_its_jobs_and_deletes_its_cluster(world: 
 
 
 def test_a_run_that_is_terminated_before_its_cluster_is_up_leaves_nothing(world: DriverWorld) -> None:
-    world.opened.clear()
+    world.gates.opened.clear()
     with world.meanwhile(lambda: world.heads, lambda: os.kill(os.getpid(), signal.SIGTERM)), capture_interrupts():
         execute(world, "leaving")
     assert (world.bodies, world.objects("rayclusters")) == ([], [])

@@ -117,7 +117,7 @@ def terminated(instance: dg.DagsterInstance, run_id: str) -> str:
 def test_a_run_that_is_terminated_before_its_worker_is_there_is_canceled_and_leaves_nothing(
     world: DriverWorld, instance: dg.DagsterInstance
 ) -> None:
-    world.opened.clear()
+    world.gates.opened.clear()
     run_id = launch(instance, world.folder, "waiting")
     eventually(lambda: world.heads)
     assert instance.run_launcher.terminate(run_id)

@@ -1,7 +1,7 @@
 """Whether the cluster of a Ray job ends although the job may still run. Pure."""
 
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at, text
-from dagster_ray.kuberay._status.cluster_state import Created, Ended, Queued
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, text
+from dagster_ray.kuberay._status.cluster_state import HEAD_READY, Created, Ended, Queued, condition_of
 
 VERDICT_ANNOTATION = "dagster/pipes-verdict"
 """Annotation of the RayJob of a job of Pipes: what the step has concluded about its job, good or bad."""
@@ -11,6 +11,11 @@ def keeps_jobs(raycluster: Manifest) -> bool:
     """Return whether a RayCluster keeps its jobs when its head is replaced: its control store lies outside of it."""
     annotated = text(raycluster, "metadata", "annotations", "ray.io/ft-enabled")
     return bool(at(raycluster, "spec", "gcsFaultToleranceOptions")) or annotated.lower() == "true"
+
+
+def has_no_head(raycluster: Manifest) -> bool:
+    """Return whether the operator finds no head pod (raycluster_controller.go of KubeRay 1.3 and later)."""
+    return condition_of(mapping(raycluster.get("status")), HEAD_READY).get("reason") == "HeadPodNotFound"
 
 
 def end_of(job: Created, seen: Manifest, *, deleted: bool = False) -> str | None:

@@ -41,6 +41,7 @@ def place_of(
     """Return where jobs run on a cluster that was reached; `opened` closes the ways to its nodes."""
     own, direct = cluster.made, cluster.is_direct
     is_rayjob = own.kind is RAYJOBS
+    watch.listen(lambda: (client.server.answers, client.server.failures))
     return Place(
         client,
         route=_agent_route(cluster, opened),

@@ -1,7 +1,7 @@
 """Keeps an eye on the cluster of a Ray job: its end, its head, and the job id that the operator of a RayJob follows."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,10 +11,10 @@ from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._diagnosis.cluster_facts import events_of
 from dagster_ray.kuberay._diagnosis.evidence import Evidence, Question
-from dagster_ray.kuberay._jobs.ends import VERDICT_ANNOTATION, end_of, keeps_jobs
+from dagster_ray.kuberay._jobs.ends import VERDICT_ANNOTATION, end_of, has_no_head, keeps_jobs
 from dagster_ray.kuberay._kubernetes.answers import proves_gone
 from dagster_ray.kuberay._kubernetes.errors import KubernetesError
-from dagster_ray.kuberay._kubernetes.fields import at
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at
 from dagster_ray.kuberay._kubernetes.kinds import EVENTS
 from dagster_ray.kuberay._status.errors import ClusterGoneError
 from dagster_ray.kuberay._steps.registration import register
@@ -26,6 +26,8 @@ _PATCH_SECONDS = 5.0
 _PAUSE_SECONDS = 10.0
 _EVENT_SECONDS = 5.0
 _LOOK_SECONDS = 5.0
+_SILENT_SECONDS = 10.0
+"""A job server of which nothing was heard for so long is a reason to look for its head."""
 _FIND_DELETER = "find out who deleted it (audit log, quota or clean-up jobs of the namespace), and run the step again"
 
 
@@ -48,6 +50,8 @@ class ClusterWatch:
         self._seen = job.manifest
         self._look_at, self._looks_without_pod = 0.0, 0
         self._is_submitted = False
+        self._asked: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self._heard, self._heard_at = (0, 0), time.monotonic()
         self.lost_head: str | None = None
         """What became of the head, once it is known to be gone."""
         self._stream = self._api.watch(job.kind, job.namespace, name=job.name)
@@ -66,6 +70,10 @@ class ClusterWatch:
     def submitted(self, submission_id: str) -> None:
         """Take note that the job is there."""
         self._job_id, self._is_submitted = submission_id, True
+
+    def listen(self, asked: Callable[[], tuple[int, int]]) -> None:
+        """Take what counts the answers of the job server, and the attempts that failed."""
+        self._asked = asked
 
     def check(self) -> None:
         """Take in what happened to the cluster and its head.
@@ -88,22 +96,34 @@ class ClusterWatch:
     def _look_at_head(self) -> None:
         """Find out what became of a head that does not answer: who is waited for may be gone."""
         missing, now = self._missing_pod, time.monotonic()
-        if self._is_submitted and missing is None:
+        if self._is_submitted and missing is None and not self._is_silent(now):
             return  # what follows the job has a patience of its own
         if now < self._look_at and (self._is_submitted or missing is None):
             return
         self._look_at = now + _LOOK_SECONDS
         cluster = self._cluster.note_raycluster()
-        if missing is None and self._cluster.head_pod == self._pod:
+        if not self._is_submitted and missing is None and self._cluster.head_pod == self._pod:
             return
         if self._is_submitted:
-            self._looks_without_pod += 1
-            is_proof = self._cluster.head_pod != self._pod or self._looks_without_pod > 1
-            if cluster is None or keeps_jobs(cluster) or not is_proof:
+            self._looks_without_pod += missing is not None
+            if cluster is None or keeps_jobs(cluster) or not self._is_gone(cluster, missing):
                 return
         reason = self._reason_of_end()
         self.lost_head = f"the head pod {self._pod} is gone" + (f" ({reason})" if reason else "")
         raise JobLostError(self._job_id, self._job.target, self.lost_head)
+
+    def _is_silent(self, now: float) -> bool:
+        """Return whether the job server was asked for long and has answered nothing."""
+        answers, failures = asked = self._asked()
+        if answers != self._heard[0]:
+            self._heard, self._heard_at = asked, now
+        return failures > self._heard[1] and now - self._heard_at > _SILENT_SECONDS
+
+    def _is_gone(self, cluster: Manifest, missing: str | None) -> bool:
+        """Return whether the head that took the job is gone for certain."""
+        if missing is not None:
+            return self._cluster.head_pod != self._pod or self._looks_without_pod > 1
+        return has_no_head(cluster) or (self._pod is not None and self._cluster.head_pod not in {None, self._pod})
 
     @property
     def _missing_pod(self) -> str | None:
