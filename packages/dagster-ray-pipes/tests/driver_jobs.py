@@ -265,6 +265,21 @@ def flooder() -> None:
     floods()
 
 
+@dg.op
+def bursts(context: dg.OpExecutionContext, folder: Folder, ray_cluster: RayResource) -> None:
+    """Log faster than a database stores, and end."""
+    attempts(folder.path)
+    context.log.info("asleep")
+    (Path(folder.path) / "asleep").touch()
+    for _ in range(1000):
+        context.log.debug("more")
+
+
+@dg.job
+def burster() -> None:
+    bursts()
+
+
 @dg.op(retry_policy=dg.RetryPolicy(max_retries=3))
 def counts(context: dg.OpExecutionContext, folder: Folder, ray_cluster: RayResource) -> int:
     attempts(folder.path)
@@ -322,7 +337,8 @@ def loser() -> None:
 
 
 JOBS = [
-    loser, dynamic, retries, nested_jobs, loud_job, broken_resource, dies, sleeper, flooder, counter, changer, talker,
+    loser, dynamic, retries, nested_jobs, loud_job, broken_resource, dies, counter, changer, talker,
+    sleeper, flooder, burster,
 ]  # fmt: skip
 
 

@@ -305,27 +305,38 @@ def test_a_killed_process_of_the_step_is_followed_by_one_that_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("name", "seconds"),
+    ("name", "status", "stored"),
     [
-        pytest.param("sleeper", 20.0, id="a body that sleeps"),
-        pytest.param("flooder", 1.0, id="a body whose lines come faster than they are stored"),
+        pytest.param("sleeper", "STOPPED", 1, id="a body that sleeps"),
+        pytest.param("flooder", "STOPPED", 300, id="a body whose lines come faster than they are stored"),
+        pytest.param("burster", "SUCCEEDED", 300, id="a body that has ended, and many lines are not stored yet"),
     ],
 )
 def test_a_termination_ends_the_worker_and_the_step_is_not_tried_again(
-    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, name: str, seconds: float
+    workers: ForkedWorkers, tmp_path: Path, name: str, status: str, stored: int
 ) -> None:
-    ray = {"url": workers.url, "driver": "cluster", "lifecycle": {"connect": False}, "termination_seconds": seconds}
+    """Once so many entries are `stored`."""
+    ray = {"url": workers.url, "driver": "cluster", "lifecycle": {"connect": False}, "termination_seconds": 5.0}
     config = {**IN_PROCESS, "resources": {"ray_cluster": {"config": ray}}}
-    with forked(host, str(tmp_path / "home"), name, workers.url, str(tmp_path), config) as process:
-        until((tmp_path / "asleep").exists)
-        os.kill(process.pid or 0, signal.SIGTERM)
-        process.join(60)
-        assert process.exitcode is not None
-    run = instance.get_runs()[0]
-    assert ends(instance, run) == ["STEP_FAILURE"]
-    assert (len(workers.bodies), (tmp_path / "attempts").read_text()) == (1, "x")
-    assert [text for kind, _, text in told(instance, run.run_id) if kind == "LOG" and text != "more"] == ["asleep"]
-    until(lambda: {workers.look(name)["status"] for name in workers.jobs} == {"STOPPED"})
+    (tmp_path / "home").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as instance:
+
+        def is_due() -> bool:
+            if status not in {"STOPPED", *(workers.look(each)["status"] for each in workers.jobs)}:
+                return False
+            newest = [instance.get_records_for_run(run.run_id, limit=1, ascending=False) for run in instance.get_runs()]
+            return (tmp_path / "asleep").exists() and newest[0].records[0].storage_id >= stored
+
+        with forked(host, str(tmp_path / "home"), name, workers.url, str(tmp_path), config) as process:
+            until(is_due)
+            os.kill(process.pid or 0, signal.SIGTERM)
+            process.join(60)
+            assert process.exitcode is not None
+        run = instance.get_runs()[0]
+        assert ends(instance, run) == ["STEP_FAILURE"]
+        assert (len(workers.bodies), (tmp_path / "attempts").read_text()) == (1, "x")
+        assert [text for kind, _, text in told(instance, run.run_id) if kind == "LOG" and text != "more"] == ["asleep"]
+        until(lambda: {workers.look(name)["status"] for name in workers.jobs} == {status})
 
 
 def test_the_working_folder_is_uploaded_with_the_code_and_its_pointer(

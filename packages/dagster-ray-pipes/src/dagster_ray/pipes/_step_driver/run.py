@@ -195,24 +195,25 @@ class StepRun:
                 yield from self._taken(line, delivery)
                 if check_captured_interrupt():  # a backlog of lines may take the database minutes
                     break
+            if not delivery.is_over:
+                with _interruptible():
+                    status.tell(follower.details)
+            elif check_captured_interrupt():
+                return  # the step has ended by itself; what its worker still tears down is of no interest now
             if follower.is_read:
                 if (line := self._lines.next()) is None:
                     return
                 yield from self._taken(line, delivery)
-                continue
-            if delivery.is_over:
-                if check_captured_interrupt():
-                    return  # the step has ended by itself; what its worker still tears down is of no interest now
+            elif delivery.is_over:
                 self._lines.wait(_LOOK_SECONDS)
                 try:
                     self._place.check()
                 except JobLostError:
                     return  # the cluster is gone, and nothing more comes from there
-                continue
-            with _interruptible():
-                self._lines.wait(_LOOK_SECONDS)
-                status.tell(follower.details)
-                self._place.check()
+            else:
+                with _interruptible():
+                    self._lines.wait(_LOOK_SECONDS)
+                    self._place.check()
 
     def _taken(self, line: Line, delivery: Delivery) -> Iterator[DagsterEvent]:
         match line.kind:
