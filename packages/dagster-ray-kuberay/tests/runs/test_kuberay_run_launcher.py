@@ -4,6 +4,8 @@
 
 import json
 from collections.abc import Generator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,18 @@ from driver_world import DriverWorld, driver_world
 from fault_world import eventually
 from run_jobs import reconstructable
 
+from dagster_ray.core import instance_id_of
 from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.kuberay import KubeRayRunLauncher
+from dagster_ray.kuberay._collector.candidate import candidate_of
+from dagster_ray.kuberay._collector.plan import judge
+from dagster_ray.kuberay._collector.run_facts import InstanceFacts, Keep, Remove, Rules, RunFacts
+from dagster_ray.kuberay._kubernetes.fields import time_text
+from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
+from dagster_ray.kuberay._runs.run_cluster import context_of
+from dagster_ray.kuberay._runs.run_launcher import WorkerRayJob
 from dagster_ray.kuberay._runs.worker_rayjob import details_of, with_worker, worker_name
+from dagster_ray.simulator import Simulator
 
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*:Warning")]
 CANCELED, SUCCESS = dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.SUCCESS
@@ -123,6 +134,39 @@ def test_a_run_that_is_terminated_before_its_worker_is_there_is_canceled_and_lea
     assert instance.run_launcher.terminate(run_id)
     assert run_of(instance, run_id).status == CANCELED
     eventually(lambda: not world.objects("rayclusters") and not world.objects("rayjobs"))
+
+
+@pytest.mark.parametrize(
+    ("word", "hours", "has_own_id", "expected"),
+    [
+        pytest.param("Running", 2, False, Keep, id="a copy of the database cannot tell that the worker is dead"),
+        pytest.param("Running", 2, True, Remove, id="an instance with its own id can"),
+        pytest.param("Initializing", 0.5, False, Keep, id="its cluster is coming up"),
+        pytest.param("Initializing", 2, False, Remove, id="its cluster has not come up, and no operator ends it"),
+        pytest.param("Suspended", 2, False, Keep, id="in a queue"),
+    ],
+)
+def test_a_worker_outlives_the_end_of_its_run_in_a_copy_of_the_database(
+    word: str, hours: float, has_own_id: bool, expected: type
+) -> None:
+    with Simulator(operator=False) as simulator, dg.DagsterInstance.ephemeral() as instance:
+        run = dg.DagsterRun("job")
+        fields = {"kubeconfig_file": str(simulator.kubeconfig), "ray_job": {"spec": {"rayClusterSpec": SPEC}}}
+        template = WorkerRayJob.of(fields)
+        body = {"entrypoint": "e", "submission_id": f"dagster-run-{run.run_id}", "metadata": {}}
+        with closing(template.open(context_of(instance, run))) as cluster:
+            made = template.request(cluster, body).manifest
+        facts = InstanceFacts(
+            instance_id_of(instance),
+            {run.run_id: RunFacts(is_finished=True, seconds_since_end=3600.0)},
+            has_own_id=has_own_id,
+        )
+    now = datetime.now(UTC)
+    created = time_text(now - timedelta(hours=hours))
+    metadata = {**made["metadata"], "uid": "u", "resourceVersion": "1", "creationTimestamp": created}
+    spec = {key: value for key, value in made["spec"].items() if key != "preRunningDeadlineSeconds"}
+    seen = {**made, "metadata": metadata, "spec": spec, "status": {"jobDeploymentStatus": word, "startTime": created}}
+    assert isinstance(judge(candidate_of(RAYJOBS, seen), facts, now, Rules()), expected)
 
 
 def test_what_kuberay_cannot_submit_is_refused() -> None:

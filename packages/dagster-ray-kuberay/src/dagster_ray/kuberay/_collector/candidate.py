@@ -39,6 +39,7 @@ _MISSES_PODS = "Initializing"
 _WAITING = {_MISSES_PODS, "Waiting"}
 _QUEUED = {"Suspended", "Suspending"}
 _REFUSED = "ValidationFailed"
+_BY_OPERATOR = "HTTPMode"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class JobFacts:
         waits_since: When the wait began: `status.startTime`, else when it was created.
         operator_ends_at: When the operator gives the wait up by itself (KubeRay 1.6 and later); None if never. The step
             lifts that limit when its driver is connected, and brings it back at its end.
-        has_driver: Whether it has a job id and, as far as the operator has seen, its driver still runs.
+        has_driver: Whether it has a job id and, as far as the operator has seen, its driver still runs. The id of
+            a run's worker, which the operator itself submits, says nothing before its cluster is up.
         is_unseen: Whether it has a job id that its operator does not look at before all pods are ready, so that its
             status says nothing of the driver: only the step's own sign tells whether that lives.
         is_queued: Whether it is suspended, so that it has no pods.
@@ -203,7 +205,8 @@ def _job_facts(obj: Manifest, created_at: datetime | None) -> JobFacts:
     ends_at = None
     if started_at is not None and isinstance(seconds, int) and not isinstance(seconds, bool):
         ends_at = _later(started_at, seconds)
-    has_id = bool(spec.get("jobId") or status.get("jobId"))
+    is_awaited = spec.get("submissionMode") == _BY_OPERATOR and word == _MISSES_PODS
+    has_id = bool(spec.get("jobId") or status.get("jobId")) and not is_awaited
     return JobFacts(
         is_over=word in _OVER,
         waits=word in _WAITING and not spec.get("jobId"),

@@ -77,14 +77,15 @@ class WorkerRayJob(KubeRayInteractiveJob):
             InvalidSpecError, InvalidFieldError, MissingVariableError: It cannot be rendered.
         """
         from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
-        from dagster_ray.kuberay._labels import DRIVER_IN_CLUSTER, DRIVER_LABEL, cleanup_labels
+        from dagster_ray.kuberay._labels import cleanup_labels
         from dagster_ray.kuberay._spec.manifests import render_rayjob
         from dagster_ray.kuberay._steps import requests
         from dagster_ray.kuberay._steps.creation import ClusterRequest
 
         plain, identity = self._config.plain(), identity_of(cluster.context)
         common = requests.render_input(plain, self._settings, cluster, identity)
-        labels = {**common.labels, **cleanup_labels("always"), DRIVER_LABEL: DRIVER_IN_CLUSTER}
+        # Not `DRIVER_LABEL`: it says that a step renews a sign of life, and the worker's is the RayJob's status alone.
+        labels = {**common.labels, **cleanup_labels("always")}
         named = dataclasses.replace(
             common,
             name=worker_name(body["submission_id"]),
