@@ -181,6 +181,8 @@ class DriverHost:
             registers = own.kind is RAYJOBS and self._is_only_step
             watch = RayJobWatch(cluster, about) if registers else ClusterWatch(cluster, about)
             self._watch = self._opened.enter_context(watch)
+        else:
+            self._watch.begin(about)
         return place_of(
             cluster,
             open_client(cluster, self._opened),

@@ -49,7 +49,7 @@ class ClusterWatch:
         self._pod, self._job_id = cluster.head_pod, submission_id
         self._seen = job.manifest
         self._look_at, self._looks_without_pod = 0.0, 0
-        self._is_submitted = False
+        self._is_submitted = self._had_job = False
         self._asked: Callable[[], tuple[int, int]] = lambda: (0, 0)
         self._heard, self._heard_at = (0, 0), time.monotonic()
         self.lost_head: str | None = None
@@ -67,13 +67,30 @@ class ClusterWatch:
         """End the watch."""
         self._stream.close()
 
+    def begin(self, about: str) -> None:
+        """Take note that another job is to be submitted, so that what came before it says nothing of it.
+
+        Args:
+            about: What is known of the job before it has an id.
+        """
+        self._job_id, self._is_submitted, self.lost_head = about, False, None
+        self._take_head()
+
     def submitted(self, submission_id: str) -> None:
         """Take note that the job is there."""
-        self._job_id, self._is_submitted = submission_id, True
+        if self._had_job:
+            self._take_head()
+        self._job_id, self._is_submitted, self._had_job = submission_id, True, True
+
+    def _take_head(self) -> None:
+        """Take the head that is there now: it may have been replaced while no job ran, and the next job is on it."""
+        is_known = self._cluster.note_raycluster() is not None
+        self._pod, self._looks_without_pod = self._cluster.head_pod if is_known else None, 0
 
     def listen(self, asked: Callable[[], tuple[int, int]]) -> None:
         """Take what counts the answers of the job server, and the attempts that failed."""
         self._asked = asked
+        self._heard, self._heard_at = asked(), time.monotonic()
 
     def check(self) -> None:
         """Take in what happened to the cluster and its head.
@@ -102,7 +119,7 @@ class ClusterWatch:
             return
         self._look_at = now + _LOOK_SECONDS
         cluster = self._cluster.note_raycluster()
-        if not self._is_submitted and missing is None and self._cluster.head_pod == self._pod:
+        if not self._is_submitted and missing is None and self._pod in {None, self._cluster.head_pod}:
             return
         if self._is_submitted:
             self._looks_without_pod += missing is not None
@@ -122,12 +139,16 @@ class ClusterWatch:
     def _is_gone(self, cluster: Manifest, missing: str | None) -> bool:
         """Return whether the head that took the job is gone for certain."""
         if missing is not None:
-            return self._cluster.head_pod != self._pod or self._looks_without_pod > 1
+            is_another = self._pod is not None and self._cluster.head_pod != self._pod
+            return is_another or self._looks_without_pod > 1
         return has_no_head(cluster) or (self._pod is not None and self._cluster.head_pod not in {None, self._pod})
 
     @property
     def _missing_pod(self) -> str | None:
-        return self._cluster.route.missing_pod if self._cluster.route is not None else None
+        """The head pod that the route has not found; one of before is nothing to a job on the head of now."""
+        missing = self._cluster.route.missing_pod if self._cluster.route is not None else None
+        is_of_before = missing != self._pod and self._pod is not None and self._pod == self._cluster.head_pod
+        return None if is_of_before else missing
 
     def _reason_of_end(self) -> str:
         """Return the last event of the head pod; empty where none may be read."""
