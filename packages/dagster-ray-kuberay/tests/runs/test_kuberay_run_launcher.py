@@ -1,9 +1,10 @@
 """`KubeRayRunLauncher` on the simulator: a run's worker is the job of a RayJob, and nothing is left over."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportPrivateUsage=false
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,8 +27,9 @@ from dagster_ray.kuberay._collector.run_facts import InstanceFacts, Keep, Remove
 from dagster_ray.kuberay._kubernetes.fields import time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._runs.run_cluster import context_of
-from dagster_ray.kuberay._runs.run_launcher import WorkerRayJob
+from dagster_ray.kuberay._runs.run_launcher import RayJobsOfRuns, WorkerRayJob
 from dagster_ray.kuberay._runs.worker_rayjob import details_of, with_worker, worker_name
+from dagster_ray.kuberay.errors import RayJobEndedError
 from dagster_ray.simulator import Simulator
 
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*:Warning")]
@@ -133,6 +135,11 @@ def test_a_run_that_is_terminated_before_its_worker_is_there_is_canceled_and_lea
     eventually(lambda: world.heads)
     assert instance.run_launcher.terminate(run_id)
     assert run_of(instance, run_id).status == CANCELED
+    assert not instance.run_launcher.terminate(run_id)
+    ends = [
+        entry for entry in instance.all_logs(run_id) if entry.dagster_event_type == dg.DagsterEventType.RUN_CANCELED
+    ]
+    assert len(ends) == 1
     eventually(lambda: not world.objects("rayclusters") and not world.objects("rayjobs"))
 
 
@@ -169,12 +176,36 @@ def test_a_worker_outlives_the_end_of_its_run_in_a_copy_of_the_database(
     assert isinstance(judge(candidate_of(RAYJOBS, seen), facts, now, Rules()), expected)
 
 
+def test_a_worker_that_has_started_since_it_was_looked_at_is_not_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Simulator(operator=False) as simulator:
+        fields = {"kubeconfig_file": str(simulator.kubeconfig), "ray_job": {"spec": {"rayClusterSpec": SPEC}}}
+        workers = RayJobsOfRuns(WorkerRayJob.of({**fields, "preflight": "off"}))
+        body = {"entrypoint": "e", "submission_id": "s", "metadata": {}}
+        _, _, name = workers.submit(body, context_of(None, None)).partition("/")
+        read, status = workers._read, {"jobStatus": "FAILED", "jobDeploymentStatus": "Failed"}
+
+        def read_before_it_starts(submission_id: str, seconds: float) -> Mapping[str, Any]:
+            found = read(submission_id, seconds)
+            simulator.store.replace_status("rayjobs", {**simulator.store.list("rayjobs")[0], "status": status})
+            return found
+
+        monkeypatch.setattr(workers, "_read", read_before_it_starts)
+        with pytest.raises(RayJobEndedError):
+            workers.stop("s")
+        assert [item["metadata"]["name"] for item in simulator.store.list("rayjobs")] == [name]
+        assert not workers.never_started
+
+
 def test_what_kuberay_cannot_submit_is_refused() -> None:
     body: dict[str, Any] = {"entrypoint": "e", "submission_id": "s", "metadata": {}}
     with pytest.raises(InvalidFieldError, match=r"ray\.memory"):
         with_worker({}, {**body, "entrypoint_memory": 10})
     with pytest.raises(InvalidFieldError, match=r"ray\.runtime_env\.working_dir` is '\./src'"):
         with_worker({}, {**body, "runtime_env": {"working_dir": "./src"}})
+    with pytest.raises(InvalidFieldError, match=r"ray\.memory"):
+        KubeRayRunLauncher({"memory": 10}, {})
+    with pytest.raises(InvalidFieldError, match=r"ray\.runtime_env\.py_modules"):
+        KubeRayRunLauncher({"runtime_env": {"py_modules": ["./src"]}}, {})
     with pytest.raises(InvalidFieldError, match=r"ray\.num_cpus"):
         KubeRayRunLauncher({"num_cpus": -1}, {})
 

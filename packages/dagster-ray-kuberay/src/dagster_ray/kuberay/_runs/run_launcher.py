@@ -16,7 +16,13 @@ from typing_extensions import override
 from dagster_ray.core import DagsterRayError, Deadline, identity_of
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 from dagster_ray.kuberay._runs.run_cluster import check_storage, context_of
-from dagster_ray.kuberay._runs.worker_rayjob import details_of, is_submitted, with_worker, worker_name
+from dagster_ray.kuberay._runs.worker_rayjob import (
+    details_of,
+    is_submitted,
+    refuse_unsubmittable,
+    with_worker,
+    worker_name,
+)
 from dagster_ray.pipes import JobDetails, Node
 from dagster_ray.pipes.errors import JobNotFoundError, JobServerUnavailableError
 from dagster_ray.pipes.executors import DriverJobsConfig, JobRunLauncher, Place
@@ -143,9 +149,18 @@ class RayJobsOfRuns:
 
         Raises:
             JobNotFoundError: There is no such RayJob.
-            DagsterRayError: Its head cannot be reached.
+            DagsterRayError: Its head cannot be reached, or its RayJob changes again and again.
         """
+        from dagster_ray.kuberay._kubernetes.errors import ConflictError
+
+        try:
+            return self._stop(submission_id)
+        except ConflictError:  # the operator may have submitted the worker in between
+            return self._stop(submission_id)
+
+    def _stop(self, submission_id: str) -> bool:
         from dagster_ray.kuberay._jobs.place import open_client
+        from dagster_ray.kuberay._kubernetes.fields import at
         from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
         from dagster_ray.kuberay._status.cluster_state import created
 
@@ -153,7 +168,10 @@ class RayJobsOfRuns:
         with closing(self._template.open(self._context)) as cluster, ExitStack() as opened:
             own = created(RAYJOBS, self._template.namespace_of(cluster), rayjob)
             if not is_submitted(rayjob):
-                cluster.api.delete(own.kind, own.namespace, own.name, cluster.deadline, uid=own.uid)
+                version = str(at(rayjob, "metadata", "resourceVersion"))
+                cluster.api.delete(
+                    own.kind, own.namespace, own.name, cluster.deadline, uid=own.uid, resource_version=version
+                )
                 self.never_started.add(submission_id)
                 return True
             cluster.use(own)
@@ -203,6 +221,7 @@ class KubeRayRunLauncher(JobRunLauncher):
         """Take the configuration; nothing is sent yet."""
         self._jobs = RayJobsOfRuns(WorkerRayJob.of(kuberay))
         super().__init__(DriverJobsConfig(**ray), self._jobs, inst_data)
+        refuse_unsubmittable(self._driver.of_job)
 
     @classmethod
     @override
@@ -232,7 +251,9 @@ class KubeRayRunLauncher(JobRunLauncher):
             Whether there was a worker to stop.
         """
         is_stopped = super().terminate(run_id)
-        run = self._instance.get_run_by_id(run_id)
-        if run is not None and self.submission_id(run_id) in self._jobs.never_started:
-            self._instance.report_run_canceled(run)
+        run, submission_id = self._instance.get_run_by_id(run_id), self.submission_id(run_id)
+        if submission_id in self._jobs.never_started:
+            self._jobs.never_started.discard(submission_id)
+            if run is not None and not run.is_finished:
+                self._instance.report_run_canceled(run)
         return is_stopped

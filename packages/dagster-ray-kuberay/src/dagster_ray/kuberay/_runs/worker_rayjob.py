@@ -29,6 +29,27 @@ def with_worker(rayjob: Manifest, body: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidFieldError: KubeRay cannot submit the job.
     """
+    refuse_unsubmittable(body)
+    added: dict[str, Any] = {
+        "submissionMode": "HTTPMode",
+        "entrypoint": body["entrypoint"],
+        "jobId": body["submission_id"],
+        "metadata": dict(body["metadata"]),
+        "runtimeEnvYAML": json.dumps(body.get("runtime_env", {})),  # which is YAML, too
+        "entrypointNumCpus": body.get("entrypoint_num_cpus"),
+        "entrypointNumGpus": body.get("entrypoint_num_gpus"),
+        "entrypointResources": json.dumps(body["entrypoint_resources"]) if body.get("entrypoint_resources") else None,
+    }
+    spec = {**mapping(rayjob.get("spec")), **{key: value for key, value in added.items() if value is not None}}
+    return {**rayjob, "spec": spec}
+
+
+def refuse_unsubmittable(body: Mapping[str, Any]) -> None:
+    """Raise if a job, or a part of one, is nothing that KubeRay can submit.
+
+    Raises:
+        InvalidFieldError: It takes what a RayJob has no field for, or what the operator would have to upload.
+    """
     if body.get("entrypoint_memory"):
         reason = "is set, and KubeRay's RayJob has no field for the memory of an entrypoint"
         raise InvalidFieldError("ray.memory", reason, "leave it out, or use `ray.resources`")
@@ -36,18 +57,6 @@ def with_worker(rayjob: Manifest, body: Mapping[str, Any]) -> dict[str, Any]:
     for name, place in _local_places(runtime_env):
         reason = f"is {place!r}, and KubeRay's operator uploads nothing"
         raise InvalidFieldError(f"ray.runtime_env.{name}", reason, "put the code into the image, or write a remote URI")
-    added: dict[str, Any] = {
-        "submissionMode": "HTTPMode",
-        "entrypoint": body["entrypoint"],
-        "jobId": body["submission_id"],
-        "metadata": dict(body["metadata"]),
-        "runtimeEnvYAML": json.dumps(runtime_env),  # which is YAML, too
-        "entrypointNumCpus": body.get("entrypoint_num_cpus"),
-        "entrypointNumGpus": body.get("entrypoint_num_gpus"),
-        "entrypointResources": json.dumps(body["entrypoint_resources"]) if body.get("entrypoint_resources") else None,
-    }
-    spec = {**mapping(rayjob.get("spec")), **{key: value for key, value in added.items() if value is not None}}
-    return {**rayjob, "spec": spec}
 
 
 def _local_places(runtime_env: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ class DriverJobsConfig(StrictConfig):
         default=None,
         description=(
             "Environment variables of each job: `NAME=value`, or `NAME` for the value that the submitting process "
-            "has. Ray shows them in its dashboard."
+            "has. Ray shows them in its dashboard, and a RayJob in its spec: they are no place for secrets."
         ),
     )
     num_cpus: float | None = Field(default=None, description="CPUs of each job's driver. Unset: none.")

@@ -15,7 +15,7 @@ from dagster._core.execution.resources_init import get_required_resource_keys_fo
 from dagster._core.executor.step_delegating import CheckStepHealthResult, StepHandler, StepHandlerContext
 from typing_extensions import override
 
-from dagster_ray.core import Deadline, is_ray_resource
+from dagster_ray.core import Deadline, RayIOManager, is_ray_resource
 from dagster_ray.pipes._driver_config import CONFIG_TAG
 from dagster_ray.pipes._executor.event_log import PROCESS_KEY, attempts_in_log
 from dagster_ray.pipes._executor.step_handler import TERMINATION_SECONDS, RayStepHandler, failed_step, step_of
@@ -26,7 +26,9 @@ _TEARDOWN_SECONDS = 10.0
 
 
 def needs_ray(step: StepOrchestrationContext) -> bool:
-    """Return whether a step needs Ray: by the tag `dagster-ray/config`, or by a Ray resource.
+    """Return whether a step needs Ray: by the tag `dagster-ray/config`, a Ray resource or a `RayIOManager`.
+
+    What loads its inputs counts, too, and so does what a resource is made of.
 
     A resource that a function makes is not known before it runs, so it counts as none.
     """
@@ -37,10 +39,11 @@ def needs_ray(step: StepOrchestrationContext) -> bool:
     return any(_is_of_ray(job.resource_defs[key]) for key in keys)
 
 
-def _is_of_ray(resource: dg.ResourceDefinition) -> bool:
-    made = getattr(resource, "configurable_resource_cls", None)
+def _is_of_ray(resource: object) -> bool:
+    """Return whether a definition, or a resource that another one has, needs Ray."""
+    made: type = getattr(resource, "configurable_resource_cls", None) or type(resource)
     nested: Mapping[str, object] = getattr(resource, "nested_resources", {})
-    return (made is not None and is_ray_resource(made)) or any(is_ray_resource(one) for one in nested.values())
+    return is_ray_resource(made) or issubclass(made, RayIOManager) or any(_is_of_ray(one) for one in nested.values())
 
 
 class StepProcesses(StepHandler):
@@ -50,6 +53,7 @@ class StepProcesses(StepHandler):
         """Start nothing yet."""
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._launches = 0
+        self._is_stopped = False
 
     @property
     @override
@@ -99,10 +103,17 @@ class StepProcesses(StepHandler):
 
     @override
     def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
-        """Stop a step's process and wait for its end, at most 30 s."""
-        process = self._running.get(step_of(step_handler_context).step.key)
-        if process is not None:
-            _stop([process])
+        """Stop a step's process and wait for its end, at most 30 s.
+
+        Dagster terminates all steps of a run, one after the other: the first call stops all of them at once. Steps
+        that have written their ends may still tear down.
+        """
+        context, key = step_handler_context, step_of(step_handler_context).step.key
+        if key in self._running and not self._is_stopped:
+            self._is_stopped = True
+            found = attempts_in_log(context.instance, context.dagster_run.run_id)
+            over = {other for other, attempt in found.items() if attempt.has_ended} - {key}
+            _stop([process for other, process in self._running.items() if other not in over])
         return iter(())
 
     def end(self, *, will_resume: bool) -> None:
