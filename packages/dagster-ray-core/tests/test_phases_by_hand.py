@@ -323,6 +323,32 @@ def test_what_a_backend_does_around_the_driver(
     assert [line["connected"] for line in lines if line["did"] == "release"] == ["False"]
 
 
+class TakesEvidence(Registered):
+    """Its evidence has taken more than the whole budget of the cleanup."""
+
+    @override
+    def before_disconnect(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
+        self._progress.evidence_seconds = 25
+
+    @override
+    def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
+        seconds.append(deadline.remaining_seconds())
+
+
+seconds: list[float] = []
+
+
+def test_evidence_leaves_time_to_delete(journal: str) -> None:
+    @dg.asset
+    def train(ray_cluster: RayResource) -> None: ...
+
+    seconds.clear()
+    dg.materialize(
+        [train], resources={"ray_cluster": TakesEvidence(journal=journal, lifecycle=Lifecycle(cleanup="always"))}
+    )
+    assert seconds == [pytest.approx(5, abs=4)]
+
+
 class Clock:
     """Seconds that pass when somebody sleeps."""
 

@@ -5,16 +5,18 @@
 # pyright: reportUnknownArgumentType=false
 
 import threading
+import traceback
 import uuid
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from pydantic import ValidationError
 
-from dagster_ray.core import Deadline
+from dagster_ray.core import Deadline, RayResource
 from dagster_ray.kuberay import KubeRayInteractiveJob, PipesKubeRayJobClient
 from dagster_ray.kuberay._bundle.storage import NotWrittenError, checked_place, read, require_file_system, write
 from dagster_ray.kuberay.errors import InvalidSpecError
@@ -36,6 +38,24 @@ def test_a_place_that_cannot_work_is_refused_at_load(place: str, words: str) -> 
     with pytest.raises(InvalidSpecError, match=words) as refused:
         PipesKubeRayJobClient(evidence=place)
     assert "secret@" not in str(refused.value)
+
+
+def test_the_refusal_of_a_place_with_credentials_does_not_show_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = "s3://me:topsecretvalue@bucket/a"
+    with pytest.raises(ValidationError, match="contains credentials") as refused:
+        KubeRayInteractiveJob(evidence=place)
+    assert "topsecretvalue" not in str(refused.value)
+    monkeypatch.setenv("EVIDENCE_PLACE", place)
+
+    @dg.asset
+    def train(ray_cluster: RayResource) -> None: ...
+
+    cluster = KubeRayInteractiveJob(evidence=dg.EnvVar("EVIDENCE_PLACE"))
+    with pytest.raises(dg.DagsterError, match="ray_cluster") as failed:
+        dg.materialize([train], resources={"ray_cluster": cluster})
+    said = "".join(traceback.format_exception(failed.value))
+    assert "contains credentials" in said
+    assert "topsecretvalue" not in said
 
 
 def nothing_found(name: str) -> None:

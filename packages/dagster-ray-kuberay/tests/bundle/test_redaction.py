@@ -63,6 +63,19 @@ def test_a_value_is_removed_by_its_form(given: str, expected: str) -> None:
     assert redacted_text(given, ()) == expected
 
 
+LONG = {
+    "dashes": ("-" * 200_000, "-" * 200_000),
+    "beginnings of web tokens": ("eyJ-" * 50_000, "eyJ-" * 50_000),
+    "lines of Base64": (f"{'A' * 76}\n" * 2_500, f"{'A' * 76}\n" * 2_500),
+    "the end of a long private key": (f"{'A' * 76}\n" * 2_500 + "-----END PRIVATE KEY-----", GONE),
+}
+
+
+@pytest.mark.parametrize(("given", "expected"), LONG.values(), ids=LONG)
+def test_long_texts_take_linear_time(given: str, expected: str) -> None:
+    assert redacted_text(given, ()) == expected  # with a quadratic pattern this does not end within minutes
+
+
 @pytest.mark.parametrize("given", KEPT)
 def test_names_and_references_stay(given: str) -> None:
     assert redacted_text(given, ()) == given

@@ -161,9 +161,14 @@ COSTS: dict[str, tuple[tuple[Rate, ...], dict[str, Node], float | None]] = {
         {"node-1": Node(ON_DEMAND)},
         8,
     ),
-    "a node that is not known has the price without labels": (
+    "a node that is not known has no price where an earlier one may be its own": (
         (Rate(SPOT, cpu_hour=1), Rate(cpu_hour=3)),
         {},
+        None,
+    ),
+    "a node that is known and has no labels has the price without labels": (
+        (Rate(SPOT, cpu_hour=1), Rate(cpu_hour=3)),
+        {"node-1": Node()},
         12,
     ),
     "no price fits": ((Rate(SPOT, cpu_hour=1),), {"node-1": Node(ON_DEMAND)}, None),
@@ -189,6 +194,12 @@ def test_labels_that_a_pod_selects_are_its_nodes() -> None:
         history((0, worker, False)).pods.values(), at_second(3600), rates=(Rate(SPOT, cpu_hour=1), Rate(cpu_hour=3))
     )
     assert found.cost == pytest.approx(1)
+
+
+def test_a_price_that_the_pods_own_labels_rule_out_is_left_out_though_the_node_is_not_known() -> None:
+    rates = (Rate(SPOT, cpu_hour=1), Rate(cpu_hour=3))
+    found = hours_of(history((0, pod("w", selects=ON_DEMAND), False)).pods.values(), at_second(3600), rates=rates)
+    assert found.cost == pytest.approx(3)
 
 
 def test_pods_without_a_price_are_named() -> None:

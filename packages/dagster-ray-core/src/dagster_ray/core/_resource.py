@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Kubernetes gives a pod 30 s between SIGTERM and SIGKILL; logs and the delete call must fit.
 _DRAIN_SECONDS = 5.0
 _DRAIN_INTERRUPTED_SECONDS = 2.0
-_CLEANUP_SECONDS = 20.0
+_CLEANUP_SECONDS, _DELETE_SECONDS = 20.0, 5.0
 
 
 class BaseRayResource(StepHooks, ProgressConfig, dg.ConfigurableResource[Any]):
@@ -361,7 +361,7 @@ class BaseRayResource(StepHooks, ProgressConfig, dg.ConfigurableResource[Any]):
     def _end_use(self, context: DagsterContext, outcome: StepOutcome, *, delete: bool) -> None:
         """Leave the cluster and delete it, within one budget; a failure of the former does not keep it alive."""
         progress = self._progress
-        deadline = Deadline(_CLEANUP_SECONDS - progress.evidence_seconds)
+        deadline = Deadline(max(_DELETE_SECONDS, _CLEANUP_SECONDS - progress.evidence_seconds))
         try:
             if not progress.left:
                 progress.left = True

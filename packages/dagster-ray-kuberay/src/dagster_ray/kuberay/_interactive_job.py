@@ -115,7 +115,7 @@ class KubeRayInteractiveJob(KubeRayResource):
     def leave_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None:
         """Make the same hold for a body in the cluster, and leave nothing that the operator would wait for."""
         if self._host is not None:
-            if self._host.job_id is not None:  # else the operator would never see an end
+            if self._host.has_ended_jobs:  # else the operator might never see an end
                 self._hold(outcome, deadline)
             self._host.leave(outcome, deadline, self._config.plain())
         elif self._misses_pods:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import dagster as dg
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator
 from typing_extensions import override
 
 from dagster_ray.core import DagsterContext, Deadline, StepOutcome, WaitLines, without_secrets
@@ -112,6 +112,9 @@ class KubeRayResource(ClusterDriverResource):
             "before its cluster is deleted: objects, events, logs and failed tasks. Unset: none is kept."
         ),
     )
+
+    # Pydantic would print a place with credentials as the input that it refuses.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     _cluster: "StepCluster | None" = PrivateAttr(default=None)
     _host: "DriverHost | None" = PrivateAttr(default=None)

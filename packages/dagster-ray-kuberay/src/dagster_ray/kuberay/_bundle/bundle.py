@@ -14,6 +14,8 @@ from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping, name_of
 
 INDEX = "index.md"
 _LIMIT_TEXT = 262_144
+# What is cut off need not be searched for secrets; these take up more room than what replaces them.
+_LIMIT_SEARCHED = 300_000
 # What Ray's state API says of a task or actor beside this is of no use here, and has runtime environments in it.
 _OF_TASK = (
     "task_id", "attempt_number", "name", "func_or_class_name", "type", "state", "job_id", "actor_id", "node_id",
@@ -47,7 +49,7 @@ def bundle_of(facts: Collected) -> Bundle:
     objects, found = redacted(_objects(facts))
     secrets = found | facts.secrets
     files = {path: redacted_text(_yaml(objects[path]), secrets) for path in objects if objects[path]}
-    files |= {path: _end(redacted_text(said, secrets)) for path, said in _texts(facts) if said}
+    files |= {path: _end(redacted_text(_end(said, _LIMIT_SEARCHED), secrets)) for path, said in _texts(facts) if said}
     lines = [f"- **{heading}**: {redacted_text(said, secrets)}" for heading, said in summary_lines(facts)]
     summary = "\n".join(lines)
     index = _index(facts, files, summary, secrets)
@@ -95,11 +97,11 @@ def _texts(facts: Collected) -> Iterator[tuple[str, str]]:
     yield "versions.json", json.dumps(dict(facts.about.versions), indent=2)
 
 
-def _end(said: str) -> str:
+def _end(said: str, limit: int = _LIMIT_TEXT) -> str:
     """Return the end of a text, from the beginning of a line on."""
-    if len(said) <= _LIMIT_TEXT:
+    if len(said) <= limit:
         return said.rstrip() + "\n"
-    return said[-_LIMIT_TEXT:].partition("\n")[2].rstrip() + "\n"
+    return said[-limit:].partition("\n")[2].rstrip() + "\n"
 
 
 def _yaml(value: object) -> str:

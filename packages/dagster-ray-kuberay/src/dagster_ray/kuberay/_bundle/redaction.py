@@ -35,22 +35,20 @@ _RUNTIME_ENVS = {"runtimeEnvYAML", "runtime_env_json", "serialized_runtime_env"}
 _SCHEMES = r"Bearer|Basic|Token|Negotiate"
 _SCHEME = re.compile(rf"^(?:{_SCHEMES})[ \t]+", re.IGNORECASE)
 _RANDOM = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])[\w+=-]{16,}")
+_KEY_END = re.compile(r"[ \t]*-----END [A-Z ]*PRIVATE KEY-----")
+_KEY_LINE = re.compile(r"[ \t]*[A-Za-z0-9+/=]{16,}[ \t\r]*")
+# A log can be a megabyte in one line, and what runs here holds the GIL: each pattern has to take linear time.
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), GONE),
-    # The end of one whose beginning was cut off with the beginning of a log.
-    (
-        re.compile(r"(?:^[ \t]*[A-Za-z0-9+/=]{16,}[ \t\r]*\n)+[ \t]*-----END [A-Z ]*PRIVATE KEY-----", re.MULTILINE),
-        GONE,
-    ),
     (re.compile(rf"\b({_SCHEMES})[ \t]+[A-Za-z0-9._~+/=-]{{8,}}", re.IGNORECASE), rf"\1 {GONE}"),
     (re.compile(r"(?<=://)[^\s/@'\"]+@"), f"{GONE}@"),
     (re.compile(r"(?<=[?&]sig=)[^&\s'\"]+"), GONE),
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"), GONE),
+    (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"), GONE),
     (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), GONE),
     (re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|hf_|dapi)[\w-]{16,}"), GONE),
     (
         re.compile(
-            rf"((?:{_WORDS})['\"]?[ \t]*[=:][ \t]*|--[\w-]*(?:{_WORDS})[ \t]+)"
+            rf"((?:{_WORDS})['\"]?[ \t]*[=:][ \t]*|(?<![\w-])--[\w-]*(?:{_WORDS})[ \t]+)"
             rf"(?!\(redacted\)|(?:{_SCHEMES})[ \t]|(?:true|false|null|none)\b)"
             r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&}\]'\"]+)",
             re.IGNORECASE,
@@ -82,12 +80,25 @@ def redacted_text(text: str, values: Iterable[str]) -> str:
             text = text.replace(value, GONE)
     for pattern, instead in _PATTERNS:
         text = pattern.sub(instead, text)
-    return text
+    return _without_ends_of_keys(text)
 
 
 def has_credentials(url: str) -> bool:
     """Return whether a URL contains what authenticates: a user, or a signature among its parameters."""
     return redacted_text(url, ()) != url
+
+
+def _without_ends_of_keys(text: str) -> str:
+    """Return a text without the end of a private key whose beginning was cut off with that of a log."""
+    if "PRIVATE KEY-----" not in text:
+        return text
+    kept: list[str] = []
+    for line in text.split("\n"):
+        end, before = _KEY_END.match(line), len(kept)
+        while end is not None and kept and _KEY_LINE.fullmatch(kept[-1]) is not None:
+            kept.pop()
+        kept.append(line if end is None or len(kept) == before else GONE + line[end.end() :])
+    return "\n".join(kept)
 
 
 def _mapping(value: object) -> Mapping[object, object] | None:

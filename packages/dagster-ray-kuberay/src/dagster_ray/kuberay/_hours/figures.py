@@ -106,7 +106,7 @@ def hours_of(
             continue
         for name, amount in pod.requests.items():
             hours[name] = hours.get(name, 0.0) + spent * float(amount)
-        price = price_of(pod, rates, (nodes or {}).get(pod.node, Node()))
+        price = price_of(pod, rates, (nodes or {}).get(pod.node))
         if price is None:
             unpriced.append(pod.name)
         else:
@@ -119,17 +119,30 @@ def hours_of(
     return Hours(cpu, memory, gpu, devices, None if unpriced else cost, tuple(unpriced))
 
 
-def price_of(pod: ReservedPod, rates: Sequence[Rate], node: Node) -> float | None:
-    """Return what an hour of a pod costs; None if no rate fits its node, or the node's size is not known."""
-    labels = {**pod.labels, **node.labels}
-    rate = next((one for one in rates if one.node_labels.items() <= labels.items()), None)
-    if rate is None:
+def price_of(pod: ReservedPod, rates: Sequence[Rate], node: Node | None) -> float | None:
+    """Return what an hour of a pod costs; None if no rate fits its node, or not enough is known of the node.
+
+    Args:
+        pod: The pod.
+        rates: Prices; of those whose labels the node has, the first one holds.
+        node: Its node; None if that could not be read. Then a rate holds only if no earlier one may.
+    """
+    labels = {**pod.labels, **(node.labels if node is not None else {})}
+    may_hold = (rate for rate in rates if not _contradicts(rate, labels, is_known=node is not None))
+    rate = next(may_hold, None)
+    if rate is None or not rate.node_labels.items() <= labels.items():
         return None
     price = sum(float(amount) * _unit_price(name, rate) for name, amount in pod.requests.items())
     if not rate.node_hour:
         return price
-    shares = [amount / node.allocatable[name] for name, amount in pod.requests.items() if node.allocatable.get(name)]
+    sizes = (node or Node()).allocatable
+    shares = [amount / sizes[name] for name, amount in pod.requests.items() if sizes.get(name)]
     return price + rate.node_hour * min(1.0, float(max(shares))) if shares else None
+
+
+def _contradicts(rate: Rate, labels: Mapping[str, str], *, is_known: bool) -> bool:
+    """Return whether a node cannot be one of a rate's; one that is not known may have more labels than these."""
+    return any(labels.get(key, None if is_known else value) != value for key, value in rate.node_labels.items())
 
 
 def _unit_price(name: str, rate: Rate) -> float:

@@ -8,6 +8,7 @@ from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._hours.figures import Node
 from dagster_ray.kuberay._hours.pods import PodHistory
+from dagster_ray.kuberay._kubernetes.errors import UnavailableError
 from dagster_ray.kuberay._kubernetes.fields import at, mapping, quantity
 from dagster_ray.kuberay._kubernetes.kinds import NODES, PODS
 from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
@@ -37,6 +38,7 @@ class PodWatch:
         self._api, self._log, self._reads_nodes = api, log, reads_nodes
         self._is_complete = True
         self._history, self._nodes = PodHistory(), dict[str, Node]()
+        self._gone_nodes = set[str]()
         self._lock, self._closed, self._heard = threading.Lock(), threading.Event(), threading.Event()
         self._stream = api.watch(PODS, namespace, label_selector=f"{CLUSTER_LABEL}={cluster}")
         self._thread = threading.Thread(target=self._run, name="dagster-ray hours", daemon=True)
@@ -87,21 +89,28 @@ class PodWatch:
     def _read_nodes(self) -> None:
         """Read the nodes that are not known yet. One that is gone later, as spot nodes are, is known then."""
         with self._lock:
-            new = {pod.node for pod in self._history.pods.values()} - self._nodes.keys()
+            new = {pod.node for pod in self._history.pods.values()} - self._nodes.keys() - self._gone_nodes
         for name in new:
             node = self._node(name)
+            if node is None:
+                continue
             with self._lock:
                 self._nodes[name] = node
 
-    def _node(self, name: str) -> Node:
+    def _node(self, name: str) -> Node | None:
+        """Return a node; None if nothing is known of it, so that no price holds that may be another node's."""
         try:
             found = self._api.list(NODES, None, Deadline(_NODE_SECONDS), field_selector=f"metadata.name={name}").items
+        except UnavailableError as error:
+            self._log.debug("Node %s could not be read; the next change of a pod asks again: %s", name, error)
+            return None
         except DagsterRayError as error:
             self._reads_nodes = False
             self._log.warning("Nodes could not be read, so prices by node are not known: %s", error)
-            return Node()
+            return None
         if not found:
-            return Node()
+            self._gone_nodes.add(name)
+            return None
         labels = {key: str(value) for key, value in mapping(at(found[0], "metadata", "labels")).items()}
         sizes = mapping(at(found[0], "status", "allocatable"))
         return Node(labels, {key: quantity(value) for key, value in sizes.items()})

@@ -23,7 +23,12 @@ from dagster_ray.kuberay._steps.ending import final_ttl, outcome_labels
 from dagster_ray.kuberay._steps.registration import WITHOUT_LIMIT, limit_of, misses_pods
 from dagster_ray.kuberay._steps.step_cluster import SAID_OF_DELETION, StepCluster
 from dagster_ray.pipes.drivers import EarlierAttempts, earlier_attempts, is_only_step
-from dagster_ray.pipes.errors import JobNotFoundError, JobServerUnavailableError
+from dagster_ray.pipes.errors import (
+    JobNotFoundError,
+    JobServerAnswerError,
+    JobServerRefusedError,
+    JobServerUnavailableError,
+)
 
 if TYPE_CHECKING:
     from dagster_ray.pipes.clients import Verdict
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
 
 _CALL_SECONDS = 5.0
 _FOLLOWED = {"PENDING", "RUNNING", "SUCCEEDED"}
+_UNHEARD = (JobServerUnavailableError, JobServerAnswerError, JobServerRefusedError)
+"""After these nobody knows whether the body has ended, and it could not be stopped either."""
 
 
 class DriverHost:
@@ -46,12 +53,18 @@ class DriverHost:
         self._request: ClusterRequest | None = None
         self._is_complete = False
         self._job_id: str | None = None
+        self._is_unheard = False
         self._is_only_step = True
 
     @property
     def job_id(self) -> str | None:
         """The submission id of the last body; None before one was submitted."""
         return self._job_id
+
+    @property
+    def has_ended_jobs(self) -> bool:
+        """Whether there was a body, and each has ended or was stopped, so that the operator will see the end."""
+        return self._job_id is not None and not self._is_unheard
 
     # The cluster of an earlier attempt
 
@@ -204,6 +217,7 @@ class DriverHost:
 
     def _explained(self, error: Exception) -> Exception:
         """Return the error with the head's pod and what is known of it: the first one names a port of this machine."""
+        self._is_unheard |= isinstance(error, _UNHEARD)
         if isinstance(error, JobServerUnavailableError) and self._watch is not None:
             return self._watch.unreachable(error)
         return error

@@ -149,9 +149,8 @@ class _RayJobCall:
                 self._report.end()
                 is_retry = isinstance(error, dg.RetryRequested) and error.__cause__ is not None
                 own = error.__cause__ if is_retry else error
-                cleanup = Deadline(_CLEANUP_SECONDS)
                 self._keep_evidence(own)
-                self._end_after(own, cleanup)
+                self._end_after(own, Deadline(_CLEANUP_SECONDS))
             raise
         with interrupts_deferred(redeliver=True):
             self._report.end()
