@@ -13,6 +13,7 @@ from dagster_ray.kuberay._pool.choice import (
     Claimer,
     Create,
     Decision,
+    Note,
     Queue,
     Spend,
     Wait,
@@ -44,6 +45,11 @@ def lock(seconds: float = 100, name: str = "other") -> Lock:
     )
 
 
+def old_lock() -> Lock:
+    """Return a claim that ended some minutes ago."""
+    return Lock("other", "r", "s", ago(900), ago(900), 600)
+
+
 def ticket(name: str, seconds: float, until: float = 500) -> Ticket:
     """Return the ticket of a step that has waited for so many seconds."""
     return Ticket(name, ago(seconds), NOON + timedelta(seconds=until))
@@ -59,7 +65,36 @@ DECISIONS: dict[str, tuple[list[Member], Claimer, Sizes, Decision | str | type[W
     "a slot whose name was taken is not tried again": ([BUSY], replace(ME, taken={1}), SIZES, Queue(BUSY)),
     "all are used": ([BUSY], ME, Sizes(), Queue(BUSY)),
     "a cluster that is being deleted takes room": ([member(is_going=True)], ME, Sizes(), Wait),
-    "a claim that ended is not taken over": ([member(claims=(lock(-1),)), BUSY], ME, SIZES, Spend),
+    "a claim that ended is not taken over, and its end is noted": (
+        [member(claims=(lock(-1),)), BUSY],
+        replace(ME, taken={1}),
+        SIZES,
+        Note(member(claims=(lock(-1),))),
+    ),
+    "nor before the note is a minute old": (
+        [member(claims=(lock(-1),), ended_seen_at=ago(1), tickets=(ticket("me", 9),))],
+        ME,
+        Sizes(),
+        Wait,
+    ),
+    "a note that is older than the last renewal counts for nothing": (
+        [member(claims=(lock(-1),), ended_seen_at=ago(500))],
+        ME,
+        Sizes(),
+        Note(member(claims=(lock(-1),), ended_seen_at=ago(500))),
+    ),
+    "its cluster goes after a minute": (
+        [member(claims=(old_lock(),), ended_seen_at=ago(60)), BUSY],
+        ME,
+        SIZES,
+        Spend,
+    ),
+    "its own claim is not tried again as it was": (
+        [member(claims=(lock(9, "me"),))],
+        replace(ME, tried={("uid1", "7")}),
+        SIZES,
+        Wait(1.0),
+    ),
     "but the step that has it goes on": ([member(claims=(lock(-1, "me"),)), BUSY], ME, SIZES, "m1"),
     "its own claim comes first, as by a lost answer": ([member(), member(2, claims=(lock(9, "me"),))], ME, SIZES, "m2"),
     "a claim that cannot be read never ends": (
@@ -213,7 +248,12 @@ CARES: dict[str, tuple[list[Member], set[str], tuple[int, ...]]] = {
         set(),
         (),
     ),
-    "a claim that ended goes with its cluster": ([member(claims=(lock(-1),), sizes=IDLE), USED], {"m1"}, (3,)),
+    "a claim that ended is given a minute": ([member(claims=(lock(-1),), sizes=IDLE), USED], set(), ()),
+    "and then goes with its cluster": (
+        [member(claims=(old_lock(),), ended_seen_at=ago(60), sizes=IDLE), USED],
+        {"m1"},
+        (3,),
+    ),
     "a broken one goes": ([member(is_broken=True, sizes=IDLE), USED], {"m1"}, (3,)),
     "without sizes that can be read all stay": (
         [member(sizes=None), member(2, claims=(lock(-1),), sizes=None)],

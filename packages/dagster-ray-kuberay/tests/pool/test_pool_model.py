@@ -1,6 +1,7 @@
 """Claims under every interleaving that a seed makes: one step a cluster, nobody starves, nothing dead is used again."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -11,11 +12,16 @@ from test_sharing_model import READY
 
 from dagster_ray.core import StepOutcome
 from dagster_ray.kuberay._kubernetes.errors import ConflictError
+from dagster_ray.kuberay._kubernetes.fields import time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._pool.choice import care
-from dagster_ray.kuberay._pool.members import Sizes, copy_of, member_of
-from dagster_ray.kuberay._pool.requests import CLAIM_SECONDS
+from dagster_ray.kuberay._pool.members import ENDED_ANNOTATION, Sizes, copy_of, member_of
+from dagster_ray.kuberay._pool.pooled_cluster import Held
+from dagster_ray.kuberay._pool.requests import CLAIM_SECONDS, RENEWAL_SECONDS
 from dagster_ray.kuberay._sharing.locks import locks_of
+from dagster_ray.kuberay._status.cluster_state import created
+from dagster_ray.kuberay._steps.heartbeat import annotation_patch, renew
+from dagster_ray.kuberay._steps.pulse import Answer
 from dagster_ray.kuberay.errors import PoolBusyError
 
 pytestmark = pytest.mark.many_processes  # make test runs them
@@ -126,6 +132,11 @@ def tend(actor: Actor) -> None:
         api.list(RAYCLUSTERS, "default", actor.deadline())
         now = api.server_time()
         plan = care([member_of(one, now) for one in found], now)
+        for one in plan.notes:
+            own = created(RAYCLUSTERS, "default", next(it for it in found if it["metadata"]["uid"] == one.uid))
+            patch = annotation_patch(own, {ENDED_ANNOTATION: time_text(now)}, one.version)
+            with suppress(ConflictError):
+                api.patch(RAYCLUSTERS, "default", one.name, patch, actor.deadline())
         for one, _ in plan.ends:
             try:
                 api.delete(
@@ -186,3 +197,40 @@ def test_a_claim_that_ended_is_spent_by_the_next_step_if_no_sensor_runs() -> Non
     assert [name for name, _, _ in seen.uses] == ["first", "second"]
     assert seen.uses[0][1] != seen.uses[1][1]
     assert seen.uses[1][2] - NOON >= timedelta(seconds=CLAIM_SECONDS)
+
+
+def hold(seen: Seen, actor: Actor) -> None:
+    """Have a cluster for some time, and renew the claim on it as a heartbeat does."""
+    cluster = pooled(actor, seen.sent)
+    cluster.claim(pool_of(actor.name, seen.sizes))
+    assert cluster.held is not None
+    own, claim = cluster.held.own, cluster.held.claim
+    seen.uses.append((actor.name, own.uid, seen.world.now))
+    actor.sleep(RENEWAL_SECONDS)
+    while seen.world.now < NOON + timedelta(seconds=1100):
+        answer, claim = renew(cluster.api, own, claim, actor.deadline())
+        if answer is not Answer.RENEWED:
+            seen.world.violations.append(f"a live step has lost its cluster: {answer.value}")
+            return
+        actor.sleep(RENEWAL_SECONDS)
+    cluster.held = Held(own, claim)
+    cluster.reach_head()
+    cluster.leave(StepOutcome.SUCCEEDED, actor.deadline())
+
+
+@pytest.mark.parametrize("sensor", [pytest.param(True, id="a sensor looks"), pytest.param(False, id="a step waits")])
+def test_an_outage_in_which_claims_end_costs_no_live_step_its_cluster(sensor: bool) -> None:
+    for seed in range(2):
+        world = World(seed)
+        seen = Seen(world, Sizes(size=1, max_size=1))
+        first = world.actor("first", lambda actor, seen=seen: hold(seen, actor))
+        while not seen.uses:
+            world.let(first)
+        world.outages = [(NOON + timedelta(seconds=190), NOON + timedelta(seconds=840))]
+        world.actor("second", seen.step())
+        if sensor:
+            world.actor("sensor", tend)
+        world.run()
+        assert world.violations == [], f"seed {seed}"
+        assert [name for name, _, _ in seen.uses] == ["first", "second"]
+        assert len({uid for _, uid, _ in seen.uses}) == 1

@@ -165,8 +165,12 @@ def test_the_cluster_of_a_step_that_was_killed_is_never_used_again(world: World)
     long_ago = time_text(datetime.now(UTC) - timedelta(hours=1))
     claim = f'{{"applied_at": "{long_ago}", "renewed_at": "{long_ago}", "ttl_seconds": 600}}'
     world.note(name, **{"lock-killed": claim})
+    assert "its claim has ended, and its step has a minute to renew it" in world.tick()
+    assert "dagster/pool-ended-seen-at" in world.notes()
     assert run_step(world.resource()).success
     assert sorted(left(world.simulator)) != [name]
+    seen_at = time_text(datetime.now(UTC) - timedelta(seconds=90))
+    world.note(name, **{"pool-ended-seen-at": seen_at})
     assert "the step that used it did not give it back" in world.tick()
     assert name not in left(world.simulator)
 

@@ -301,6 +301,21 @@ def a_pool_is_filled(world: RightsWorld, kubeconfig: str) -> Seen:
     return Seen(works=True, extra=len(left(world.simulator())) == 2)
 
 
+def a_claim_that_ended_is_noted(world: RightsWorld, kubeconfig: str) -> Seen:
+    """The sensor notes on a cluster of a pool that its step has not renewed its claim, if it may."""
+    store = world.simulator().store
+    run_step(cluster(str(world.simulator().kubeconfig), pool=ClusterPool()))
+    (name,) = left(world.simulator())
+    claim = '{"applied_at": "2026-01-01T12:00:00Z", "renewed_at": "2026-01-01T12:00:00Z", "ttl_seconds": 600}'
+    body = {"metadata": {"annotations": {"dagster/lock-killed": claim}}}
+    store.patch("rayclusters", "default", name, body, "application/merge-patch+json")
+    sensor = build_cleanup_sensor(kubeconfig_file=kubeconfig)
+    with dg.DagsterInstance.ephemeral() as instance:
+        sensor(dg.build_sensor_context(instance=instance))
+    (found,) = store.list("rayclusters")
+    return Seen(works=True, extra="dagster/pool-ended-seen-at" in found["metadata"]["annotations"])
+
+
 # Pipes
 
 

@@ -98,6 +98,7 @@ ROADS: dict[tuple[str, str, str], Road] = {
     ("cleanup", "rayclusters", "list"): Road(roads.a_shared_cluster_ends),
     ("cleanup", "rayclusters", "delete"): Road(roads.a_shared_cluster_ends),
     ("cleanup", "rayclusters", "create"): Road(roads.a_pool_is_filled),
+    ("cleanup", "rayclusters", "patch"): Road(roads.a_claim_that_ended_is_noted),
     ("cleanup", "rayjobs", "list"): Road(roads.a_forgotten_rayjob_ends),
     ("cleanup", "rayjobs", "delete"): Road(roads.a_forgotten_rayjob_ends),
     ("delete-job", "rayclusters", "list"): Road(roads.clusters_by_hand),

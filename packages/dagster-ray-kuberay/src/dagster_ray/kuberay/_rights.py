@@ -192,6 +192,7 @@ FEATURES: tuple[Feature, ...] = (
             Grant(_RAY, "rayclusters", ("list", "delete")),
             Grant(_RAY, "rayjobs", ("list", "delete")),
             Grant(_RAY, "rayclusters", ("create",), "only steps make the clusters of pools"),
+            Grant(_RAY, "rayclusters", ("patch",), "only steps delete a cluster of a pool whose step was killed"),
         ),
     ),
     Feature(

@@ -13,11 +13,13 @@ from dagster_ray.kuberay._collector.collector import Collector
 from dagster_ray.kuberay._collector.plan import Delete, Kept, Plan, untouchable
 from dagster_ray.kuberay._collector.report import Report
 from dagster_ray.kuberay._kubernetes.errors import ConflictError
-from dagster_ray.kuberay._kubernetes.fields import Manifest, text
+from dagster_ray.kuberay._kubernetes.fields import Manifest, text, time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL, POOL_LABEL
 from dagster_ray.kuberay._pool.choice import care
-from dagster_ray.kuberay._pool.members import copy_of, member_of
+from dagster_ray.kuberay._pool.members import ENDED_ANNOTATION, copy_of, member_of
+from dagster_ray.kuberay._status.cluster_state import created
+from dagster_ray.kuberay._steps.heartbeat import annotation_patch
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
@@ -33,10 +35,12 @@ class Tended:
     Attributes:
         plan: What goes and what stays.
         makes: The manifests of members that are missing.
+        ended: Members whose claims have ended, which is to be noted on them.
     """
 
     plan: Plan
     makes: tuple[Mapping[str, Any], ...]
+    ended: tuple[Manifest, ...]
 
 
 def tended(clusters: Iterable[tuple[Candidate, Manifest]], now: datetime) -> Tended:
@@ -53,7 +57,8 @@ def tended(clusters: Iterable[tuple[Candidate, Manifest]], now: datetime) -> Ten
     found = [_of_pool(pool, now) for pool in pools.values()]
     deletes = tuple(one for each in found for one in each.plan.deletes)
     keeps = tuple(one for each in found for one in each.plan.keeps)
-    return Tended(Plan(deletes, keeps), tuple(one for each in found for one in each.makes))
+    makes = tuple(one for each in found for one in each.makes)
+    return Tended(Plan(deletes, keeps), makes, tuple(one for each in found for one in each.ended))
 
 
 def _of_pool(pool: Sequence[tuple[Candidate, Manifest]], now: datetime) -> Tended:
@@ -73,7 +78,8 @@ def _of_pool(pool: Sequence[tuple[Candidate, Manifest]], now: datetime) -> Tende
         model = members[found.model.uid][1]
         stem = found.model.name.removesuffix(f"-{found.model.slot}")
         makes = [copy_of(model, f"{stem}-{slot}", slot, found.used_at) for slot in found.slots]
-    return Tended(Plan(tuple(deletes), tuple(keeps)), tuple(makes))
+    ended = tuple(members[one.uid][1] for one in found.notes)
+    return Tended(Plan(tuple(deletes), tuple(keeps)), tuple(makes), ended)
 
 
 def care_for_pools(api: "KubernetesApi", collector: Collector, deadline: Deadline, log: logging.Logger) -> None:
@@ -97,7 +103,25 @@ def care_for_pools(api: "KubernetesApi", collector: Collector, deadline: Deadlin
             return
         for kept in found.plan.keeps:
             report.note_kept(kept.what, kept.because)
+        _note_ended(api, found.ended, report, deadline)
         _make(api, found.makes, report, deadline, log)
+
+
+def _note_ended(api: "KubernetesApi", clusters: Iterable[Manifest], report: Report, deadline: Deadline) -> None:
+    """Note on members that their claims have ended, unless it is a trial; a later tick deletes them."""
+    for cluster in clusters:
+        if report.is_trial:
+            return
+        own = created(RAYCLUSTERS, text(cluster, "metadata", "namespace"), cluster)
+        notes = {ENDED_ANNOTATION: time_text(api.server_time())}
+        patch = annotation_patch(own, notes, text(cluster, "metadata", "resourceVersion"))
+        try:
+            api.patch(own.kind, own.namespace, own.name, patch, _some(deadline))
+        except ConflictError:  # it was renewed, or another sensor came first
+            continue
+        except DagsterRayError as error:
+            report.note_failure(f"that a claim on {own.target} has ended could not be noted: {error}")
+            return
 
 
 def _make(

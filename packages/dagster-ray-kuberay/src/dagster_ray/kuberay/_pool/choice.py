@@ -22,7 +22,14 @@ OWN_LINE_SECONDS = 60.0
 
 Taking the cluster that has the step's ticket saves the request that would remove it from another one.
 """
+ENDED_SECONDS = 60.0
+"""For how long claims must be known to have ended before their cluster goes.
+
+Claims end while the API server is away too, when no step can renew its own. After an outage a heartbeat comes again
+within 40 s.
+"""
 _LONGEST_WAIT_SECONDS = 30.0
+_OWN_WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,13 @@ class Spend:
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Note on this member, as it was seen, that its claims have ended."""
+
+    member: Member
+
+
+@dataclass(frozen=True, slots=True)
 class Queue:
     """Put a ticket on this member, and wait."""
 
@@ -80,18 +94,20 @@ class Wait:
     seconds: float
 
 
-Decision: TypeAlias = Claim | Create | Spend | Queue | Wait
+Decision: TypeAlias = Claim | Create | Spend | Note | Queue | Wait
 
 
 def spent(member: Member, now: datetime, sizes: Sizes) -> str | None:
     """Return why nobody may use a member that no live claim holds; None if somebody may, or does.
 
-    A claim that ended without being given back is never taken over: nobody knows what its step has left behind.
+    A claim that ended without being given back is never taken over: nobody knows what its step has left behind. Until
+    the end has been known for a minute, its step may still renew it.
     """
     if member.is_going or member.is_claimed(now):
         return None
     if member.claims:
-        return "the step that used it did not give it back"
+        is_left = (member.ended_seconds(now) or 0.0) >= ENDED_SECONDS
+        return "the step that used it did not give it back" if is_left else None
     if member.is_broken:
         return "its head cannot run"
     if sizes.recycle_after_uses is not None and member.uses >= sizes.recycle_after_uses:
@@ -100,6 +116,12 @@ def spent(member: Member, now: datetime, sizes: Sizes) -> str | None:
     if sizes.recycle_after_seconds is not None and age is not None and age >= sizes.recycle_after_seconds:
         return f"it is {age:.0f} s old"
     return None
+
+
+def newly_ended(members: Sequence[Member], now: datetime) -> list[Member]:
+    """Return the members whose claims have ended, which nobody has noted yet."""
+    left = [one for one in members if one.claims and not (one.is_going or one.is_claimed(now))]
+    return [one for one in left if one.ended_seconds(now) is None]
 
 
 def free(members: Sequence[Member], now: datetime, sizes: Sizes) -> list[Member]:
@@ -123,7 +145,8 @@ def decide(members: Sequence[Member], now: datetime, who: Claimer, sizes: Sizes)
     """
     own = [one for one in members if not one.is_going and any(claim.id == who.id for claim in one.claims)]
     if own:
-        return Claim(min(own, key=lambda one: one.slot))
+        fresh = [one for one in own if (one.uid, one.version) not in who.tried]
+        return Claim(min(fresh, key=lambda one: one.slot)) if fresh else Wait(_OWN_WAIT_SECONDS)
     line = _line(members, now, who)
     if who.tried and line is not None:
         return Queue(line)  # others have come at once, so that each needs its place
@@ -134,6 +157,11 @@ def decide(members: Sequence[Member], now: datetime, who: Claimer, sizes: Sizes)
         if isinstance(mine, Claim | Create | Spend):
             return mine
         waits.append(mine)
+    ended = [one for one in newly_ended(members, now) if (one.uid, one.version) not in who.tried]
+    if ended and not chances:
+        return Note(min(ended, key=lambda one: one.slot))
+    known = [seconds for one in members if (seconds := one.ended_seconds(now)) is not None]
+    waits += [ENDED_SECONDS - seconds for seconds in known if seconds < ENDED_SECONDS]
     claims = [claim for one in members for claim in one.claims if isinstance(claim, Lock) and claim.is_live(now)]
     waits += [(claim.ends_at - now).total_seconds() for claim in claims]
     return Wait(max(0.1, min(waits))) if line is None else Queue(line)
@@ -225,6 +253,7 @@ class Care:
         model: The member that was used last; None if the pool has none.
         used_at: When the pool was used last.
         keeps: The members that stay, each with the reason.
+        notes: Those of them whose claims have ended, which is to be noted.
     """
 
     ends: tuple[tuple[Member, str], ...]
@@ -232,6 +261,7 @@ class Care:
     model: Member | None
     used_at: datetime
     keeps: tuple[tuple[Member, str], ...]
+    notes: tuple[Member, ...] = ()
 
 
 def care(members: Sequence[Member], now: datetime) -> Care:
@@ -249,7 +279,8 @@ def care(members: Sequence[Member], now: datetime) -> Care:
     ends = [(one, why) for one in members if (why := spent(one, now, sizes)) is not None]
     idle_seconds = (now - used_at).total_seconds()
     rest = free(members, now, sizes)
-    claimed = [one for one in members if one.is_claimed(now) and not one.is_going]
+    lost = {one.uid for one, _ in ends}
+    claimed = [one for one in members if one.claims and not (one.is_going or one.uid in lost)]
     if idle_seconds >= sizes.idle_seconds:
         ends += [(one, f"no step has used its pool for {idle_seconds:.0f} s") for one in rest]
         slots: list[int] = []
@@ -262,7 +293,7 @@ def care(members: Sequence[Member], now: datetime) -> Care:
         slots = open_slots[:most]
     going = {one.uid for one, _ in ends}
     keeps = tuple((one, _kept(one, now)) for one in members if one.uid not in going)
-    return Care(tuple(ends), tuple(slots), model, used_at, keeps)
+    return Care(tuple(ends), tuple(slots), model, used_at, keeps, tuple(newly_ended(members, now)))
 
 
 def _surplus(rest: Sequence[Member], count: int, now: datetime, idle_seconds: float) -> list[tuple[Member, str]]:
@@ -287,4 +318,6 @@ def _used_at(members: Sequence[Member], now: datetime) -> datetime:
 def _kept(member: Member, now: datetime) -> str:
     if member.is_going:
         return "is being deleted already"
+    if member.claims and not member.is_claimed(now):
+        return "its claim has ended, and its step has a minute to renew it"
     return "a step has claimed it" if member.is_claimed(now) else "is free, for the next step of its pool"

@@ -12,13 +12,14 @@ from typing import Any
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, json_of, mapping, mappings, text, time_of, time_text
 from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL, POOL_LABEL, SLOT_LABEL
 from dagster_ray.kuberay._sharing.choice import is_usable
-from dagster_ray.kuberay._sharing.locks import AnyLock, locks_of
+from dagster_ray.kuberay._sharing.locks import AnyLock, ends_at, locks_of
 from dagster_ray.kuberay._status.cluster_state import is_ready
 
 TICKET_PREFIX = "dagster/pool-ticket-"
 SIZES_ANNOTATION = "dagster/pool-sizes"
 USES_ANNOTATION = "dagster/pool-uses"
 USED_ANNOTATION = "dagster/pool-used-at"
+ENDED_ANNOTATION = "dagster/pool-ended-seen-at"
 
 MOST_MEMBERS = 1000
 _TEXT_LIMIT = 4096
@@ -120,6 +121,7 @@ class Member:
         uses: How many steps have given it back.
         used_at: When a step claimed it or gave it back last; in a new one, when the pool was used last.
         sizes: What the last step that claimed it has said of the pool; None if that cannot be read.
+        ended_seen_at: When somebody whom the API server answered noted that its claims had ended; None if nobody has.
     """
 
     name: str
@@ -135,10 +137,19 @@ class Member:
     uses: int = 0
     used_at: datetime | None = None
     sizes: Sizes | None = None
+    ended_seen_at: datetime | None = None
 
     def is_claimed(self, now: datetime) -> bool:
         """Return whether a step that may live has it."""
         return any(claim.is_live(now) for claim in self.claims)
+
+    def ended_seconds(self, now: datetime) -> float | None:
+        """Return for how long its claims have been known to have ended; None if nobody has noted that of them.
+
+        A note from before their end is about an earlier renewal, and counts for nothing.
+        """
+        ended, seen = ends_at(self.claims), self.ended_seen_at
+        return None if ended is None or seen is None or not ended <= seen <= now else (now - seen).total_seconds()
 
     @property
     def free_since(self) -> datetime | None:
@@ -169,6 +180,7 @@ def member_of(cluster: Manifest, now: datetime) -> Member:
         uses=_number(annotations.get(USES_ANNOTATION)),
         used_at=time_of(annotations.get(USED_ANNOTATION)),
         sizes=sizes_of(annotations.get(SIZES_ANNOTATION)),
+        ended_seen_at=time_of(annotations.get(ENDED_ANNOTATION)),
     )
 
 

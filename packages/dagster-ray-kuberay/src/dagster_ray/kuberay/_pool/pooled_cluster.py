@@ -3,7 +3,7 @@
 import http.client
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -12,23 +12,28 @@ from dagster_ray.core import DagsterContext, Deadline, StepOutcome
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.dashboard import fetch
 from dagster_ray.kuberay._kubernetes.answers import proves_gone
-from dagster_ray.kuberay._kubernetes.errors import ConflictError, InvalidObjectError, KubernetesError
+from dagster_ray.kuberay._kubernetes.errors import (
+    ConflictError,
+    InvalidObjectError,
+    KubernetesError,
+    UnavailableError,
+)
 from dagster_ray.kuberay._kubernetes.fields import at, text, time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, propagation_of
 from dagster_ray.kuberay._pool.choice import (
     Claim,
-    Claimer,
     Create,
+    Note,
     Queue,
     Spend,
     Wait,
     decide,
-    has_chance,
     is_given_back,
     spent,
 )
 from dagster_ray.kuberay._pool.leftovers import ACTORS_PATH, JOBS_PATH, LIMIT_BYTES, actors_left, jobs_left
 from dagster_ray.kuberay._pool.members import (
+    ENDED_ANNOTATION,
     SIZES_ANNOTATION,
     USED_ANNOTATION,
     USES_ANNOTATION,
@@ -37,6 +42,7 @@ from dagster_ray.kuberay._pool.members import (
     member_of,
 )
 from dagster_ray.kuberay._pool.requests import RENEWAL_SECONDS, PoolRequest
+from dagster_ray.kuberay._pool.view import View
 from dagster_ray.kuberay._sharing.locks import Lock, locks_of
 from dagster_ray.kuberay._status.cluster_state import Created, created
 from dagster_ray.kuberay._status.errors import PoolBusyError, WriteDeniedError
@@ -48,11 +54,11 @@ from dagster_ray.kuberay._steps.wait import Reach
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-    from dagster_ray.kuberay._kubernetes.watch_stream import WatchStream
 
 _LOST_ANSWER_SECONDS = 1.0
 _LOST_ANSWER_LOOKS = 8  # within the 20 s that a cleanup has
 _END_SECONDS = 5.0  # of the cleanup's time, kept for giving the cluster back or deleting it
+_AWAY_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 0.3
 _LOOK_SECONDS = 5.0
 _PATIENCE_SECONDS = 8.0  # for what ends by itself a moment after its step
@@ -64,56 +70,6 @@ class Held:
 
     own: Created
     claim: Lock
-
-
-class _View:
-    """The members of a pool as a list and a watch tell of them, and what this step has tried."""
-
-    def __init__(self, api: "KubernetesApi", request: PoolRequest, deadline: Deadline) -> None:
-        selector = request.selection.selector
-        found = api.list(RAYCLUSTERS, request.namespace, deadline, label_selector=selector)
-        self._api, self._request, self._version = api, request, found.resource_version
-        self.clusters: dict[str, Mapping[str, Any]] = {text(one, "metadata", "uid"): one for one in found.items}
-        self.who = Claimer(request.claim_id, api.server_time())
-        self._watch: WatchStream | None = None
-
-    def members(self, now: datetime) -> list[Member]:
-        found = [member_of(one, now) for one in self.clusters.values()]
-        self.who = replace(self.who, chance_since=self._chance_since(found, now))
-        return found
-
-    def _chance_since(self, members: list[Member], now: datetime) -> datetime | None:
-        return (self.who.chance_since or now) if has_chance(members, now, self.who, self._request.sizes) else None
-
-    def failed(self, member: Member) -> None:
-        """Note that a member is other than it was seen."""
-        self.who = replace(self.who, tried={*self.who.tried, (member.uid, member.version)})
-
-    def name_taken(self, slot: int) -> None:
-        """Note that the name of a slot is taken."""
-        self.who = replace(self.who, taken={*self.who.taken, slot})
-
-    def follow(self, seconds: float) -> None:
-        """Take in what has changed; the first change is waited for, for at most so many seconds."""
-        if self._watch is None:
-            selector, version = self._request.selection.selector, self._version
-            namespace = self._request.namespace
-            self._watch = self._api.watch(
-                RAYCLUSTERS, namespace, label_selector=selector, resource_version=version or None
-            )
-        event = self._watch.next(max(0.0, seconds))
-        while event is not None:
-            uid = text(event.object, "metadata", "uid")
-            if event.type == "DELETED":
-                gone = self.clusters.pop(uid, event.object)
-                self.who = replace(self.who, taken=set(self.who.taken) - {member_of(gone, self.who.since).slot})
-            else:
-                self.clusters[uid] = event.object
-            event = self._watch.next(0)
-
-    def close(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
 
 
 class PooledCluster(StepCluster):
@@ -163,7 +119,7 @@ class PooledCluster(StepCluster):
     # To a claim
 
     def _claimed(self, request: PoolRequest) -> Held:
-        view = _View(self.api, request, self.deadline)
+        view = View(self.api, request, self.deadline)
         try:
             while True:
                 held, seconds = self._next(request, view)
@@ -177,7 +133,7 @@ class PooledCluster(StepCluster):
         finally:
             view.close()
 
-    def _next(self, request: PoolRequest, view: _View) -> tuple[Held | None, float]:
+    def _next(self, request: PoolRequest, view: View) -> tuple[Held | None, float]:
         """Carry out one decision; return what is held then, and how long to wait for a change if nothing is."""
         now = self.api.server_time()
         match decide(view.members(now), now, view.who, request.sizes):
@@ -186,15 +142,16 @@ class PooledCluster(StepCluster):
             case Create(slot):
                 return self._make(request, view, slot), 0.0
             case Spend(member, because):
-                self._end(created(RAYCLUSTERS, request.namespace, view.clusters[member.uid]), because, member.version)
-                view.failed(member)
+                return None, self._spend(request, view, member, because)
+            case Note(member):
+                return None, self._note_ended(request, view, member)
             case Queue(member):
                 self._queue(request, view, member)
             case Wait(seconds):
                 return None, seconds
         return None, 0.0
 
-    def _try_claim(self, request: PoolRequest, view: _View, member: Member) -> Held | None:
+    def _try_claim(self, request: PoolRequest, view: View, member: Member) -> Held | None:
         """Claim a member as it was seen; None if it is other than that.
 
         Raises:
@@ -208,6 +165,7 @@ class PooledCluster(StepCluster):
             **dict.fromkeys(stale),
             claim.key: claim.text(),
             USED_ANNOTATION: time_text(now),
+            ENDED_ANNOTATION: None,
             SIZES_ANNOTATION: request.sizes.text(),
         }
         view.failed(member)  # whatever comes: this version of it will not be claimed again
@@ -230,7 +188,7 @@ class PooledCluster(StepCluster):
         self.log.info("%s of the pool is claimed by this step; %d steps have used it before.", own.target, member.uses)
         return Held(created(RAYCLUSTERS, request.namespace, answer), claim)
 
-    def _make(self, request: PoolRequest, view: _View, slot: int) -> Held | None:
+    def _make(self, request: PoolRequest, view: View, slot: int) -> Held | None:
         """Create a member with a claim; None if its name is taken.
 
         A POST whose answer was lost finds its own member by the claim on it.
@@ -245,7 +203,36 @@ class PooledCluster(StepCluster):
         self.log.info("%s was created: the pool had no cluster that is free.", own.target)
         return Held(own, claim)
 
-    def _queue(self, request: PoolRequest, view: _View, member: Member) -> None:
+    def _spend(self, request: PoolRequest, view: View, member: Member, because: str) -> float:
+        """Delete a member that nobody may use again; return how long to wait.
+
+        The call does not outlast an outage: whoever has the member must have time to renew a claim after it.
+        """
+        own = created(RAYCLUSTERS, request.namespace, view.clusters[member.uid])
+        try:
+            self._end(own, because, member.version)
+        except UnavailableError:
+            return _AWAY_SECONDS
+        except KubernetesError as error:
+            self.log.warning("%s cannot be used any more and could not be deleted: %s", own.target, error)
+        view.failed(member)
+        return 0.0
+
+    def _note_ended(self, request: PoolRequest, view: View, member: Member) -> float:
+        """Note on a member that its claims have ended; return how long to wait."""
+        own = created(RAYCLUSTERS, request.namespace, view.clusters[member.uid])
+        notes = {ENDED_ANNOTATION: time_text(self.api.server_time())}
+        try:
+            patch = annotation_patch(own, notes, member.version)
+            view.clusters[member.uid] = self._patch(own, patch, self._short())
+        except UnavailableError:
+            return _AWAY_SECONDS
+        except KubernetesError as error:
+            self.log.debug("%s: that its claim has ended could not be noted: %s", own.target, error)
+            view.failed(member)
+        return 0.0
+
+    def _queue(self, request: PoolRequest, view: View, member: Member) -> None:
         """Let other steps know that this one waits; one that cannot be written costs it its place in line only."""
         own = created(RAYCLUSTERS, request.namespace, view.clusters[member.uid])
         until = self.api.server_time() + timedelta(seconds=min(self.deadline.remaining_seconds(), 86400.0))
@@ -260,7 +247,7 @@ class PooledCluster(StepCluster):
         waited = "All clusters of the pool %s are used by other steps. This step waits for one of them."
         self.log.info(waited, text(own.manifest, "metadata", "labels", "dagster/pool-name") or own.name)
 
-    def _drop_ticket(self, request: PoolRequest, view: _View, held: Held | None) -> None:
+    def _drop_ticket(self, request: PoolRequest, view: View, held: Held | None) -> None:
         """Remove this step's ticket from another member than the one that it has claimed."""
         for uid, cluster in view.clusters.items():
             key = Ticket(request.claim_id, view.who.since, view.who.since).key
@@ -273,7 +260,7 @@ class PooledCluster(StepCluster):
             except DagsterRayError as error:
                 self.log.debug("%s: the ticket of this step stays, and ends by itself: %s", own.target, error)
 
-    def _busy(self, request: PoolRequest, view: _View) -> PoolBusyError:
+    def _busy(self, request: PoolRequest, view: View) -> PoolBusyError:
         name = str(request.selection.required.get("dagster/pool-name"))
         return PoolBusyError(name, self.deadline.budget_seconds, len(view.clusters), request.sizes.max_size)
 
@@ -350,20 +337,18 @@ class PooledCluster(StepCluster):
                 own.kind,
                 own.namespace,
                 own.name,
-                self.deadline if version is not None else Deadline(_END_SECONDS),
+                Deadline(_END_SECONDS) if version is None else self._short(),
                 uid=own.uid,
                 resource_version=version,
                 propagation=propagation_of(own.kind),
             )
         except ConflictError:  # it has changed, or another one has its name
             return
-        except KubernetesError as error:
-            if version is None:
-                raise
-            self.log.warning("%s cannot be used any more and could not be deleted: %s", own.target, error)
-            return
         if was_there:
             self.log.info("%s was deleted: %s.", own.target, because)
+
+    def _short(self) -> Deadline:
+        return Deadline(min(_END_SECONDS, max(0.1, self.deadline.remaining_seconds())))
 
     def _patch(self, own: Created, body: Mapping[str, object], deadline: Deadline) -> dict[str, Any]:
         return self.api.patch(own.kind, own.namespace, own.name, body, deadline)
