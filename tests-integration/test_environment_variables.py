@@ -19,7 +19,13 @@ from pydantic.fields import FieldInfo
 
 from dagster_ray.core import BaseRayResource, Lifecycle
 from dagster_ray.core.errors import InvalidFieldError
-from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob, PipesKubeRayJobClient, build_cleanup_sensor
+from dagster_ray.kuberay import (
+    KubeRayCluster,
+    KubeRayInteractiveJob,
+    PipesKubeRayJobClient,
+    Price,
+    build_cleanup_sensor,
+)
 from dagster_ray.kuberay.configs import ClusterSharing
 from dagster_ray.local import LocalRay
 from dagster_ray.pipes import PipesRayJobClient, RayJobClient
@@ -28,8 +34,8 @@ from dagster_ray.pipes.clients import ClientOptions
 RESOURCES: tuple[type[BaseRayResource], ...] = (LocalRay, KubeRayInteractiveJob, KubeRayCluster)
 FREE = (dict[str, Any], list[dict[str, Any]])
 TEXT_MAP = dict[str, str]
-# Amounts by the names of resources, and requirements of pip, are written out.
-WRITTEN_OUT = (dict[str, float], list[str])
+# Amounts by the names of resources, requirements of pip, and prices are written out.
+WRITTEN_OUT = (dict[str, float], list[str], list[Price], Sequence[Price])
 # What a field takes beside its type. Everything else takes 1000, "true", or the first of its words.
 SAMPLES: Mapping[str, tuple[str, Any]] = {
     "renew_seconds": ("100", 100.0),

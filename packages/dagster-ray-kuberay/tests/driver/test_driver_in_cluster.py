@@ -1,6 +1,6 @@
 """`driver="cluster"` on KubeRay: an attempt after a crash goes on with the body that runs, and nothing is left over.
 
-Workers run as processes of this machine. With real Ray heads: tests-integration/test_driver_kuberay.py.
+Workers run as processes of this machine.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false

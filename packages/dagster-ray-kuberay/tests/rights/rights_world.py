@@ -263,7 +263,7 @@ def a_worker(world: RightsWorld, kubeconfig: str) -> Seen:
     """A run's worker is launched, looked at, and stopped through its head."""
     workers = _workers(world, kubeconfig)
     workers.submit(WORKER, dg.build_init_resource_context())
-    eventually(lambda: any(item["status"].get("jobStatus") for item in world.simulator().store.list("rayjobs")))
+    eventually(lambda: any(item.get("status", {}).get("jobStatus") for item in world.simulator().store.list("rayjobs")))
     return Seen(workers.details("dagster-run-r").status == "PENDING" and workers.stop("dagster-run-r"))
 
 

@@ -222,7 +222,9 @@ def test_rights_of_several_features_are_merged_into_few_rules() -> None:
     }
     ((merged, _),) = rights.roles("own", "ray", rights.features_of(["cleanup"]))
     assert merged["rules"] == [
-        {"apiGroups": ["ray.io"], "resources": ["rayclusters", "rayjobs"], "verbs": ["list", "delete"]}
+        {"apiGroups": ["ray.io"], "resources": ["rayclusters", "rayjobs"], "verbs": ["list", "delete"]},
+        {"apiGroups": ["ray.io"], "resources": ["rayclusters"], "verbs": ["create"]},
+        {"apiGroups": ["ray.io"], "resources": ["rayclusters"], "verbs": ["patch"]},
     ]
 
 
