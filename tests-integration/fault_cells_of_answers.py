@@ -136,7 +136,8 @@ ANSWER_CELLS: tuple[Cell, ...] = (
     Cell(
         REDIRECT,
         {JOB: (RUN,)},
-        "Nothing: a step that runs asks the API server for nothing.",
+        "Nothing: a step that runs asks the API server for nothing, except a sign of life every 10 minutes if a pod "
+        "was missing when it connected.",
         UNCHANGED,
         (ASKS_NOTHING,),
     ),
@@ -173,7 +174,8 @@ ANSWER_CELLS: tuple[Cell, ...] = (
     Cell(
         ROTATED,
         {JOB: (RUN,)},
-        "Nothing: a step that runs asks the API server for nothing.",
+        "Nothing: a step that runs asks the API server for nothing, except a sign of life every 10 minutes if a pod "
+        "was missing when it connected.",
         UNCHANGED,
         (ASKS_NOTHING,),
     ),

@@ -87,8 +87,10 @@ DRIVER_CELLS: tuple[Cell, ...] = (
     Cell(
         UPDATES,
         {DRIVER: (RUN, CLEANUP)},
-        "A warning. The job id is written again every 10 s. The operator ends a `RayJob` that never gets it, and the "
-        "body with it, at `preRunningDeadlineSeconds`, 660 s after its start.",
+        "A warning. The job id is written again every 10 s, and once more at the step's end. Where a process runs "
+        "several steps, the operator's limit is lifted in the same way, and the id is written after the last step. The "
+        "operator ends a `RayJob` that never gets it, and the body with it, at `preRunningDeadlineSeconds`, 660 s "
+        "after its start.",
         "The operator deletes the cluster by the time to live that the `RayJob` was created with.",
         (_DENIED,),
     ),

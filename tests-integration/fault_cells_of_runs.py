@@ -51,7 +51,10 @@ def _unnoticed(fault: Fault, reason: str) -> Cell:
     return Cell(fault, _HERE, NOTICES_NOTHING, UNCHANGED, reason=reason)
 
 
-_NO_CALLS = "While jobs run, the run's worker asks the Kubernetes API only for the renewal of its lock."
+_NO_CALLS = (
+    "While jobs run, the run's worker asks the Kubernetes API only for its lock, and for a watch on the cluster every "
+    "240 s."
+)
 _STARTS = "It concerns the start of a cluster, which is that of a shared `KubeRayCluster`."
 
 RUN_CELLS: tuple[Cell, ...] = (

@@ -230,7 +230,8 @@ STEP_CELLS: tuple[Cell, ...] = (
     Cell(
         BURST,
         {JOB: (RUN,)},
-        "Nothing: a step that runs asks the API server for nothing.",
+        "Nothing: a step that runs asks the API server for nothing, except a sign of life every 10 minutes if a pod "
+        "was missing when it connected.",
         UNCHANGED,
         (ASKS_NOTHING,),
     ),
@@ -281,7 +282,8 @@ STEP_CELLS: tuple[Cell, ...] = (
     Cell(
         RESETS,
         {JOB: (RUN,)},
-        "Nothing: a step that runs asks the API server for nothing.",
+        "Nothing: a step that runs asks the API server for nothing, except a sign of life every 10 minutes if a pod "
+        "was missing when it connected.",
         UNCHANGED,
         (ASKS_NOTHING,),
     ),

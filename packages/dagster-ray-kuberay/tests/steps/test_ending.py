@@ -6,7 +6,7 @@ import pytest
 
 from dagster_ray.core import StepOutcome
 from dagster_ray.kuberay._spec.acceptance import PRE_RUNNING_DEADLINE, STRATEGY, portable_spec, without_fields
-from dagster_ray.kuberay._steps.ending import Ending, ending_of
+from dagster_ray.kuberay._steps.ending import Ending, ending_of, ends_when_failed
 
 LEGACY = {"deletionStrategy": {"onSuccess": {"policy": "DeleteCluster"}, "onFailure": {"policy": "DeleteNone"}}}
 SUCCEEDED_RULE = {"policy": "DeleteCluster", "condition": {"jobStatus": "SUCCEEDED", "ttlSeconds": 5}}
@@ -113,3 +113,19 @@ def test_what_an_older_crd_gets(unknown: list[str], spec: dict[str, Any] | None)
     found = without_fields(JOB, unknown, {PRE_RUNNING_DEADLINE})
     assert (None if found is None else found["spec"]) == spec
     assert JOB["spec"]["preRunningDeadlineSeconds"] == 660
+
+
+@pytest.mark.parametrize(
+    ("spec", "ends"),
+    [
+        pytest.param({}, True, id="no strategy"),
+        pytest.param({"deletionStrategy": {}}, True, id="an empty strategy"),
+        pytest.param(RULES, True, id="a rule for jobDeploymentStatus"),
+        pytest.param(ONLY_SUCCESS, False, id="only rules for a jobStatus"),
+        pytest.param(LEGACY, False, id="onSuccess and onFailure"),
+    ],
+)
+def test_which_rayjobs_the_operator_ends_although_their_jobs_have_no_status(
+    spec: dict[str, Any], *, ends: bool
+) -> None:
+    assert ends_when_failed(spec) is ends

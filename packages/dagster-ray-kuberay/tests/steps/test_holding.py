@@ -9,13 +9,14 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from fault_world import eventually, left, resource, simulated
+from fault_world import eventually, left, resource, simulated, with_late_worker
 from pydantic import ValidationError
 
 from dagster_ray.core import Deadline, RayResource, StepOutcome
 from dagster_ray.kuberay import KubeRayInteractiveJob
 from dagster_ray.kuberay._kubernetes.fields import time_of
 from dagster_ray.kuberay._steps.holding import holding_patch, why_not_held
+from dagster_ray.kuberay.groups import head_group
 from dagster_ray.simulator import Fault, Simulator
 
 NOW = datetime(2026, 1, 1, 12, 0, 30, tzinfo=UTC)
@@ -119,3 +120,30 @@ def test_a_cluster_whose_head_was_lost_is_deleted_since_the_operator_would_see_n
     assert "is not held: its head was lost, and the operator would never see an end." in log
     assert "is held until" not in log
     assert left(simulator) == []
+
+
+LATE: dict[str, Any] = {"rayClusterSpec": with_late_worker({"headGroupSpec": head_group(cpus=1, memory="2Gi")})}
+ON_FAILURE = {"policy": "DeleteCluster", "condition": {"jobStatus": "FAILED", "ttlSeconds": 5}}
+
+
+@pytest.mark.many_processes
+@pytest.mark.parametrize(
+    ("version", "spec", "more", "words"),
+    [
+        pytest.param("1.4.2", LATE, {}, "is not held: a pod is missing", id="hold_on_failure before KubeRay 1.6"),
+        pytest.param(
+            "1.7.0",
+            {**LATE, "shutdownAfterJobFinishes": False, "deletionStrategy": {"deletionRules": [ON_FAILURE]}},
+            {"hold_on_failure": 0},
+            "the operator would never see the failure",
+            id="deletion rules for a failed job",
+        ),
+    ],
+)
+def test_what_nobody_would_end_since_a_pod_is_missing_is_deleted(
+    version: str, spec: dict[str, Any], more: dict[str, Any], words: str
+) -> None:
+    with simulated(version) as simulator:
+        log = failing(simulator, spec=spec, **more)
+        assert words in log
+        assert left(simulator) == []

@@ -122,7 +122,8 @@ class KubeRayInteractiveJob(KubeRayResource):
             from dagster_ray.kuberay._steps.registration import limit_again, limit_of
 
             self._created.stop_heartbeat()
-            limit_again(self._created, limit_of(self._created.made.manifest), deadline)
+            stays = outcome is StepOutcome.SUCCEEDED or self._plan.cleanup == "never"
+            limit_again(self._created, limit_of(self._created.made.manifest), deadline, stays=stays)
 
     def _hold(self, outcome: StepOutcome, deadline: Deadline) -> None:
         """Hold the RayJob of a step that failed, if that is wanted: the operator deletes its cluster later."""

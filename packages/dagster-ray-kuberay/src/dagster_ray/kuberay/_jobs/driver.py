@@ -1,7 +1,9 @@
 """Bodies of steps as Ray jobs on a step's cluster: the cluster of an earlier attempt, the job server, and the end."""
 
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -20,7 +22,7 @@ from dagster_ray.kuberay._status.cluster_state import Created
 from dagster_ray.kuberay._status.errors import ClusterGoneError, RayJobEndedError
 from dagster_ray.kuberay._steps.creation import IDENTITY_LABELS, ClusterRequest
 from dagster_ray.kuberay._steps.ending import final_ttl, outcome_labels
-from dagster_ray.kuberay._steps.registration import WITHOUT_LIMIT, limit_of, misses_pods
+from dagster_ray.kuberay._steps.registration import WITHOUT_LIMIT, limit_at_end, limit_of, misses_pods
 from dagster_ray.kuberay._steps.step_cluster import SAID_OF_DELETION, StepCluster
 from dagster_ray.pipes.drivers import EarlierAttempts, earlier_attempts, is_only_step
 from dagster_ray.pipes.errors import (
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from dagster_ray.pipes.drivers import Place
 
 _CALL_SECONDS = 5.0
+_PAUSE_SECONDS = 10.0
 _FOLLOWED = {"PENDING", "RUNNING", "SUCCEEDED"}
 _UNHEARD = (JobServerUnavailableError, JobServerAnswerError, JobServerRefusedError)
 """After these nobody knows whether the body has ended, and it could not be stopped either."""
@@ -55,6 +58,7 @@ class DriverHost:
         self._job_id: str | None = None
         self._is_unheard = False
         self._is_only_step = True
+        self._is_lifted, self._lift_at = False, 0.0
 
     @property
     def job_id(self) -> str | None:
@@ -196,7 +200,7 @@ class DriverHost:
             self._watch = self._opened.enter_context(watch)
         else:
             self._watch.begin(about)
-        return place_of(
+        place = place_of(
             cluster,
             open_client(cluster, self._opened),
             self._watch,
@@ -206,6 +210,12 @@ class DriverHost:
             pending=self._why_pending,
             explained=self._explained,
         )
+        return replace(place, check=self._check)
+
+    def _check(self) -> None:
+        assert self._watch is not None  # noqa: S101 - opened with the place
+        self._lift_limit()
+        self._watch.check()
 
     def _why_pending(self) -> str:
         """Return why the cluster does not have what the job waits for, as far as pods and events show it."""
@@ -224,11 +234,18 @@ class DriverHost:
 
     def _submitted(self, submission_id: str) -> None:
         assert self._watch is not None  # noqa: S101 - opened with the place
-        is_first, self._job_id = self._job_id is None, submission_id
+        self._job_id, self._lift_at = submission_id, 0.0
         self._watch.submitted(submission_id)
-        if is_first and self._cluster.made.kind is RAYJOBS and not self._is_only_step:
-            # No job id is written before the last of the steps has ended.
-            self._change({"spec": WITHOUT_LIMIT}, "the operator may end it while a body runs")
+        self._lift_limit()
+
+    def _lift_limit(self) -> None:
+        """End the operator's limit for a RayJob of several steps, whose job id is written after the last of them."""
+        is_limited = self._cluster.made.kind is RAYJOBS and not self._is_only_step and not self._is_lifted
+        if not is_limited or self._job_id is None or time.monotonic() < self._lift_at:
+            return
+        self._lift_at = time.monotonic() + _PAUSE_SECONDS
+        otherwise = "the operator may end it while a body runs; this is tried again"
+        self._is_lifted = self._change({"spec": WITHOUT_LIMIT}, otherwise) is not None
 
     def _judged(self, verdict: "Verdict") -> None:
         """Write an outcome while the job's process still tears down, so that the operator knows it when the job ends.
@@ -262,23 +279,29 @@ class DriverHost:
             if stays and outcome is not StepOutcome.SUCCEEDED:
                 self._change({"metadata": {"labels": outcome_labels(outcome)}}, "a later attempt may use it")
             return
+        if isinstance(self._watch, RayJobWatch):
+            self._watch.register_at_end(deadline)
         cluster.record_outcome(outcome, deadline, always=self._policy == "always")
-        is_unseen = isinstance(self._watch, RayJobWatch) and self._watch.misses_pods
+        is_unseen = isinstance(self._watch, RayJobWatch) and self._watch.is_unseen
         if not self._is_only_step:
-            changed = self._change({"spec": {"jobId": self._job_id}}, "its operator does not know that it is over")
+            otherwise = "its operator does not know that it is over"
+            changed = self._change({"spec": {"jobId": self._job_id}}, otherwise, deadline if stays else None)
             is_unseen = changed is not None and misses_pods(changed)
         seconds = final_ttl(plain, own.manifest) if plain is not None and stays else None
-        spec = {} if seconds is None else {"ttlSecondsAfterFinished": seconds}
+        spec: dict[str, Any] = {} if seconds is None else {"ttlSecondsAfterFinished": seconds}
         if is_unseen:
-            spec |= limit_of(own.manifest if self._request is None else self._request.manifest)
+            limit = limit_of(own.manifest if self._request is None else self._request.manifest)
+            spec |= limit_at_end(cluster, limit, stays=stays)
         if spec:
             self._change({"spec": spec}, "its cluster lives longer than it should")
 
-    def _change(self, patch: Mapping[str, Any], otherwise: str) -> Mapping[str, Any] | None:
-        """Change the object; return it, or None where that failed."""
+    def _change(
+        self, patch: Mapping[str, Any], otherwise: str, deadline: Deadline | None = None
+    ) -> Mapping[str, Any] | None:
+        """Change the object, within 5 s unless a deadline is given; return it, or None where that failed."""
         cluster = self._cluster
         try:
-            return cluster.change(patch, Deadline(_CALL_SECONDS))
+            return cluster.change(patch, deadline or Deadline(_CALL_SECONDS))
         except DagsterRayError as error:
             cluster.log.warning("%s could not be changed, so %s: %s", cluster.made.target, otherwise, error)
             return None

@@ -17,7 +17,7 @@ from dagster_ray.kuberay._kubernetes.errors import KubernetesError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at
 from dagster_ray.kuberay._kubernetes.kinds import EVENTS
 from dagster_ray.kuberay._status.errors import ClusterGoneError
-from dagster_ray.kuberay._steps.registration import register
+from dagster_ray.kuberay._steps.registration import register, waits_for_pods
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.pipes.clients import Verdict
 from dagster_ray.pipes.errors import JobLostError, JobServerUnavailableError
@@ -28,6 +28,7 @@ _EVENT_SECONDS = 5.0
 _LOOK_SECONDS = 5.0
 _SILENT_SECONDS = 10.0
 """A job server of which nothing was heard for so long is a reason to look for its head."""
+_UNKNOWN = "%s does not know its job, so its operator does not see the end of it: %s"
 _FIND_DELETER = "find out who deleted it (audit log, quota or clean-up jobs of the namespace), and run the step again"
 
 
@@ -227,18 +228,32 @@ class RayJobWatch(ClusterWatch):
         self._register()
         super().check()
 
-    def _register(self) -> None:
+    @property
+    def is_unseen(self) -> bool:
+        """Whether the operator, as far as is known, still waits for pods, so that it does not look at the job."""
+        return self.misses_pods and waits_for_pods(self._seen)
+
+    def register_at_end(self, deadline: Deadline) -> None:
+        """Register the job if that has failed until its end: the operator would never see that end."""
+        self._try_at = 0.0
+        try:
+            self._register(Deadline(min(_PATCH_SECONDS, deadline.remaining_seconds())))
+        except JobLostError as error:
+            self._log.debug("The job of a RayJob that is gone needs no registration: %s", error)
+
+    def _register(self, deadline: Deadline | None = None) -> None:
         if self._is_registered or not self._is_submitted or time.monotonic() < self._try_at:
             return
         try:
-            self.misses_pods = register(self._cluster, self._job_id, Deadline(_PATCH_SECONDS), self._labels)
+            self.misses_pods = register(self._cluster, self._job_id, deadline or Deadline(_PATCH_SECONDS), self._labels)
             self._is_registered = True
         except ClusterGoneError as error:
             reason = "the RayJob was deleted by somebody else"
             raise JobLostError(self._job_id, self._job.target, reason, _FIND_DELETER) from error
         except DagsterRayError as error:
             self._try_at = time.monotonic() + _PAUSE_SECONDS
-            self._log.warning("%s does not know its job yet; this is tried again: %s", self._job.target, error)
+            said = "%s does not know its job yet; this is tried again: %s" if deadline is None else _UNKNOWN
+            self._log.warning(said, self._job.target, error)
 
     def judged(self, verdict: Verdict) -> None:
         """Note on the RayJob what the step concludes about its job; a good verdict goes with the next change."""

@@ -34,9 +34,9 @@ from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._status.cluster_state import Created, created
 from dagster_ray.kuberay._status.errors import ClusterGoneError
 from dagster_ray.kuberay._steps.creation import ClusterRequest
-from dagster_ray.kuberay._steps.ending import final_ttl
+from dagster_ray.kuberay._steps.ending import ends_when_failed, final_ttl
 from dagster_ray.kuberay._steps.preflight import Preflight
-from dagster_ray.kuberay._steps.registration import limit_of
+from dagster_ray.kuberay._steps.registration import limit_at_end, limit_of
 from dagster_ray.kuberay._steps.requests import Settings, namespace_of, operator_deadline
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.kuberay._steps.wait import Reach
@@ -346,8 +346,9 @@ class _RayJobCall:
     def _left_to_operator(self, error: BaseException) -> bool:
         """Return whether the spec says what follows from a job that has failed, which the operator sees itself."""
         job = self._cluster.own
-        strategy = at(job.manifest, "spec", "deletionStrategy") if job is not None else None
-        return bool(strategy) and isinstance(error, RayJobFailedError)
+        spec: Mapping[str, Any] = mapping(job.manifest.get("spec")) if job is not None else {}
+        is_unseen = self._watch is not None and self._watch.is_unseen and not ends_when_failed(spec)
+        return bool(spec.get("deletionStrategy")) and isinstance(error, RayJobFailedError) and not is_unseen
 
     def _leave_to_operator(self) -> None:
         job = self._cluster.own
@@ -355,5 +356,7 @@ class _RayJobCall:
             return
         seconds = final_ttl(self._call.plain, job.manifest) if self._call.cluster is None else None
         # The limit of a RayJob that is followed was lifted by the earlier attempt.
-        limit = limit_of(job.manifest, operator_deadline(self._settings.rayjob.timeout_seconds))
+        limit: Mapping[str, Any] = limit_of(job.manifest, operator_deadline(self._settings.rayjob.timeout_seconds))
+        if self._watch.is_unseen:
+            limit = limit_at_end(self._cluster, limit, stays=True)
         self._watch.leave(seconds, limit)

@@ -344,7 +344,7 @@ class PooledCluster(StepCluster):
             )
         except ConflictError:  # it has changed, or another one has its name
             return
-        if was_there:
+        if was_there != "gone":
             self.log.info("%s was deleted: %s.", own.target, because)
 
     def _short(self) -> Deadline:

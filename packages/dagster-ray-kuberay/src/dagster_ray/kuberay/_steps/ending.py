@@ -48,6 +48,17 @@ def ending_of(spec: Manifest, outcome: StepOutcome, *, always: bool) -> Ending:
     return Ending({**labels, "spec": {"deletionStrategy": strategy}}, left_to_operator=True)
 
 
+def ends_when_failed(spec: Manifest) -> bool:
+    """Return whether the operator deletes the cluster of a RayJob that it gives up while pods are missing.
+
+    Such a RayJob is Failed and has no jobStatus, so that only a rule for its jobDeploymentStatus holds for it, and
+    with a strategy the operator looks at no `shutdownAfterJobFinishes`.
+    """
+    strategy = mapping(spec.get("deletionStrategy"))
+    rules = mappings(strategy.get("deletionRules"))
+    return not strategy or any(at(rule, "condition", "jobDeploymentStatus") == "Failed" for rule in rules)
+
+
 def outcome_labels(outcome: StepOutcome) -> dict[str, str]:
     """Return the label by which an object tells how its step ended."""
     return {OUTCOME_LABEL: outcome.name.lower().replace("_", "-")}

@@ -10,6 +10,7 @@ from dagster_ray.kuberay._labels import HELD_ANNOTATION
 from dagster_ray.kuberay._spec.selection import SELECTOR
 from dagster_ray.kuberay._steps.ending import OUTCOME_LABEL
 from dagster_ray.kuberay._steps.lost_pods import losses_of_cluster
+from dagster_ray.kuberay._steps.registration import limit_of, waits_for_pods
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._steps.step_cluster import StepCluster
@@ -63,10 +64,14 @@ def hold(step: "StepCluster", seconds: float, deadline: Deadline) -> bool:
             return False
         try:
             patch = holding_patch(seconds, step.api.server_time())
-            step.change(patch, deadline)
+            seen = step.change(patch, deadline)
         except DagsterRayError as error:
             because = str(error)
         else:
+            if waits_for_pods(seen) and not limit_of(own.manifest):
+                said = "%s is not held: a pod is missing, and without preRunningDeadlineSeconds nothing would end it."
+                step.log.warning(said, own.target)
+                return False
             said = "%s is held until %s because of hold_on_failure. To end it earlier: kubectl delete rayjob -n %s %s"
             until = patch["metadata"]["annotations"][HELD_ANNOTATION]
             step.log.warning(said, own.target, until, own.namespace, own.name)

@@ -7,8 +7,9 @@ from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._kubernetes.answers import proves_gone
 from dagster_ray.kuberay._kubernetes.errors import InvalidObjectError, KubernetesError
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at, text
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, text
 from dagster_ray.kuberay._status.errors import ClusterGoneError, WriteDeniedError
+from dagster_ray.kuberay._steps.ending import ends_when_failed
 from dagster_ray.kuberay._steps.heartbeat import alive_annotations
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 _LIMIT = "preRunningDeadlineSeconds"
 _READS_JOB_ID = {"Waiting", "Running"}
+_BEFORE_PODS = {"", "Initializing"}
 
 WITHOUT_LIMIT: Mapping[str, Any] = {_LIMIT: None}
 """The change of a RayJob's spec that ends the operator's limit for what comes before it follows a job.
@@ -28,6 +30,11 @@ cluster under a driver that is connected already.
 def misses_pods(rayjob: Manifest) -> bool:
     """Return whether the operator has not seen all pods of a RayJob ready, so that it reads no job id yet. Pure."""
     return text(rayjob, "status", "jobDeploymentStatus") not in _READS_JOB_ID
+
+
+def waits_for_pods(rayjob: Manifest) -> bool:
+    """Return whether the operator still waits for the pods of a RayJob, whose job may have ended. Pure."""
+    return text(rayjob, "status", "jobDeploymentStatus") in _BEFORE_PODS
 
 
 def register(step: "StepCluster", job_id: str, deadline: Deadline, labels: Mapping[str, str] | None = None) -> bool:
@@ -74,7 +81,30 @@ def limit_of(rayjob: Manifest, otherwise: int | None = None) -> dict[str, Any]:
     return {} if limit is None else {_LIMIT: limit}
 
 
-def limit_again(step: "StepCluster", limit: Mapping[str, Any], deadline: Deadline) -> None:
+def limit_at_end(step: "StepCluster", limit: Mapping[str, Any], *, stays: bool) -> Mapping[str, Any]:
+    """Return the limit that a RayJob gets back at the end of its step while a pod is missing; empty if it gets none.
+
+    Where the operator would delete nothing at the limit, the RayJob would look ended, and its cluster would stay.
+
+    Args:
+        step: The cluster of the step.
+        limit: What `limit_of` says of the RayJob as it was created.
+        stays: Whether the step leaves the RayJob to the operator.
+    """
+    own = step.made
+    if not limit or ends_when_failed(mapping(own.manifest.get("spec"))):
+        return limit
+    if stays:
+        said = (
+            "%s: a pod of its cluster is missing, and its `deletionStrategy` has no rule for jobDeploymentStatus "
+            "Failed, so the operator does not end it. The cleanup sensor does after the run; to end it now: "
+            "kubectl delete rayjob -n %s %s"
+        )
+        step.log.warning(said, own.target, own.namespace, own.name)
+    return {}
+
+
+def limit_again(step: "StepCluster", limit: Mapping[str, Any], deadline: Deadline, *, stays: bool) -> None:
     """Give the operator its limit back after the end of a driver that it has never seen, because pods were missing.
 
     It would wait for those pods without an end, and keep the others: it does not look at a job before all are there.
@@ -84,11 +114,15 @@ def limit_again(step: "StepCluster", limit: Mapping[str, Any], deadline: Deadlin
         step: The cluster of the step.
         limit: What `limit_of` says of the RayJob as it was created.
         deadline: Ends the call.
+        stays: Whether the step leaves the RayJob to the operator.
     """
     if not limit:
         return
     try:
-        step.change({"spec": limit}, deadline)
+        if ends_when_failed(mapping(step.made.manifest.get("spec"))):
+            step.change({"spec": limit}, deadline)
+        elif stays and waits_for_pods(step.change({}, deadline)):  # the pods may have come since
+            limit_at_end(step, limit, stays=True)
     except DagsterRayError as error:
         if not proves_gone(error):
             said = "%s could not be changed, so its cluster stays while a pod of it is missing: %s"

@@ -34,9 +34,10 @@ from dagster_ray.kuberay._steps.creation import (
     refuse_strategy,
     whose,
 )
-from dagster_ray.kuberay._steps.ending import ending_of
+from dagster_ray.kuberay._steps.ending import ending_of, ends_when_failed
 from dagster_ray.kuberay._steps.heartbeat import Alive, Heartbeat, Sign
 from dagster_ray.kuberay._steps.preflight import Preflight, PreflightCheck
+from dagster_ray.kuberay._steps.registration import waits_for_pods
 from dagster_ray.kuberay._steps.wait import ClusterWait, Reach
 
 if TYPE_CHECKING:
@@ -339,11 +340,15 @@ class StepCluster:
         if ending.patch is None:
             return
         try:
-            self.change(ending.patch, deadline)
+            seen = self.change(ending.patch, deadline)
         except DagsterRayError as error:
             self.log.warning("%s: the outcome could not be written: %s", own.target, error)
             return
-        if ending.left_to_operator:
+        if not ending.left_to_operator:
+            return
+        if waits_for_pods(seen) and not ends_when_failed(mapping(own.manifest.get("spec"))):
+            self.log.info("%s: a pod is missing, so the operator would never see the failure.", own.target)
+        else:
             self.log.info("%s: the operator does what the spec says for a failure.", own.target)
             self.forget()
 

@@ -32,7 +32,7 @@ from dagster_ray.pipes._job_run import CONTEXT_LIMIT_BYTES
 from dagster_ray.pipes._reattach import CallIdentity, is_of_step
 from dagster_ray.pipes._submission import NONCE, Submission
 from dagster_ray.pipes._submitted_job import StatusLines, job_metadata, named_job, stop_job
-from dagster_ray.pipes.errors import JobLostError, JobNotFoundError, JobServerUnavailableError
+from dagster_ray.pipes.errors import JobLostError, JobNotFoundError, JobServerAnswerError, JobServerUnavailableError
 
 TERMINATION_SECONDS = 30.0
 _STOP_SECONDS = "25"
@@ -190,14 +190,13 @@ class RayStepHandler(StepHandler):
             where.client.send(job.submission)
         except JobLostError:
             job.nonce = None  # the next look finds another place, if there is to be one
-        except JobServerUnavailableError as error:
+        except (JobServerUnavailableError, JobServerAnswerError) as error:
             seconds = self._clock() - job.since
             if not where.client.server.answers:
                 raise  # nobody has ever answered at this address
             if seconds > self._jobs.server_timeout:
-                raise JobServerUnavailableError(
-                    error.address, error.call, seconds, error.reason, "server_timeout"
-                ) from error
+                reason = error.reason if isinstance(error, JobServerUnavailableError) else error.problem
+                raise JobServerUnavailableError(error.address, error.call, seconds, reason, "server_timeout") from error
             where.watch.missed(error)
         else:
             job.body = job.submission = None

@@ -17,6 +17,7 @@ from dagster._core.execution.plan.outputs import StepOutputHandle
 from dagster._record import copy, is_record  # pyright: ignore[reportUnknownVariableType]
 from dagster._serdes import deserialize_value
 
+from dagster_ray.core import Deadline
 from dagster_ray.core.cluster_step.host_facts import checked_assets
 from dagster_ray.core.cluster_step.lines import Line
 from dagster_ray.pipes._reattach import entries_of_run
@@ -127,12 +128,19 @@ class Delivery:
         for _ in self._store(entry):
             pass
 
-    def let_go(self) -> None:
-        """Store what is held back although the step has not ended, so that nothing is lost."""
+    def let_go(self, deadline: Deadline) -> int:
+        """Store what is held back although the step has not ended; return how many entries the time was too short for.
+
+        Args:
+            deadline: Ends it: the process may be killed soon, and its cluster is deleted after this.
+        """
         held, self._held = self._held or [], None
-        for entry in held:
+        for stored, entry in enumerate(held):
+            if deadline.is_over():
+                return len(held) - stored
             for _ in self._store(entry):
                 pass
+        return 0
 
     def _store(self, entry: dg.EventLogEntry) -> Iterator[dg.DagsterEvent]:
         identity, event = _identity(entry), entry.dagster_event

@@ -288,7 +288,8 @@ class StepRun:
         """Store what the worker has written until it ended, as far as it can be read soon."""
         deadline = Deadline(self._wanted.settings.termination_seconds)
         with contextlib.suppress(Exception):  # the step's own error matters more
-            delivery.let_go()
+            if lost := delivery.let_go(deadline):
+                self._log.warning("%d events of the step could not be stored in the time that its end has.", lost)
             while not deadline.is_over():
                 line = self._lines.next()
                 if line is not None and line.kind == "event":
