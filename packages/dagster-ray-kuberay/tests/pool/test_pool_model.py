@@ -10,8 +10,8 @@ from pool_model import SELECTION, claim_of, pool_of, pooled
 from sharing_model import NOON, Actor, World
 from test_sharing_model import READY
 
-from dagster_ray.core import StepOutcome
-from dagster_ray.kuberay._kubernetes.errors import ConflictError
+from dagster_ray.core import Deadline, StepOutcome
+from dagster_ray.kuberay._kubernetes.errors import ConflictError, KubernetesError, UnavailableError
 from dagster_ray.kuberay._kubernetes.fields import time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
 from dagster_ray.kuberay._pool.choice import care
@@ -128,15 +128,14 @@ def tend(actor: Actor) -> None:
     api = actor.api
     while any(not one.is_over for one in actor.world.actors if one.name not in {"operator", "sensor"}):
         actor.sleep(60)
-        found = [*actor.world.store.list("rayclusters")]
-        api.list(RAYCLUSTERS, "default", actor.deadline())
+        found = api.list(RAYCLUSTERS, "default", actor.deadline()).items
         now = api.server_time()
         plan = care([member_of(one, now) for one in found], now)
         for one in plan.notes:
             own = created(RAYCLUSTERS, "default", next(it for it in found if it["metadata"]["uid"] == one.uid))
             patch = annotation_patch(own, {ENDED_ANNOTATION: time_text(now)}, one.version)
-            with suppress(ConflictError):
-                api.patch(RAYCLUSTERS, "default", one.name, patch, actor.deadline())
+            with suppress(KubernetesError):
+                api.patch(RAYCLUSTERS, "default", one.name, patch, Deadline(10, actor.monotonic, actor.sleep))
         for one, _ in plan.ends:
             try:
                 api.delete(
@@ -208,7 +207,11 @@ def hold(seen: Seen, actor: Actor) -> None:
     seen.uses.append((actor.name, own.uid, seen.world.now))
     actor.sleep(RENEWAL_SECONDS)
     while seen.world.now < NOON + timedelta(seconds=1100):
-        answer, claim = renew(cluster.api, own, claim, actor.deadline())
+        try:
+            answer, claim = renew(cluster.api, own, claim, Deadline(10, actor.monotonic, actor.sleep))
+        except UnavailableError:
+            actor.sleep(30)
+            continue
         if answer is not Answer.RENEWED:
             seen.world.violations.append(f"a live step has lost its cluster: {answer.value}")
             return

@@ -12,6 +12,7 @@ from dagster_ray.kuberay._collector.candidate import Candidate, candidate_of
 from dagster_ray.kuberay._collector.collector import Collector
 from dagster_ray.kuberay._collector.plan import Delete, Kept, Plan, untouchable
 from dagster_ray.kuberay._collector.report import Report
+from dagster_ray.kuberay._kubernetes.answers import proves_gone
 from dagster_ray.kuberay._kubernetes.errors import ConflictError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, text, time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
@@ -120,6 +121,8 @@ def _note_ended(api: "KubernetesApi", clusters: Iterable[Manifest], report: Repo
         except ConflictError:  # it was renewed, or another sensor came first
             continue
         except DagsterRayError as error:
+            if proves_gone(error):
+                continue
             report.note_failure(f"that a claim on {own.target} has ended could not be noted: {error}")
             return
 

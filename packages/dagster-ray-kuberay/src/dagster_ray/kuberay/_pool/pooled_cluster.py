@@ -348,7 +348,8 @@ class PooledCluster(StepCluster):
             self.log.info("%s was deleted: %s.", own.target, because)
 
     def _short(self) -> Deadline:
-        return Deadline(min(_END_SECONDS, max(0.1, self.deadline.remaining_seconds())))
+        seconds = min(_END_SECONDS, max(0.1, self.deadline.remaining_seconds()))
+        return Deadline(seconds, self.deadline.clock, self.deadline.sleeper)
 
     def _patch(self, own: Created, body: Mapping[str, object], deadline: Deadline) -> dict[str, Any]:
         return self.api.patch(own.kind, own.namespace, own.name, body, deadline)
