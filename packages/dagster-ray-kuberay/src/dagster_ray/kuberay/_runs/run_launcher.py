@@ -5,7 +5,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import dagster as dg
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay._steps.creation import ClusterRequest
     from dagster_ray.kuberay._steps.step_cluster import StepCluster
 
+_STOP_TRIES = 5
+"""The operator changes a RayJob that starts several times a second."""
 _CALL_SECONDS = 20.0
 _NAMES = (
     "image",
@@ -153,10 +155,10 @@ class RayJobsOfRuns:
         """
         from dagster_ray.kuberay._kubernetes.errors import ConflictError
 
-        try:
-            return self._stop(submission_id)
-        except ConflictError:  # the operator may have submitted the worker in between
-            return self._stop(submission_id)
+        for _ in range(_STOP_TRIES - 1):
+            with suppress(ConflictError):  # the operator may have submitted the worker in between
+                return self._stop(submission_id)
+        return self._stop(submission_id)
 
     def _stop(self, submission_id: str) -> bool:
         from dagster_ray.kuberay._jobs.place import open_client
