@@ -220,7 +220,8 @@ def test_a_head_that_comes_back_at_another_address_ends_the_attempt_long_before_
         eventually(lambda: len(world.heads) == 2)
         (world.folder / "go").touch()
 
-    fields = world.fields(lifecycle={"cleanup": "always", "connect": False}, **DIRECT)
+    # Each retry waits so long for the head that is gone.
+    fields = world.fields(lifecycle={"cleanup": "always", "connect": False}, **DIRECT, timeout=20.0)
     with world.meanwhile(lambda: "line 9" in world.lines, kill):
         run = world.execute(reconstructable("slow", "RayCluster", fields, world.folder), IN_PROCESS)
     assert not run.success, "the in-process executor has no other cluster for a retry"

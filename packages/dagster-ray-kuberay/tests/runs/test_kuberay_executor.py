@@ -204,7 +204,7 @@ def test_the_cluster_of_a_run_whose_worker_was_killed_goes_with_the_run(world: D
 
 
 def test_a_step_costs_the_job_server_a_post_and_the_kubernetes_api_a_get(world: DriverWorld) -> None:
-    """Each step but the first reads the RayCluster, whose head may be another one; a look at a job is due after 20 s."""
+    """Each step but the first reads the RayCluster, whose head may be a new one; a look at a job is due after 20 s."""
     asked: list[list[str]] = []
     posts: list[int] = []
     for name in ("leaving", "dynamic"):
