@@ -6,7 +6,8 @@ from dagster_ray.kuberay import KubeRayInteractiveJob
 
 ROWS = all_rows()
 UNITS = re.compile(
-    r"seconds|bytes|cpus|gpus|how (?:often|many)|status|exit code|port|tried before|repeatable|devices|pods",
+    r"seconds|bytes|cpus|gpus|how (?:often|many)|status|exit code|port|tried before|repeatable|devices|pods|clusters|"
+    r"price of an hour|steps that",
     re.IGNORECASE,
 )
 

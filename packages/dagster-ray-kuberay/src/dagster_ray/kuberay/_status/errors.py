@@ -210,7 +210,7 @@ class PoolBusyError(DagsterRayError):
     members: int
     """The clusters that it had."""
     max_size: int
-    """Those that it may have."""
+    """Clusters that it may have."""
 
 
 class NameTakenError(DagsterRayError):
