@@ -35,7 +35,7 @@ RESOURCES: tuple[type[BaseRayResource], ...] = (LocalRay, KubeRayInteractiveJob,
 FREE = (dict[str, Any], list[dict[str, Any]])
 TEXT_MAP = dict[str, str]
 # Amounts by the names of resources, requirements of pip, and prices are written out.
-WRITTEN_OUT = (dict[str, float], list[str], list[Price], Sequence[Price])
+WRITTEN_OUT = (dict[str, float], list[str], list[Price])
 # What a field takes beside its type. Everything else takes 1000, "true", or the first of its words.
 SAMPLES: Mapping[str, tuple[str, Any]] = {
     "renew_seconds": ("100", 100.0),
@@ -283,7 +283,17 @@ def test_the_error_of_a_bad_environment_is_ours() -> None:
 CLIENTS = (RayJobClient, PipesRayJobClient, PipesKubeRayJobClient)
 NEEDED: Mapping[type, Mapping[str, Any]] = {RayJobClient: {"address": "http://head:8265"}, PipesKubeRayJobClient: {}}
 # What is no plain value: objects, and maps of text, which have tests of their own.
-NOT_PLAIN = {"client", "context_injector", "cookies", "env_vars", "headers", "lifecycle", "template", "return"}
+NOT_PLAIN = {
+    "client",
+    "context_injector",
+    "cookies",
+    "env_vars",
+    "headers",
+    "lifecycle",
+    "prices",
+    "template",
+    "return",
+}
 
 
 def client_parameters() -> Iterator[Any]:
