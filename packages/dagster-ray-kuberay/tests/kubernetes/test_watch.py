@@ -53,6 +53,14 @@ def test_a_bookmark_moves_the_version_only() -> None:
     assert state.version == "99"
 
 
+def test_the_end_of_what_existed_before_is_told_after_a_break() -> None:
+    state = WatchState("5", [item("a", 3), item("b", 4)])
+    assert fed(state, line("MODIFIED", item("a", 3))) == []
+    state.ended(lost=True)
+    events = state.listed([item("b", 4)], "9")
+    assert [(event.type, event.object["metadata"]["name"]) for event in events] == [("DELETED", "a")]
+
+
 def test_what_came_already_does_not_come_again() -> None:
     state = WatchState("5")
     fed(state, line("ADDED", item("a", 9)))

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
@@ -43,11 +43,12 @@ class CountedConnection(VirtualConnection):
 
 
 class VirtualWatch:
-    """What has changed of the clusters since the last look, in virtual time."""
+    """What had changed of the clusters at the last look, in virtual time: it is always one look late."""
 
-    def __init__(self, actor: Actor) -> None:
+    def __init__(self, actor: Actor, known: Iterable[Mapping[str, Any]]) -> None:
         self._actor = actor
-        self._known: dict[str, dict[str, Any]] | None = None
+        self._known = {one["metadata"]["uid"]: one for one in known}
+        self._late = self._known
         self._events: list[WatchEvent] = []
         self.absence = None
 
@@ -61,8 +62,8 @@ class VirtualWatch:
         return self._events.pop(0) if self._events else None
 
     def _look(self) -> None:
-        now = {one["metadata"]["uid"]: one for one in self._actor.world.store.list("rayclusters")}
-        known = self._known or {}
+        now, known = self._late, self._known
+        self._late = {one["metadata"]["uid"]: one for one in self._actor.world.store.list("rayclusters")}
         for uid, one in now.items():
             if uid not in known:
                 self._events.append(WatchEvent("ADDED", one))
@@ -82,10 +83,10 @@ class PoolApi(KubernetesApi):
         self._actor, self._sent = actor, sent
 
     @override
-    def watch(self, kind: Kind, namespace: str, **_: Any) -> Any:
+    def watch(self, kind: Kind, namespace: str, *, known: Iterable[Mapping[str, Any]] = (), **_: Any) -> Any:
         self._sent[self._actor.name] += 1
         self._actor.turn()
-        return VirtualWatch(self._actor)
+        return VirtualWatch(self._actor, known)
 
 
 def pool_of(name: str, sizes: Sizes) -> PoolRequest:

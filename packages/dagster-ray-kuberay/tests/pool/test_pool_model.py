@@ -59,6 +59,8 @@ class Step:
         assert cluster.held is not None
         cluster.reach_head()
         uid = cluster.held.own.uid
+        if len([one for one in world.clusters() if claim_of(one, actor.name)]) > 1:
+            world.violations.append(f"{actor.name} has claimed two clusters")
         if uid in seen.users:
             world.violations.append(f"{actor.name} and {seen.users[uid]} have one cluster")
         if uid in seen.dead:

@@ -107,6 +107,7 @@ class VirtualConnection(KubernetesConnection):
                 resource = call.kind.resource
                 raise UnavailableError(call.verb, resource, call.namespace, call.name or name, 0, "reset", 1)
         if self._actor.loses_answer:  # the client sends the call again
+            self.unanswered_writes += call.method != "GET"
             self._actor.world.answer(call, self._actor.name)
             self._actor.turn()
         self._clock.heard(format_datetime(self._actor.world.now, usegmt=True))

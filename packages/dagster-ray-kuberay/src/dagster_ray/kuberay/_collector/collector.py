@@ -30,7 +30,7 @@ from dagster_ray.kuberay._kubernetes.errors import (
     KubernetesError,
     UnavailableError,
 )
-from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, SAID_OF_DELETION
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
@@ -363,5 +363,5 @@ class Collector:
             report.gone += 1
             return True
         report.note_deleted(what, delete.because)
-        self._log.info("%s was deleted: %s.", what.label, delete.because)
+        self._log.info("%s %s: %s.", what.label, SAID_OF_DELETION[deletion], delete.because)
         return True

@@ -15,7 +15,7 @@ from dagster_ray.kuberay._jobs.earlier import Left, choose_left
 from dagster_ray.kuberay._jobs.place import open_client, place_of
 from dagster_ray.kuberay._jobs.watch import ClusterWatch, RayJobWatch
 from dagster_ray.kuberay._kubernetes.fields import at, text
-from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, propagation_of
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, SAID_OF_DELETION, propagation_of
 from dagster_ray.kuberay._labels import DRIVER_IN_CLUSTER, DRIVER_LABEL, STEP_LABEL
 from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._status.cluster_state import Created
@@ -23,7 +23,7 @@ from dagster_ray.kuberay._status.errors import ClusterGoneError, RayJobEndedErro
 from dagster_ray.kuberay._steps.creation import IDENTITY_LABELS, ClusterRequest
 from dagster_ray.kuberay._steps.ending import final_ttl, outcome_labels
 from dagster_ray.kuberay._steps.registration import WITHOUT_LIMIT, limit_at_end, limit_of, misses_pods
-from dagster_ray.kuberay._steps.step_cluster import SAID_OF_DELETION, StepCluster
+from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.pipes.drivers import EarlierAttempts, earlier_attempts, is_only_step
 from dagster_ray.pipes.errors import (
     JobNotFoundError,
@@ -163,7 +163,7 @@ class DriverHost:
         except DagsterRayError as error:
             cluster.log.warning("%s of an earlier attempt could not be deleted: %s", leftover.target, error)
         else:
-            cluster.log.info(SAID_OF_DELETION[deletion], f"{leftover.target} of an earlier attempt")
+            cluster.log.info("%s of an earlier attempt %s.", leftover.target, SAID_OF_DELETION[deletion])
 
     def _has_cluster(self, left: Left) -> bool:
         """Return whether a RayJob whose job is complete still has the cluster, and so what the job has written."""

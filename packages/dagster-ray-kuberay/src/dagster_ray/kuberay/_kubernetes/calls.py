@@ -3,7 +3,7 @@
 # urllib3's responses come untyped from the Kubernetes client.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -247,6 +247,7 @@ class KubernetesApi:
         name: str | None = None,
         label_selector: str | None = None,
         resource_version: str | None = None,
+        known: Iterable[Mapping[str, Any]] = (),
     ) -> WatchStream:
         """Watch one object or a selection, from a resourceVersion on or else beginning with a list.
 
@@ -256,11 +257,14 @@ class KubernetesApi:
             name: Only this object.
             label_selector: Only these objects.
             resource_version: Where to start, for example that of the answer to a POST.
+            known: What is selected and existed then. If the watch must begin anew with a list, what is gone from it
+                is told as deleted.
         """
         field_selector = None if name is None else f"metadata.name={name}"
         listed = partial(self.list, kind, namespace, label_selector=label_selector, field_selector=field_selector)
         opened = partial(self._open_watch, kind, namespace)
-        return WatchStream(Selection(kind, namespace, label_selector, field_selector, listed, opened), resource_version)
+        selection = Selection(kind, namespace, label_selector, field_selector, listed, opened)
+        return WatchStream(selection, resource_version, known)
 
     def pod_log(
         self,

@@ -49,6 +49,14 @@ ENDPOINT_SLICES = Kind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlic
 WORKLOADS = Kind("kueue.x-k8s.io", "v1beta1", "workloads", "Workload")
 
 
+SAID_OF_DELETION = {
+    "deleted": "was deleted",
+    "going": "is being deleted",
+    "gone": "was already gone",
+}
+"""What is logged of an object, by what the API server answered to its deletion."""
+
+
 def propagation_of(kind: Kind) -> str:
     """Return how an object is deleted.
 

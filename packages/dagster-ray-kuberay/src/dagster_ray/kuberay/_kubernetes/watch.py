@@ -47,13 +47,18 @@ class WatchState:
         foreign: The start of the first line of this stream that is not JSON, such as a login page; None if all are.
     """
 
-    def __init__(self, version: str | None = None) -> None:
-        """Start from a resourceVersion, for example that of a POST's answer, or by a list."""
+    def __init__(self, version: str | None = None, known: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Start from a resourceVersion, for example that of a POST's answer, or by a list.
+
+        Args:
+            version: The resourceVersion; None for a list.
+            known: What existed at that version. Of what is missing here, an end during a break is never told.
+        """
         self.version = version
         self.refused: tuple[int, str] | None = None
         self.retry_after: str | None = None
         self.foreign: str | None = None
-        self._known: dict[str, Mapping[str, Any]] = {}
+        self._known: dict[str, Mapping[str, Any]] = {_uid(item): item for item in known}
         self._rest = b""
 
     def listed(self, items: Iterable[Mapping[str, Any]], version: str) -> list[WatchEvent]:

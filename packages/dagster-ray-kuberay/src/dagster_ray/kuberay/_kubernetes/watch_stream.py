@@ -9,7 +9,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -63,10 +63,12 @@ class WatchStream:
     attempts, until `close`; the caller sees no events meanwhile and decides by its own deadline how long to wait.
     """
 
-    def __init__(self, selection: Selection, resource_version: str | None) -> None:
-        """Start to watch, from a resourceVersion or by a list."""
+    def __init__(
+        self, selection: Selection, resource_version: str | None, known: Iterable[Mapping[str, Any]] = ()
+    ) -> None:
+        """Start to watch, from a resourceVersion at which `known` existed, or by a list."""
         self._selection = selection
-        self._state = WatchState(resource_version)
+        self._state = WatchState(resource_version, known)
         self._queue: queue.SimpleQueue[WatchEvent | Exception] = queue.SimpleQueue()
         self._closed = threading.Event()
         self._response: Any = None

@@ -1,9 +1,10 @@
 """`PooledCluster`: a warm RayCluster that one step has for itself. What happens is decided in `choice`."""
 
 import http.client
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -19,7 +20,7 @@ from dagster_ray.kuberay._kubernetes.errors import (
     UnavailableError,
 )
 from dagster_ray.kuberay._kubernetes.fields import at, text, time_text
-from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, propagation_of
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, SAID_OF_DELETION, propagation_of
 from dagster_ray.kuberay._pool.choice import (
     Claim,
     Create,
@@ -53,7 +54,7 @@ from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.kuberay._steps.wait import Reach
 
 if TYPE_CHECKING:
-    from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
+    from dagster_ray.kuberay._kubernetes.calls import Deletion, KubernetesApi
 
 _LOST_ANSWER_SECONDS = 1.0
 _LOST_ANSWER_LOOKS = 8  # within the 20 s that a cleanup has
@@ -142,9 +143,10 @@ class PooledCluster(StepCluster):
             case Create(slot):
                 return self._make(request, view, slot), 0.0
             case Spend(member, because):
-                return None, self._spend(request, view, member, because)
+                act = partial(self._end, because=because, version=member.version)
+                return None, self._tend(request, view, member, act)
             case Note(member):
-                return None, self._note_ended(request, view, member)
+                return None, self._tend(request, view, member, partial(self._note_ended, view=view, member=member))
             case Queue(member):
                 self._queue(request, view, member)
             case Wait(seconds):
@@ -169,12 +171,14 @@ class PooledCluster(StepCluster):
             SIZES_ANNOTATION: request.sizes.text(),
         }
         view.failed(member)  # whatever comes: this version of it will not be claimed again
+        unanswered = self.api.unanswered_writes
         try:
             answer = self._patch(own, annotation_patch(own, wanted, member.version), self.deadline)
         except ConflictError:
-            return None
+            return self._written(request, own.name, claim, unanswered)
         except KubernetesError as error:
             if proves_gone(error):
+                view.gone(member.uid)
                 return None
             if isinstance(error, InvalidObjectError):
                 raise WriteDeniedError(own.target, f"The claim of this step ({claim.key})", error.message) from error
@@ -189,48 +193,68 @@ class PooledCluster(StepCluster):
         return Held(created(RAYCLUSTERS, request.namespace, answer), claim)
 
     def _make(self, request: PoolRequest, view: View, slot: int) -> Held | None:
-        """Create a member with a claim; None if its name is taken.
-
-        A POST whose answer was lost finds its own member by the claim on it.
-        """
-        claim = request.claim(self.api.server_time())
+        """Create a member with a claim; None if its name is taken."""
+        claim, unanswered = request.claim(self.api.server_time()), self.api.unanswered_writes
         view.name_taken(slot)
+        attempt = Attempt(request.one(slot, claim), self.api.server, self.log)
         try:
-            answer = post(self.api, Attempt(request.one(slot, claim), self.api.server, self.log), self.deadline)
+            answer = post(self.api, attempt, self.deadline)
         except ConflictError:
-            return None
+            return self._written(request, attempt.name, claim, unanswered)
         own = created(RAYCLUSTERS, request.namespace, answer)
         self.log.info("%s was created: the pool had no cluster that is free.", own.target)
         return Held(own, claim)
 
-    def _spend(self, request: PoolRequest, view: View, member: Member, because: str) -> float:
-        """Delete a member that nobody may use again; return how long to wait.
+    def _written(self, request: PoolRequest, name: str, claim: Lock, unanswered: int) -> Held | None:
+        """Return the cluster that has a claim after all; None if it has not.
+
+        The server may carry out a write, lose the answer, and answer the repetition with the conflict that the first
+        attempt has caused. Until a watch shows the claim, the step would take a second cluster.
+
+        Args:
+            request: The pool.
+            name: The cluster's name.
+            claim: What was written.
+            unanswered: How many writes had got no answer before it.
+        """
+        if self.api.unanswered_writes == unanswered:
+            return None
+        found = self.api.list(  # by a list, which the pool needs too; `get` is a right of its own
+            RAYCLUSTERS, request.namespace, self.deadline, field_selector=f"metadata.name={name}"
+        )
+        for one in found.items:
+            has_claim = at(one, "metadata", "annotations", claim.key) == claim.text()
+            if has_claim and not at(one, "metadata", "deletionTimestamp"):
+                own = created(RAYCLUSTERS, request.namespace, one)
+                self.log.info("%s has the claim of this step, although the answer to it was lost.", own.target)
+                return Held(own, claim)
+        return None
+
+    def _tend(self, request: PoolRequest, view: View, member: Member, act: Callable[[Created], object]) -> float:
+        """Delete a member that nobody may use again, or note that its claims have ended; return how long to wait.
 
         The call does not outlast an outage: whoever has the member must have time to renew a claim after it.
         """
         own = created(RAYCLUSTERS, request.namespace, view.clusters[member.uid])
         try:
-            self._end(own, because, member.version)
+            if act(own) == "gone":
+                view.gone(member.uid)
         except UnavailableError:
             return _AWAY_SECONDS
         except KubernetesError as error:
-            self.log.warning("%s cannot be used any more and could not be deleted: %s", own.target, error)
-        view.failed(member)
+            if proves_gone(error):
+                view.gone(member.uid)
+            elif not isinstance(error, ConflictError):
+                said = "%s cannot be used by any step now, and that could not be changed: %s"
+                self.log.warning(said, own.target, error)
+        view.failed(member)  # this version of it has had its turn
         return 0.0
 
-    def _note_ended(self, request: PoolRequest, view: View, member: Member) -> float:
-        """Note on a member that its claims have ended; return how long to wait."""
-        own = created(RAYCLUSTERS, request.namespace, view.clusters[member.uid])
+    def _note_ended(self, own: Created, view: View, member: Member) -> None:
+        """Note on a member that its claims have ended."""
         notes = {ENDED_ANNOTATION: time_text(self.api.server_time())}
-        try:
-            patch = annotation_patch(own, notes, member.version)
-            view.clusters[member.uid] = self._patch(own, patch, self._short())
-        except UnavailableError:
-            return _AWAY_SECONDS
-        except KubernetesError as error:
-            self.log.debug("%s: that its claim has ended could not be noted: %s", own.target, error)
-            view.failed(member)
-        return 0.0
+        patch = annotation_patch(own, notes, member.version)
+        view.clusters[member.uid] = self._patch(own, patch, self._short())
 
     def _queue(self, request: PoolRequest, view: View, member: Member) -> None:
         """Let other steps know that this one waits; one that cannot be written costs it its place in line only."""
@@ -330,10 +354,10 @@ class PooledCluster(StepCluster):
                 return left
             patience.sleep(_LOOK_AGAIN_SECONDS)
 
-    def _end(self, own: Created, because: str, version: str | None = None) -> None:
-        """Delete a member that nobody may use again."""
+    def _end(self, own: Created, because: str, version: str | None = None) -> "Deletion | None":
+        """Delete a member that nobody may use again; return what the API server answered, None if it is another now."""
         try:
-            was_there = self.api.delete(
+            deletion = self.api.delete(
                 own.kind,
                 own.namespace,
                 own.name,
@@ -343,9 +367,10 @@ class PooledCluster(StepCluster):
                 propagation=propagation_of(own.kind),
             )
         except ConflictError:  # it has changed, or another one has its name
-            return
-        if was_there != "gone":
-            self.log.info("%s was deleted: %s.", own.target, because)
+            return None
+        if deletion != "gone":
+            self.log.info("%s %s: %s.", own.target, SAID_OF_DELETION[deletion], because)
+        return deletion
 
     def _short(self) -> Deadline:
         seconds = min(_END_SECONDS, max(0.1, self.deadline.remaining_seconds()))

@@ -24,7 +24,8 @@ class View:
         """List them."""
         selector = request.selection.selector
         found = api.list(RAYCLUSTERS, request.namespace, deadline, label_selector=selector)
-        self._api, self._request, self._version = api, request, found.resource_version
+        self._api, self._request = api, request
+        self._version, self._listed = found.resource_version, found.items
         self.clusters: dict[str, Mapping[str, Any]] = {text(one, "metadata", "uid"): one for one in found.items}
         self.who = Claimer(request.claim_id, api.server_time())
         self._watch: WatchStream | None = None
@@ -46,20 +47,32 @@ class View:
         """Note that the name of a slot is taken."""
         self.who = replace(self.who, taken={*self.who.taken, slot})
 
+    def gone(self, uid: str, cluster: Mapping[str, Any] | None = None) -> None:
+        """Note that a member is gone; its name is free again.
+
+        Args:
+            uid: The member's.
+            cluster: What it was, if it may not be known here.
+        """
+        known = self.clusters.pop(uid, cluster)
+        if known is not None:
+            self.who = replace(self.who, taken=set(self.who.taken) - {member_of(known, self.who.since).slot})
+
     def follow(self, seconds: float) -> None:
         """Take in what has changed; the first change is waited for, for at most so many seconds."""
         if self._watch is None:
-            selector, version = self._request.selection.selector, self._version
-            namespace = self._request.namespace
             self._watch = self._api.watch(
-                RAYCLUSTERS, namespace, label_selector=selector, resource_version=version or None
+                RAYCLUSTERS,
+                self._request.namespace,
+                label_selector=self._request.selection.selector,
+                resource_version=self._version or None,
+                known=self._listed,
             )
         event = self._watch.next(max(0.0, seconds))
         while event is not None:
             uid = text(event.object, "metadata", "uid")
             if event.type == "DELETED":
-                gone = self.clusters.pop(uid, event.object)
-                self.who = replace(self.who, taken=set(self.who.taken) - {member_of(gone, self.who.since).slot})
+                self.gone(uid, event.object)
             else:
                 self.clusters[uid] = event.object
             event = self._watch.next(0)

@@ -19,7 +19,7 @@ from dagster_ray.kuberay._kubernetes.errors import (
     NotFoundError,
 )
 from dagster_ray.kuberay._kubernetes.fields import at
-from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, propagation_of
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, SAID_OF_DELETION, propagation_of
 from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL, RUN_SCOPE, SCOPE_LABEL
 from dagster_ray.kuberay._sharing.choice import Leave, Make, Take, choose, is_free
 from dagster_ray.kuberay._sharing.locks import (
@@ -366,7 +366,7 @@ class SharedCluster(StepCluster):
                 return
             version = str(at(seen, "metadata", "resourceVersion"))
             try:
-                self.api.delete(
+                deletion = self.api.delete(
                     own.kind,
                     own.namespace,
                     own.name,
@@ -381,7 +381,8 @@ class SharedCluster(StepCluster):
                 except NotFoundError:
                     return
             else:
-                self.log.info("%s was deleted: this step has made it, and nobody uses it.", own.target)
+                said = "%s %s: this step has made it, and nobody uses it."
+                self.log.info(said, own.target, SAID_OF_DELETION[deletion])
                 return
         self.log.info("%s was made by this step and is kept: it goes on changing.", own.target)
 

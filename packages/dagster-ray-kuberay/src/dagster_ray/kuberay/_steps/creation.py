@@ -181,7 +181,8 @@ def await_end(api: "KubernetesApi", old: Created, deadline: Deadline) -> None:
         KubernetesError: The object cannot be watched.
     """
     version = str(at(old.manifest, "metadata", "resourceVersion"))
-    with api.watch(old.kind, old.namespace, name=old.name, resource_version=version) as stream:
+    known = [old.manifest]
+    with api.watch(old.kind, old.namespace, name=old.name, resource_version=version, known=known) as stream:
         while not deadline.is_over():
             event = stream.next(min(_LOOK_SECONDS, deadline.remaining_seconds()))
             if event is None:

@@ -15,7 +15,7 @@ from dagster_ray.kuberay._kubernetes.errors import (
     UnavailableError,
 )
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping
-from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, propagation_of
+from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, SAID_OF_DELETION, propagation_of
 from dagster_ray.kuberay._labels import ALIVE_SECONDS
 from dagster_ray.kuberay._spec.acceptance import portable_spec
 from dagster_ray.kuberay._status.cluster_state import GATE_TEXT, Created, Ended, created
@@ -45,12 +45,6 @@ if TYPE_CHECKING:
 
 _CHECK_SECONDS = 10.0
 _AGAIN_SECONDS = 0.5
-SAID_OF_DELETION = {
-    "deleted": "%s was deleted.",
-    "going": "%s is being deleted.",
-    "gone": "%s was already gone.",
-}
-"""What is logged of an object, by what the API server answered to its deletion."""
 
 
 class StepCluster:
@@ -367,7 +361,7 @@ class StepCluster:
             )
         except ConflictError:  # another uid: somebody made a new object of this name
             deletion = "gone"
-        self.log.info(SAID_OF_DELETION[deletion], found.target)
+        self.log.info("%s %s.", found.target, SAID_OF_DELETION[deletion])
 
     def _close_route(self) -> None:
         if self.route is not None:

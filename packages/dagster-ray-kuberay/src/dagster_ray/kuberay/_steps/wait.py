@@ -183,7 +183,13 @@ class ClusterWait:
         known, awaited = self._known, self._awaited
         if self._watch is None:
             version = str(at(awaited.manifest, "metadata", "resourceVersion"))
-            self._watch = self._api.watch(awaited.kind, awaited.namespace, name=awaited.name, resource_version=version)
+            self._watch = self._api.watch(
+                awaited.kind,
+                awaited.namespace,
+                name=awaited.name,
+                resource_version=version,
+                known=[awaited.manifest],
+            )
         event = self._watch.next(seconds)
         while event is not None:
             known.note(event.object, now(), deleted=event.type == "DELETED")
