@@ -4,7 +4,7 @@ import pytest
 
 from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._reattach import CallIdentity
-from dagster_ray.pipes._step_driver.attempts import choose_job, first_number
+from dagster_ray.pipes._step_driver.attempts import EarlierAttempts, choose_job
 from dagster_ray.pipes._submission import NONCE
 
 IDENTITY = CallIdentity(("run",), "step", "body", 0)
@@ -34,7 +34,7 @@ def test_which_job_an_attempt_is_about(
     ended: list[int], jobs: list[JobDetails], number: int, is_followed: bool
 ) -> None:
     """`jobs` are those of the cluster from the first number on that is of interest."""
-    first = first_number(frozenset(IDENTITY.submission_id("run", each) for each in ended))
+    first = EarlierAttempts(frozenset(IDENTITY.submission_id("run", each) for each in ended)).first_number
     attempt = choose_job(IDENTITY, first, jobs, {"bad"})
     assert attempt.submission_id == IDENTITY.submission_id("run", number)
     assert (attempt.existing is not None) is is_followed

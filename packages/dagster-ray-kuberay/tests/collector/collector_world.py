@@ -118,6 +118,7 @@ class World:
         page: int = 250,
         pins_version: bool = True,
         query_seconds: float = 10.0,
+        leaves_pools: bool = False,
     ) -> Cursor:
         """Run one collection; `meanwhile` is called after each page was listed, before anything of it is deleted."""
 
@@ -133,7 +134,7 @@ class World:
                 RunReader(
                     instance or self.instance, lambda: datetime.now(UTC) + self.later, query_seconds=query_seconds
                 ),
-                Work(planned, pins_version=pins_version, page=page, call_seconds=0.5),
+                Work(planned, pins_version=pins_version, page=page, call_seconds=0.5, leaves_pools=leaves_pools),
                 deadline or Deadline(PATIENCE_SECONDS),
                 logging.getLogger("collector"),
             )

@@ -125,6 +125,18 @@ def test_steps_are_asked_for_until_the_deadline_and_the_next_tick_goes_on(world:
     assert "the steps of 11 runs" in world.report.text()
 
 
+def test_a_fifth_of_a_tick_is_kept_for_pools_if_there_are_any(world: World, storage: Storage) -> None:
+    world.create(*(left_by(f"run-{number:02}") for number in range(20)))
+    world.create(raycluster("of-a-pool", {"app.kubernetes.io/managed-by": "dagster-ray", "dagster/pool": "p"}))
+    world.wait_for_silence()
+    storage.seconds_a_query = 1.0
+    deadline = Deadline(8.5, storage.clock)
+    world.collect(instance=storage, deadline=deadline, leaves_pools=True)
+    assert len(storage.steps_of) == 7
+    assert deadline.remaining_seconds() == 1.5
+    assert "the steps of 13 runs" in world.report.text()
+
+
 def test_runs_are_asked_for_by_the_hundred(world: World, storage: Storage) -> None:
     world.create(*(left_by(f"run-{number:03}") for number in range(250)))
     world.collect(instance=storage)

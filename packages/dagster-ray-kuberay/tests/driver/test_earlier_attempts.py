@@ -95,6 +95,7 @@ def test_attempts_of_a_step_have_one_lock_and_go_where_it_is() -> None:
     assert name == lock_id_of(again, driver_in_cluster=True)
     assert name != lock_id_of(Identity(run_id="run", step_key="other"), driver_in_cluster=True)
     assert lock_id_of(one, driver_in_cluster=False) != lock_id_of(one, driver_in_cluster=False)
+    assert len({name, *(lock_id_of(again, driver_in_cluster=True, number=number) for number in (0, 1))}) == 3
     crowded = obj("crowded", annotations={**lock(60, name="x"), **lock(60, name="y"), **lock(-30, name=name)})
     empty: Mapping[str, Any] = obj("empty")
     assert choose([empty, crowded], NOON, (), 0, name) == Take(crowded)

@@ -101,7 +101,7 @@ def pool_of(name: str, sizes: Sizes) -> PoolRequest:
         spec = {"headGroupSpec": {"rayStartParams": {}, "template": template}}
         return {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": metadata, "spec": spec}
 
-    return PoolRequest("default", SELECTION, "dagster", name, "run", name, sizes, render)
+    return PoolRequest("default", SELECTION, "dagster", name, frozenset(), "run", name, sizes, render)
 
 
 class CleanCluster(PooledCluster):

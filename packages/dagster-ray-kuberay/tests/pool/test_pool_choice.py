@@ -1,5 +1,7 @@
 """What a step does to get a cluster of a pool, and what a sensor does with the rest. Tables."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +23,7 @@ from dagster_ray.kuberay._pool.choice import (
     decide,
     is_given_back,
 )
+from dagster_ray.kuberay._pool.leftovers import actors_left, groups_left
 from dagster_ray.kuberay._pool.members import Member, Sizes, Ticket, copy_of, member_of, sizes_of, ticket_of
 from dagster_ray.kuberay._sharing.locks import Lock, UnreadableLock
 
@@ -97,6 +100,30 @@ DECISIONS: dict[str, tuple[list[Member], Claimer, Sizes, Decision | str | type[W
     ),
     "but the step that has it goes on": ([member(claims=(lock(-1, "me"),)), BUSY], ME, SIZES, "m1"),
     "its own claim comes first, as by a lost answer": ([member(), member(2, claims=(lock(9, "me"),))], ME, SIZES, "m2"),
+    "that of an earlier attempt which has ended is not taken over": (
+        [member(claims=(lock(9, "attempt0"),))],
+        replace(ME, ended_ids={"attempt0"}),
+        Sizes(),
+        Queue(member(claims=(lock(9, "attempt0"),))),
+    ),
+    "the attempt has a minute to end its cluster": (
+        [member(claims=(lock(99, "attempt0"),), tickets=(ticket("me", 20),))],
+        replace(ME, ended_ids={"attempt0"}, since=ago(20)),
+        Sizes(),
+        Wait(30.0),
+    ),
+    "after which the next one does": (
+        [member(claims=(lock(99, "attempt0"),), tickets=(ticket("me", 60),))],
+        replace(ME, ended_ids={"attempt0"}, since=ago(60)),
+        Sizes(),
+        Spend,
+    ),
+    "unless there is another cluster": (
+        [member(claims=(lock(99, "attempt0"),)), member(2)],
+        replace(ME, ended_ids={"attempt0"}, since=ago(60)),
+        SIZES,
+        "m2",
+    ),
     "a claim that cannot be read never ends": (
         [member(claims=(UnreadableLock("x"),))],
         ME,
@@ -210,6 +237,36 @@ def test_only_a_clean_success_gives_a_cluster_back(
     outcome: StepOutcome, used: bool, left: str | None, expected: bool
 ) -> None:
     assert is_given_back(outcome, used=used, left=left) is expected
+
+
+ROWS: dict[str, tuple[int, object, str | None]] = {
+    "none": (200, [], None),
+    "one that is removed": (200, [{"state": "REMOVED", "name": "a"}], None),
+    "a detached one": (
+        200,
+        [{"placement_group_id": "c0ffee", "name": "a", "creator_job_id": "01000000", "state": "CREATED"}],
+        "placement groups still reserve resources: a",
+    ),
+    "one that waits": (
+        200,
+        [{"placement_group_id": "c0ffee", "name": "", "state": "PENDING"}],
+        "placement groups still reserve resources: c0ffee",
+    ),
+    "an answer without rows": (200, None, "its placement groups could not be listed (HTTP 200)"),
+    "a refusal": (500, [], "its placement groups could not be listed (HTTP 500)"),
+}
+
+
+@pytest.mark.parametrize(("status", "rows", "expected"), ROWS.values(), ids=ROWS)
+def test_which_placement_groups_a_step_has_left(status: int, rows: object, expected: str | None) -> None:
+    assert groups_left(status, json.dumps({"data": {"result": {"result": rows}}}).encode()) == expected
+
+
+@pytest.mark.parametrize("left", [actors_left, groups_left])
+def test_a_list_that_is_cut_off_proves_nothing(left: Callable[[int, bytes], str | None]) -> None:
+    found = left(200, json.dumps({"data": {"result": {"result": [], "num_filtered": 1}}}).encode())
+    assert found is not None
+    assert "could not all be listed" in found
 
 
 # What a sensor does

@@ -97,8 +97,9 @@ def test_a_step_gives_its_cluster_back_and_the_next_one_has_it(world: World) -> 
 @pytest.mark.parametrize(
     ("left_behind", "said"),
     [
-        pytest.param("nothing", "was deleted: the outcome of its step is: failed", id="its step failed"),
+        pytest.param("nothing", "is being deleted: the outcome of its step is: failed", id="its step failed"),
         pytest.param("actor", "actors still live: counter", id="it left an actor"),
+        pytest.param("group", "placement groups still reserve resources: gang", id="it left a placement group"),
         pytest.param("job", "jobs still run: raysubmit_1", id="it left a job"),
     ],
 )
@@ -113,6 +114,8 @@ def test_what_is_not_clean_is_deleted(
         head = world.heads[-1]
         if left_behind == "actor":
             head.rows["actors"].append({"name": "counter", "state": "ALIVE", "ray_namespace": "mine"})
+        elif left_behind == "group":
+            head.rows["placement_groups"].append({"name": "gang", "state": "CREATED"})
         elif left_behind == "job":
             head.jobs["raysubmit_1"] = {"submission_id": "raysubmit_1", "status": "RUNNING", "type": "SUBMISSION"}
         else:
@@ -138,7 +141,7 @@ def test_a_cluster_is_replaced_after_its_uses(world: World) -> None:
     assert run_step(world.resource(pool=pool)).success
     (name,) = left(world.simulator)
     said = run_step(world.resource(pool=pool)).log
-    assert f"{name} was deleted: 2 steps have used it." in said
+    assert f"{name} is being deleted: 2 steps have used it." in said
     assert left(world.simulator) == []
 
 

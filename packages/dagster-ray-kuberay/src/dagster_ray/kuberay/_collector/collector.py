@@ -48,8 +48,9 @@ _MOST_FAILED_QUERIES = 5
 _MOST_WAITING = 5000
 # With less time left a query is not begun: that it was cut off would say nothing about the storage.
 _LEAST_QUERY_SECONDS = 1.0
-# What is left of a tick for steps when the lists alone would take all of it.
+# What is left of a tick for steps when the lists alone would take all of it, and for pools when both would.
 _SHARE_OF_STEPS = 0.25
+_SHARE_OF_POOLS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ class Collector:
         self._runs: dict[str, RunFacts | None] = {}
         self._backfills: dict[str, RunFacts | None] = {}
         self.pooled: list[Target] = []
-        """Lists in which clusters of pools were seen and left."""
+        """Lists in which clusters of pools were seen and left. From the first one on some time is kept for them."""
+        self._has_run = False
         self.report = Report(is_trial=work.dry_run)
 
     def run(self, targets: Sequence[Target], cursor: Cursor) -> Cursor:
@@ -122,11 +124,20 @@ class Collector:
         if self._error is not None and not self._listed:
             raise self._error
         asked, succeeded = self._decide_by_steps()
+        self._has_run = True
         return Cursor(places, frozenset(self._failed), asked, (*cursor.succeeded, *succeeded))
+
+    def _remaining_seconds(self) -> float:
+        """Return what is left for what is at work now: while it goes through lists, less what is kept for pools."""
+        kept_back = self._deadline.budget_seconds * _SHARE_OF_POOLS if self.pooled and not self._has_run else 0.0
+        return max(0.0, self._deadline.remaining_seconds() - kept_back)
+
+    def _time(self) -> Deadline:
+        return Deadline(self._remaining_seconds(), self._deadline.clock, self._deadline.sleeper)
 
     def _lists_are_over(self) -> bool:
         kept_back = self._deadline.budget_seconds * _SHARE_OF_STEPS if self._waiting else 0.0
-        return self._deadline.remaining_seconds() <= kept_back
+        return self._remaining_seconds() <= kept_back
 
     def _collect(self, target: Target, place: str) -> str | None:
         """Go through one list; return the page to go on with, None if there is none."""
@@ -162,7 +173,7 @@ class Collector:
         self._log.warning("%s", error)
 
     def _call_deadline(self) -> Deadline:
-        return Deadline(min(self._call_seconds, max(0.1, self._deadline.remaining_seconds())))
+        return Deadline(min(self._call_seconds, max(0.1, self._remaining_seconds())))
 
     def _page(self, target: Target, place: str) -> str | None:
         """Deal with one page; return the next one, this one again if time ran out, None at the end."""
@@ -244,7 +255,7 @@ class Collector:
         """Ask for the steps of one run, and carry out what follows; return marks of steps that have succeeded."""
         asks = [one.step for _, one in waiting]
         known = replace(self._nothing, runs={step.run_id: self._runs.get(step.run_id) for step in asks})
-        facts = self._facts(lambda: self._reader.steps(known, asks, self._deadline), known)
+        facts = self._facts(lambda: self._reader.steps(known, asks, self._time()), known)
         for target, one in waiting:
             plan = self._work.plan([one.what], facts, self._api.server_time()).with_undecided_kept()
             plan = self._sparing(target, plan)
@@ -255,7 +266,7 @@ class Collector:
 
     def _may_ask(self) -> bool:
         least = min(_LEAST_QUERY_SECONDS, self._deadline.budget_seconds / 20)
-        return self._deadline.remaining_seconds() > least and self._failed_queries < _MOST_FAILED_QUERIES
+        return self._remaining_seconds() > least and self._failed_queries < _MOST_FAILED_QUERIES
 
     # What the plan is made of
 
@@ -275,9 +286,9 @@ class Collector:
         """Ask for runs and backfills once: those of a page may have objects on each of the pages to come."""
         runs, backfills = run_ids(candidates), backfill_ids(candidates)
         if new := runs - self._runs.keys():
-            self._runs |= self._facts(lambda: self._reader.runs(new, self._deadline), self._nothing).runs
+            self._runs |= self._facts(lambda: self._reader.runs(new, self._time()), self._nothing).runs
         for one in sorted(backfills - self._backfills.keys()):
-            found = self._facts(lambda one=one: self._reader.backfills([one], self._deadline), self._nothing)
+            found = self._facts(lambda one=one: self._reader.backfills([one], self._time()), self._nothing)
             self._backfills |= found.backfills
         return replace(
             self._nothing,
@@ -305,7 +316,7 @@ class Collector:
         """
         found: set[tuple[str, str]] = set()
         more: str | None = None
-        while not self._deadline.is_over():
+        while self._remaining_seconds() > 0:
             try:
                 page = self._api.list_page(RAYJOBS, namespace, self._call_deadline(), page=self._work.page, more=more)
             except (ForbiddenError, KindNotInstalledError) as error:
@@ -327,7 +338,7 @@ class Collector:
     def carry_out(self, target: Target, plan: Plan) -> bool:
         """Delete what the plan says; return whether there was time for all of it."""
         for delete in plan.deletes:
-            if self._deadline.is_over():
+            if self._remaining_seconds() <= 0:
                 return False
             if self._failed_deletes[target.key] >= _MOST_FAILED_DELETES:
                 self.report.note_kept(delete.what, "was left when other deletes had failed")

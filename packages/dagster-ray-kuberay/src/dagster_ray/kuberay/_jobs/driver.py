@@ -89,7 +89,7 @@ class DriverHost:
         found = cluster.api.list(request.kind, request.namespace, cluster.deadline, label_selector=selector).items
         if not found:
             return False
-        left = choose_left(request.kind, request.namespace, found, self._earlier())
+        left = choose_left(request.kind, request.namespace, found, self.earlier())
         for leftover in left.leftovers:
             self._delete(leftover)
         if left.followed is None or not self._has_cluster(left):
@@ -142,7 +142,8 @@ class DriverHost:
                 status = "not known to its head any more"
         return f"{own.target}: its job {job_id} is {status}." if status not in _FOLLOWED else None
 
-    def _earlier(self) -> EarlierAttempts:
+    def earlier(self) -> EarlierAttempts:
+        """Return what the log of the run tells of earlier attempts of this step; nothing outside of a step."""
         context = self._cluster.context
         identity = identity_of(context, attempt=0)
         if context.instance is None or identity.run_id is None or identity.step_key is None:

@@ -39,6 +39,7 @@ class Claimer:
     Attributes:
         id: What its claim and its ticket are called.
         since: When it began to wait.
+        ended_ids: What the claims of its earlier attempts are called that have ended for certain.
         chance_since: Since when it has seen a free member, or room for one more; None while it sees neither.
         tried: Members, by uid and resourceVersion, whose claim failed: they are other than they were seen.
         taken: Slots whose name was taken when it tried to create a member.
@@ -46,6 +47,7 @@ class Claimer:
 
     id: str
     since: datetime
+    ended_ids: Collection[str] = ()
     chance_since: datetime | None = None
     tried: Collection[tuple[str, str]] = ()
     taken: Collection[int] = ()
@@ -160,6 +162,8 @@ def decide(members: Sequence[Member], now: datetime, who: Claimer, sizes: Sizes)
     ended = [one for one in newly_ended(members, now) if (one.uid, one.version) not in who.tried]
     if ended and not chances:
         return Note(min(ended, key=lambda one: one.slot))
+    if who.ended_ids and (cleanup := ENDED_SECONDS - (now - who.since).total_seconds()) > 0:
+        waits.append(cleanup)
     known = [seconds for one in members if (seconds := one.ended_seconds(now)) is not None]
     waits += [ENDED_SECONDS - seconds for seconds in known if seconds < ENDED_SECONDS]
     claims = [claim for one in members for claim in one.claims if isinstance(claim, Lock) and claim.is_live(now)]
@@ -193,8 +197,21 @@ def _chances(
     created: list[Create | Spend] = [Create(slot) for slot in open_slots[:count]]
     if created:
         return created
-    reasons = ((one, spent(one, now, sizes)) for one in sorted(members, key=lambda one: one.slot))
+    reasons = (
+        (one, spent(one, now, sizes) or _left(one, now, who)) for one in sorted(members, key=lambda one: one.slot)
+    )
     return [Spend(one, why) for one, why in reasons if why and (one.uid, one.version) not in who.tried]
+
+
+def _left(member: Member, now: datetime, who: Claimer) -> str | None:
+    """Return why the step may delete a member that an attempt of it has left behind; None if it may not.
+
+    The attempt's own process may still be at its cleanup when the next one begins, and has a minute for it.
+    """
+    if member.is_going or not member.claims or any(claim.id not in who.ended_ids for claim in member.claims):
+        return None
+    is_late = (now - who.since).total_seconds() >= ENDED_SECONDS
+    return "an attempt of this step that has ended did not give it back" if is_late else None
 
 
 def _of_line(

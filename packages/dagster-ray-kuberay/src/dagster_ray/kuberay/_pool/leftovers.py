@@ -1,13 +1,19 @@
-"""Whether a step has left anything running on a cluster: what Ray's dashboard says of jobs and actors. Pure."""
+"""Whether a step has left anything on a cluster: what Ray's dashboard says of jobs, actors, placement groups. Pure."""
 
 from typing import cast
 from urllib.parse import urlencode
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, json_of, mapping, mappings, text, whole
 
-ACTORS_PATH = "/api/v0/actors?" + urlencode(
-    {"filter_keys": "state", "filter_predicates": "!=", "filter_values": "DEAD", "limit": "1000", "timeout": "5"}
-)
+
+def _listed(what: str, without: str) -> str:
+    """Return the path of the state API that lists what is in another state than one."""
+    asked = {"filter_keys": "state", "filter_predicates": "!=", "filter_values": without}
+    return f"/api/v0/{what}?" + urlencode({**asked, "limit": "1000", "timeout": "5"})
+
+
+ACTORS_PATH = _listed("actors", "DEAD")
+GROUPS_PATH = _listed("placement_groups", "REMOVED")
 JOBS_PATH = "/api/jobs/"
 LIMIT_BYTES = 16 * 1024 * 1024
 """What an answer may have; a longer one cannot be read, so that it proves nothing."""
@@ -46,16 +52,33 @@ def actors_left(status: int, body: bytes) -> str | None:
 
     Those that Ray Data has for itself do not count. A list that is cut off proves nothing.
     """
-    result: Manifest = mapping(at(json_of(body), "data", "result") if status == 200 else None)
-    if not isinstance(result.get("result"), list):
-        return f"its actors could not be listed (HTTP {status})"
-    found = mappings(result.get("result"))
+    found, fault = _rows(status, body, "actors")
     living = [one for one in found if one.get("state") != "DEAD" and text(one, "ray_namespace") not in _OF_RAY_DATA]
     names = [text(one, "name") or text(one, "class_name") or "an actor" for one in living]
-    if names:
-        return f"actors still live: {_several(names)}"
+    return f"actors still live: {_several(names)}" if names else fault
+
+
+def groups_left(status: int, body: bytes) -> str | None:
+    """Return which placement groups reserve resources, by the answer to `GROUPS_PATH`; None if none does.
+
+    Ray removes those of a driver with it, but for detached ones (ray/util/placement_group.py, Ray 2.60). One that still
+    waits for its resources would take those of the next step. Fields are those of PlacementGroupState
+    (ray/util/state/common.py).
+    """
+    found, fault = _rows(status, body, "placement groups")
+    left = [one for one in found if one.get("state") != "REMOVED"]
+    names = [text(one, "name") or text(one, "placement_group_id") or "one without a name" for one in left]
+    return f"placement groups still reserve resources: {_several(names)}" if names else fault
+
+
+def _rows(status: int, body: bytes, what: str) -> tuple[list[Manifest], str | None]:
+    """Return the rows of an answer of the state API, and why they prove nothing; None if they are complete."""
+    result: Manifest = mapping(at(json_of(body), "data", "result") if status == 200 else None)
+    if not isinstance(result.get("result"), list):
+        return [], f"its {what} could not be listed (HTTP {status})"
+    found = mappings(result.get("result"))
     is_cut = whole(result, "num_filtered") > len(found)
-    return f"its actors could not all be listed (HTTP {status})" if is_cut else None
+    return found, f"its {what} could not all be listed (HTTP {status})" if is_cut else None
 
 
 def _several(names: list[str]) -> str:

@@ -32,7 +32,15 @@ from dagster_ray.kuberay._pool.choice import (
     is_given_back,
     spent,
 )
-from dagster_ray.kuberay._pool.leftovers import ACTORS_PATH, JOBS_PATH, LIMIT_BYTES, actors_left, jobs_left
+from dagster_ray.kuberay._pool.leftovers import (
+    ACTORS_PATH,
+    GROUPS_PATH,
+    JOBS_PATH,
+    LIMIT_BYTES,
+    actors_left,
+    groups_left,
+    jobs_left,
+)
 from dagster_ray.kuberay._pool.members import (
     ENDED_ANNOTATION,
     SIZES_ANNOTATION,
@@ -348,6 +356,7 @@ class PooledCluster(StepCluster):
             try:
                 left = jobs_left(*fetch(url, JOBS_PATH, self.token, _LOOK_SECONDS, LIMIT_BYTES))
                 left = left or actors_left(*fetch(url, ACTORS_PATH, self.token, _LOOK_SECONDS, LIMIT_BYTES))
+                left = left or groups_left(*fetch(url, GROUPS_PATH, self.token, _LOOK_SECONDS, LIMIT_BYTES))
             except (OSError, http.client.HTTPException) as error:
                 left = f"its dashboard could not be asked whether anything still runs ({type(error).__name__})"
             if left is None or patience.is_over():

@@ -45,6 +45,8 @@ class PoolRequest:
     """What the names of its members begin with."""
     claim_id: str
     """What the claim and the ticket of this step are called."""
+    ended_ids: frozenset[str]
+    """What the claims of attempts of this step are called that its run's log knows as ended."""
     run_id: str | None
     step_key: str | None
     sizes: Sizes
@@ -78,8 +80,17 @@ def pool_of(identity: Identity, name: str | None, hash_of_spec: str) -> Selectio
     return Selection({POOL_LABEL: digest, MANAGED_BY_LABEL: values[MANAGED_BY_LABEL], **facts})
 
 
-def pool_request(plain: Json, settings: Settings, pool: ClusterPool, cluster: StepCluster) -> PoolRequest:
+def pool_request(
+    plain: Json, settings: Settings, pool: ClusterPool, cluster: StepCluster, number: int | None = None
+) -> PoolRequest:
     """Return the pool whose clusters are wanted.
+
+    Args:
+        plain: The RayCluster's configuration.
+        settings: The resource's other fields.
+        pool: The pool.
+        cluster: What will hold the cluster.
+        number: The first of the step's jobs that this attempt is about; None if its body is in no job.
 
     Raises:
         InvalidSpecError, MissingVariableError: The spec cannot be rendered.
@@ -105,7 +116,8 @@ def pool_request(plain: Json, settings: Settings, pool: ClusterPool, cluster: St
         namespace=common.namespace,
         selection=selection,
         prefix=metadata_text(plain, "name", os.environ) or _PREFIX,
-        claim_id=lock_id_of(identity, driver_in_cluster=settings.driver_in_cluster),
+        claim_id=lock_id_of(identity, driver_in_cluster=settings.driver_in_cluster, number=number),
+        ended_ids=frozenset(lock_id_of(identity, driver_in_cluster=True, number=one) for one in range(number or 0)),
         run_id=identity.run_id,
         step_key=identity.step_key,
         sizes=sizes,

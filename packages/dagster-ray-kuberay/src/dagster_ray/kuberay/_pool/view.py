@@ -27,7 +27,7 @@ class View:
         self._api, self._request = api, request
         self._version, self._listed = found.resource_version, found.items
         self.clusters: dict[str, Mapping[str, Any]] = {text(one, "metadata", "uid"): one for one in found.items}
-        self.who = Claimer(request.claim_id, api.server_time())
+        self.who = Claimer(request.claim_id, api.server_time(), request.ended_ids)
         self._watch: WatchStream | None = None
 
     def members(self, now: datetime) -> list[Member]:

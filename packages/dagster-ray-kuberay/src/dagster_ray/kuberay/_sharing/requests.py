@@ -29,17 +29,23 @@ _PREFIX = "dagster"
 _LOCK_ID_CHARACTERS = 12
 
 
-def lock_id_of(identity: Identity, *, driver_in_cluster: bool) -> str:
+def lock_id_of(identity: Identity, *, driver_in_cluster: bool, number: int | None = None) -> str:
     """Return what the lock of a step is called: in each process another one.
 
     If the body runs in the cluster it has one name for all attempts of the step in its run. So an attempt after a crash
     goes to the cluster on which the body may still run, and takes the lock over. The same holds for the worker of a run
     that has a cluster for all steps, and for the worker that resumes the run.
+
+    Args:
+        identity: Whose lock it is.
+        driver_in_cluster: Whether the body runs in the cluster.
+        number: The first of the step's jobs that its attempt is about, where attempts that have ended and those that
+            have not must differ.
     """
     if not driver_in_cluster or identity.run_id is None:
         return uuid.uuid4().hex[:_LOCK_ID_CHARACTERS]
-    whose = json.dumps([identity.run_id, identity.step_key, identity.resource_key])
-    return hashlib.sha256(whose.encode()).hexdigest()[:_LOCK_ID_CHARACTERS]
+    whose = [identity.run_id, identity.step_key, identity.resource_key, *([] if number is None else [number])]
+    return hashlib.sha256(json.dumps(whose).encode()).hexdigest()[:_LOCK_ID_CHARACTERS]
 
 
 @dataclass(frozen=True, slots=True)

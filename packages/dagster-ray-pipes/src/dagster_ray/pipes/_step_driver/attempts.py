@@ -34,6 +34,15 @@ class EarlierAttempts:
     ended: frozenset[str] = frozenset()
     rejected: frozenset[str] = frozenset()
 
+    @property
+    def first_number(self) -> int:
+        """From which number on jobs of the step are of interest: the one after those that have ended.
+
+        They may be on another cluster, which has no job of a lower number.
+        """
+        numbers = [submission_id.rpartition("-")[2] for submission_id in self.ended]
+        return 1 + max((int(number) for number in numbers if number.isdecimal()), default=-1)
+
 
 def earlier_attempts(instance: dg.DagsterInstance, run_id: str, step_key: str) -> EarlierAttempts:
     """Return what the log of a run shows of earlier attempts of a step.
@@ -59,15 +68,6 @@ def is_only_step(context: dg.OpExecutionContext) -> bool:
     return len(step.execution_plan.step_keys_to_execute) == 1 and not step.retry_mode.enabled
 
 
-def first_number(ended: frozenset[str]) -> int:
-    """Return the number from which on jobs of the step are of interest: the one after those that have ended. Pure.
-
-    They may be on another cluster, which has no job of a lower number.
-    """
-    numbers = [submission_id.rpartition("-")[2] for submission_id in ended]
-    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=-1)
-
-
 def choose_job(identity: CallIdentity, first: int, jobs: Sequence[JobDetails], rejected: Container[str]) -> Attempt:
     """Return which job an attempt is about, given those that the cluster has, from the number `first` on. Pure.
 
@@ -84,7 +84,7 @@ def choose_job(identity: CallIdentity, first: int, jobs: Sequence[JobDetails], r
 
 def find_job(client: RayJobClient, identity: CallIdentity, earlier: EarlierAttempts) -> Attempt:
     """Ask a cluster's job server which job an attempt is about."""
-    first, found = first_number(earlier.ended), list[JobDetails]()
+    first, found = earlier.first_number, list[JobDetails]()
     while (job := _job(client, identity.submission_id(identity.runs[0], first + len(found)))) is not None:
         found.append(job)
     return choose_job(identity, first, found, earlier.rejected)

@@ -86,7 +86,7 @@ class FakeRayNode(IdleNode):
         super().__init__(self._pod_address.address)
         self._order = order
         self.jobs: FakeJobs = {}
-        self.rows: FakeRows = {"tasks": [], "actors": []}
+        self.rows: FakeRows = {"tasks": [], "actors": [], "placement_groups": []}
         self._dashboard: _Dashboard | None = None
         self._client: _ClientPort | None = None
         self._thread: threading.Thread | None = None
