@@ -157,6 +157,15 @@ def test_the_summary_names_the_cause(
     assert kept_objects(simulator) == []
 
 
+@pytest.mark.many_processes
+def test_tasks_of_a_shared_cluster_are_nobodys_while_the_job_is_not_known(simulator: Simulator, tmp_path: Path) -> None:
+    sharing = {"enabled": True}
+    told = failed(simulator, tmp_path, exception_in_a_task, kind=KubeRayCluster, cluster_sharing=sharing)
+    assert "tasks.yaml" not in told.files
+    assert "task square" not in told.summary
+    assert "Ray's tasks could not be read: the job's id in Ray is not known" in told.files["index.md"]
+
+
 # What must not be in it
 
 

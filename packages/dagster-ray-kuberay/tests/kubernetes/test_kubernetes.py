@@ -256,6 +256,15 @@ def test_the_last_lines_of_a_crashed_container(tmp_path: Path) -> None:
     assert "previous=true" in server.seen[0].path
 
 
+def test_the_end_of_long_lines_is_not_cut_off(tmp_path: Path) -> None:
+    """The kubelet answers as many bytes as asked for from the first of the lines on."""
+    with ScriptedServer(answer(200, "x" * 65_536), answer(200, "the end\n")) as server:
+        api = api_of(server, tmp_path)
+        assert api.pod_log("ray", "head", deadline(), tail_lines=500) == "the end"
+        api.close()
+    assert ["tailLines=500" in server.seen[0].path, "tailLines=4" in server.seen[1].path] == [True, True]
+
+
 # Watching
 
 

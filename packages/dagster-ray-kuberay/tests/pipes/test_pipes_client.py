@@ -308,6 +308,28 @@ def test_the_evidence_of_a_job_that_failed_is_kept_before_its_rayjob_is_deleted(
     assert [path for path in index.parent.rglob("*.*") if "canary" in path.read_text(encoding="utf-8")] == []
 
 
+@pytest.mark.parametrize(
+    "driver",
+    [pytest.param({"job_id": "02000000"}, id="a job with a driver"), pytest.param({}, id="a job without one")],
+)
+def test_the_evidence_of_a_job_on_a_cluster_of_others_has_its_own_tasks_only(
+    world: PipesWorld, tmp_path: Path, driver: dict[str, str]
+) -> None:
+    spec = {"headGroupSpec": head_group(cpus=1, memory="2Gi")}
+    others = {"metadata": {"name": "others", "namespace": "default"}, "spec": spec}
+    world.simulator.store.create("rayclusters", others)
+    eventually(lambda: world.heads and world.heads[0].ready)
+    rows = [{"name": "square", "job_id": "01000000"}, {"name": "cube", "job_id": "02000000"}]
+    world.heads[0].rows["tasks"] += [{"task_id": row["name"], "state": "FAILED", **row} for row in rows]
+    call = {**JOB, "cluster_selector": {"ray.io/cluster": "others"}}
+    with world.ending("FAILED", **driver):
+        run_job(world.client(evidence=str(tmp_path)), call)
+    (index,) = tmp_path.rglob("index.md")
+    kept = [path.read_text(encoding="utf-8") for path in index.parent.glob("tasks.yaml")]
+    assert ["cube" in text for text in kept] == ([True] if driver else [])
+    assert not any("square" in path.read_text(encoding="utf-8") for path in index.parent.rglob("*.*"))
+
+
 def test_evidence_of_a_job_that_cannot_be_written_costs_one_warning(world: PipesWorld, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with world.ending("FAILED"):

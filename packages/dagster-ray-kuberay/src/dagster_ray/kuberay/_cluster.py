@@ -171,12 +171,6 @@ class KubeRayCluster(KubeRayResource):
     # Inside
 
     @property
-    @override
-    def _is_shared(self) -> bool:
-        used = self._pooled or self._shared  # a cluster of a pool was there before the step, and may be after it
-        return used is not None and used.held is not None
-
-    @property
     def _shared(self) -> "SharedCluster | None":
         return cast("SharedCluster | None", self._cluster) if self._pool is None else None
 

@@ -217,13 +217,8 @@ class KubeRayResource(ClusterDriverResource):
         if cluster is None or cluster.own is None:
             return None
         rates = [price.rate() for price in self.prices]
-        self._measurement = ClusterMeasurement(Measured(cluster, rates, self.startup_seconds, self._is_shared))
+        self._measurement = ClusterMeasurement(Measured(cluster, rates, self.startup_seconds))
         return self._measurement
-
-    @property
-    def _is_shared(self) -> bool:
-        """Whether other steps may use the cluster as well."""
-        return False
 
     @override
     def driver_environment(self) -> Mapping[str, str]:

@@ -84,7 +84,7 @@ class Collection:
             failures: The steps that failed.
             secrets: Values that nobody may read.
         """
-        rows = (self._rows("tasks", failures), self._rows("actors", ()))
+        rows = self._failed(failures)
         driver_log = (
             self._part("the driver's log", self._driver_log, None, "head") if self._driver.submission_id else None
         )
@@ -185,12 +185,27 @@ class Collection:
             raise LookupError(f"the dashboard answered {status}: {body[:200].decode(errors='replace')}")
         return body
 
-    def _rows(self, resource: str, failures: Sequence[Failure]) -> list[Manifest]:
+    def _failed(self, failures: Sequence[Failure]) -> tuple[list[Manifest], list[Manifest]]:
+        """Return failed tasks and dead actors of this step. On a cluster of its own they are all that there are."""
+        job_id, is_shared = self._driver.job_id, self._step.is_shared
+        if job_id is None and is_shared and self._driver.submission_id is not None:
+            job_id = self._part("the job's id in Ray", self._submitted_job, None, "head")
+        if job_id is None and is_shared:
+            why = "the job's id in Ray is not known, and the cluster has tasks of other steps"
+            self._unread |= dict.fromkeys(("Ray's tasks", "Ray's actors"), why)
+            return [], []
+        return self._rows("tasks", failures, job_id), self._rows("actors", (), job_id)
+
+    def _submitted_job(self, deadline: Deadline) -> str | None:
+        """Return Ray's id of the job that was submitted; None if it has not come as far as a driver."""
+        return text(json_of(self._ask(f"/api/jobs/{self._driver.submission_id}", deadline)), "job_id") or None
+
+    def _rows(self, resource: str, failures: Sequence[Failure], job_id: str | None) -> list[Manifest]:
         """Return failed tasks, or dead actors. A task that has just failed may not be known yet."""
         state = "FAILED" if resource == "tasks" else "DEAD"
         filters = [("state", "=", state)]
-        if self._driver.job_id is not None:
-            filters.append(("job_id", "=", self._driver.job_id))
+        if job_id is not None:
+            filters.append(("job_id", "=", job_id))
         query = [("detail", "true"), ("limit", str(_MOST_ROWS)), ("timeout", "2")]
         for key, predicate, value in filters:
             query += [("filter_keys", key), ("filter_predicates", predicate), ("filter_values", value)]
@@ -207,8 +222,14 @@ class Collection:
         return found if resource == "tasks" else [row for row in found if is_failure(row)]
 
     def _driver_log(self, deadline: Deadline) -> str:
-        query = urlencode({"submission_id": self._driver.submission_id, "lines": _LOG_LINES, "timeout": 2})
-        return self._ask(f"/api/v0/logs/file?{query}", deadline).decode(errors="replace")
+        """Return the end of the driver's log; of long lines as many as fit, for an answer that is cut lacks the end."""
+        said = b""
+        for lines in _LOG_LINES, _LOG_LINES // 10, _LOG_LINES // 100:
+            query = urlencode({"submission_id": self._driver.submission_id, "lines": lines, "timeout": 2})
+            said = self._ask(f"/api/v0/logs/file?{query}", deadline)
+            if len(said) < _LIMIT_BYTES:
+                break
+        return said.decode(errors="replace")
 
     # What it is about
 

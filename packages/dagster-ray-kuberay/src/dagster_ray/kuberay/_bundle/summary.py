@@ -8,7 +8,7 @@ from dagster_ray.core.failures.causes import OWN_NEEDS
 from dagster_ray.kuberay._bundle.collected import Collected
 from dagster_ray.kuberay._diagnosis.cluster_facts import events_of, is_head
 from dagster_ray.kuberay._diagnosis.losses import losses_of
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text, whole
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings, name_of, text, time_of, whole
 
 _LIMIT = 400
 # `package.module.SomeError: text`, as Python prints the end of a traceback. Any other line with a colon has blanks.
@@ -42,7 +42,7 @@ def cause_of(facts: Collected) -> str:
     """Return the cause in one sentence: what became of pods, what keeps the cluster away, or the step's own error."""
     why, task = facts.failures[0].judgement.why, _task_of(facts)
     cluster = name_of(facts.raycluster) or name_of(facts.rayjob)
-    losses = losses_of(facts.pods, facts.events, cluster)
+    losses = losses_of(facts.pods, facts.events, cluster, now=time_of(facts.about.time))
     unsaid = [loss.sentence for loss in losses if loss.sentence not in why]
     if not unsaid and facts.diagnosis is not None and facts.diagnosis.sentence not in why:
         unsaid = [f"{facts.diagnosis.reason}: {facts.diagnosis.sentence}"]
@@ -54,12 +54,16 @@ def cause_of(facts: Collected) -> str:
 
 
 def _task_of(facts: Collected) -> str:
-    """Return the name of the failed task that the error is from; empty if it is from none."""
+    """Return the name of the failed task that the error is from; empty if it is from none that is known.
+
+    Ray writes `ray::name() (pid=...)` where the traceback of a task begins (`RayTaskError` of ray/exceptions.py).
+    """
     error = facts.failures[0].error
-    if "RayTaskError" not in error and "ray::" not in error:
-        return ""
-    names = [text(task, "name") for task in facts.tasks]
-    return next((name for name in names if name and name in error), names[0] if names else "")
+    for task in facts.tasks:
+        names = [name for key in ("name", "func_or_class_name") if (name := text(task, key))]
+        if any(f"ray::{name}(" in error for name in names):
+            return names[0]
+    return ""
 
 
 def _diagnosis(facts: Collected) -> str:

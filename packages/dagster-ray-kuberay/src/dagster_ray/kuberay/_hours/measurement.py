@@ -11,10 +11,8 @@ from dagster_ray.core.step_report.sampling import UsageSampler
 from dagster_ray.kuberay._hours.figures import Node, Rate, hours_of
 from dagster_ray.kuberay._hours.pod_watch import PodWatch
 from dagster_ray.kuberay._hours.pods import PodHistory
-from dagster_ray.kuberay._kubernetes.fields import at
 from dagster_ray.kuberay._kubernetes.kinds import PODS, RAYCLUSTERS
 from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
-from dagster_ray.kuberay._spec.selection import SELECTOR
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 
 if TYPE_CHECKING:
@@ -31,13 +29,11 @@ class Measured:
         cluster: The cluster of the step.
         rates: Prices.
         startup_seconds: Seconds that each phase took, and that a queue held the cluster back.
-        is_shared: Whether other steps may use the cluster as well.
     """
 
     cluster: StepCluster
     rates: Sequence[Rate]
     startup_seconds: Mapping[str, float]
-    is_shared: bool
 
 
 class ClusterMeasurement:
@@ -48,9 +44,8 @@ class ClusterMeasurement:
         self._measured, self._clock = measured, Deadline(float("inf"))
         step = measured.cluster
         self._name = cluster_name_of(step)
-        is_shared = measured.is_shared or (step.own is not None and bool(at(step.own.manifest, "spec", SELECTOR)))
         self._since: datetime | None = None
-        if is_shared:
+        if step.is_shared:
             self._since = step.api.server_time() - timedelta(seconds=sum(measured.startup_seconds.values()))
         self._watch: PodWatch | None = None
         self._sampler: UsageSampler | None = None

@@ -4,6 +4,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -27,6 +28,8 @@ _WATCH_SECONDS = 240
 _SILENCE_SECONDS = 300.0
 # The API server sends the headers of a watch at once, whatever there is to report.
 _WATCH_HEADERS_SECONDS = 10.0
+# What container runtimes write of a line at once, and the kubelet counts as a line.
+_LOG_LINE_BYTES = 16_384
 
 
 class KubernetesApi:
@@ -277,7 +280,11 @@ class KubernetesApi:
         tail_lines: int | None = None,
         limit_bytes: int = 65536,
     ) -> str:
-        """Return the last lines of a container's log; of its previous run if asked."""
+        """Return the last lines of a container's log; of its previous run if asked.
+
+        The kubelet counts bytes from the first of these lines on, so that those of long lines lack the end. Then
+        as many are asked for as fit in any case.
+        """
         query = {"limitBytes": str(limit_bytes)}
         if container is not None:
             query["container"] = container
@@ -285,7 +292,11 @@ class KubernetesApi:
             query["previous"] = "true"
         if tail_lines is not None:
             query["tailLines"] = str(tail_lines)
-        body = self._connection.request_text(Call("get", "GET", PODS, namespace, pod, "log", query), deadline)
+        call = Call("get", "GET", PODS, namespace, pod, "log", query)
+        body, fewer = self._connection.request_text(call, deadline), limit_bytes // _LOG_LINE_BYTES
+        if len(body) >= limit_bytes and tail_lines is not None and 0 < fewer < tail_lines:
+            shorter = replace(call, query={**query, "tailLines": str(fewer)})
+            body = self._connection.request_text(shorter, deadline)
         return body.decode(errors="replace").rstrip()
 
     def _open_watch(self, kind: Kind, namespace: str, query: Mapping[str, str]) -> Any:

@@ -134,7 +134,7 @@ class _RayJobCall:
         if cluster.own is None:
             return None
         queue, started = cluster.queued_seconds, self._deadline.spent_seconds()
-        return ClusterMeasurement(Measured(cluster, self._settings.rates, {"startup": started, "queue": queue}, False))
+        return ClusterMeasurement(Measured(cluster, self._settings.rates, {"startup": started, "queue": queue}))
 
     def run(self) -> CompletedRayJob:
         """Run the job to its end."""

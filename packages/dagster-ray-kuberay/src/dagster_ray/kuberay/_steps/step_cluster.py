@@ -18,6 +18,7 @@ from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, SAID_OF_DELETION, propagation_of
 from dagster_ray.kuberay._labels import ALIVE_SECONDS
 from dagster_ray.kuberay._spec.acceptance import portable_spec
+from dagster_ray.kuberay._spec.selection import SELECTOR
 from dagster_ray.kuberay._status.cluster_state import GATE_TEXT, Created, Ended, created
 from dagster_ray.kuberay._status.errors import (
     ClusterGoneError,
@@ -106,6 +107,12 @@ class StepCluster:
     def head_pod(self) -> str | None:
         """The head's pod, as far as is known."""
         return self._wait.head_pod if self._wait is not None else None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other steps may use, or have used, the RayCluster as well: this step has not asked for it."""
+        own = self.own
+        return own is not None and (self._request is None or bool(at(own.manifest, "spec", SELECTOR)))
 
     @property
     def queued_seconds(self) -> float:
