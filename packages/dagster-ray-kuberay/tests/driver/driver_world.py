@@ -61,7 +61,7 @@ class WorkersNode(FakeRayNode):
                     "ray_version": "2.60.0",
                     "authentication_mode": "disabled",
                 }
-            if path.startswith("/api/v0/actors?"):
+            if path.startswith(("/api/v0/actors?", "/api/v0/placement_groups?")):
                 return 200, {"data": {"result": {"num_filtered": 0, "result": []}}}
             return ours(method, path, body)
 

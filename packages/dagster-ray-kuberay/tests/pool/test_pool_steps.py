@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from fault_world import FAST, eventually, left, run_step
+from pipes_world import PipesWorld
 from pool_model import SELECTION, CleanCluster, pool_of
 from pydantic import ValidationError
 from test_sharing_model import READY
@@ -23,6 +24,7 @@ from dagster_ray.kuberay._kubernetes.fields import time_text
 from dagster_ray.kuberay._pool.members import Sizes, copy_of
 from dagster_ray.kuberay._steps.wait import Reach
 from dagster_ray.kuberay.groups import head_group
+from dagster_ray.pipes import PipesRayJobClient
 from dagster_ray.simulator import FakeRayNode, KubeletOptions, NodeOrder, Simulator
 
 HEAD: dict[str, Any] = {"headGroupSpec": head_group(cpus=1, memory="2Gi"), "workerGroupSpecs": []}
@@ -44,7 +46,8 @@ class World:
         pool = more.pop("pool", ClusterPool(size=1, max_size=2))
         given: dict[str, Any] = {"lifecycle": Lifecycle(connect=False), "timeout": 20.0, **more}
         file = str(self.simulator.kubeconfig)
-        return KubeRayCluster(kubeconfig_file=file, ray_cluster={"spec": HEAD}, pool=pool, **given)
+        spec = {**HEAD, **given.pop("spec", {})}
+        return KubeRayCluster(kubeconfig_file=file, ray_cluster={"spec": spec}, pool=pool, **given)
 
     def clusters(self) -> list[dict[str, Any]]:
         return [one for one in self.simulator.store.list("rayclusters") if "deletionTimestamp" not in one["metadata"]]
@@ -134,6 +137,32 @@ def test_the_actors_of_ray_data_are_no_step_s(world: World) -> None:
     world.heads[-1].rows["actors"].append({"name": "s", "state": "ALIVE", "ray_namespace": "_dataset_stats_actor"})
     assert run_step(world.resource()).success
     assert world.notes()["dagster/pool-uses"] == "2"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Dagster's own Pipes code, about itself
+@pytest.mark.parametrize(
+    ("status", "spec"),
+    [
+        pytest.param("SUCCEEDED", {"authOptions": {"mode": "token"}}, id="on a cluster with a token"),
+        pytest.param("FAILED", {}, id="that fails"),
+    ],
+)
+def test_a_pipes_job_has_a_cluster_of_a_pool(world: World, status: str, spec: dict[str, Any]) -> None:
+    @dg.asset
+    def trained(context: dg.AssetExecutionContext, ray_pipes_client: PipesRayJobClient) -> Any:
+        return ray_pipes_client.run(context=context, ray_job={"entrypoint": "python work.py"})
+
+    client = PipesRayJobClient.on_cluster("ray_cluster")
+    resources = {"ray_cluster": world.resource(spec=spec), "ray_pipes_client": client}
+    jobs = PipesWorld(world.simulator, world.heads)
+    with dg.DagsterInstance.ephemeral() as instance, jobs.ending(status):
+        result = dg.materialize([trained], resources=resources, instance=instance, raise_on_error=False)
+    assert result.success is (status == "SUCCEEDED")
+    assert [job["status"] for job in jobs.jobs] == [status]
+    if result.success:
+        assert (world.notes()["dagster/pool-uses"], locks(world.notes())) == ("1", [])
+    else:
+        assert left(world.simulator) == []
 
 
 def test_a_cluster_is_replaced_after_its_uses(world: World) -> None:

@@ -11,7 +11,7 @@ from dagster import PipesClient, PipesContextInjector, PipesEnvContextInjector
 from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 from typing_extensions import override
 
-from dagster_ray.core import require_ray_resource
+from dagster_ray.core import BaseRayResource, require_ray_resource
 from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.core.variables import TEXT_MAPS, plain_value, resolved, variables
 from dagster_ray.pipes._follower import Patience
@@ -242,7 +242,8 @@ class PipesRayJobClient(RayPipesClient):
             if url is None:
                 reason = f"is {resource_key!r}, whose cluster has no dashboard"
                 raise InvalidFieldError("resource_key", reason, "start that cluster with its dashboard")
-            with RayJobClient(url) as client:
+            needs: Mapping[str, str] = cluster.driver_environment() if isinstance(cluster, BaseRayResource) else {}
+            with RayJobClient(url, token=needs.get("RAY_AUTH_TOKEN")) as client:
                 yield cls(client, **options.given())
 
         return dg.ResourceDefinition(
