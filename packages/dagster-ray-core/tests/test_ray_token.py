@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_ray.core._ray_token import token_of_environment
+from dagster_ray.core._connection import token_of_environment
 
 
 @pytest.mark.parametrize(

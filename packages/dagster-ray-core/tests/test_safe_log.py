@@ -12,7 +12,7 @@ import pytest
 from typing_extensions import override
 
 from dagster_ray.core import log_of, safe_log
-from dagster_ray.core._startup_event import report_startup
+from dagster_ray.core._startup import report_startup
 
 
 class Kept(logging.Handler):

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from dagster_ray.core import RayResource, is_of_this_machine, startup_metadata
-from dagster_ray.core._startup_event import _dashboard_of_event
+from dagster_ray.core._startup import _dashboard_of_event
 
 
 @dataclass

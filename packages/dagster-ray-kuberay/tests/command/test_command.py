@@ -8,7 +8,7 @@ import yaml
 from command_world import dagster_ray
 
 from dagster_ray.kuberay import _rights as rights
-from dagster_ray.kuberay.command._tables import duration, table
+from dagster_ray.kuberay.command._cluster_rows import duration, table
 from dagster_ray.kuberay.command._terminal import coloured
 
 

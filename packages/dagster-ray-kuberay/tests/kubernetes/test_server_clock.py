@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from dagster_ray.kuberay._kubernetes.server_clock import ServerClock
+from dagster_ray.kuberay._kubernetes.transport import ServerClock
 
 DATE = "Thu, 01 Jan 2026 12:00:00 GMT"
 

@@ -26,7 +26,7 @@ from dagster_ray.kuberay._kubernetes.errors import UnavailableError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping
 from dagster_ray.kuberay._kubernetes.kinds import Call
 from dagster_ray.kuberay._kubernetes.kubeconfig import Settings
-from dagster_ray.kuberay._kubernetes.server_clock import ServerClock
+from dagster_ray.kuberay._kubernetes.transport import ServerClock
 from dagster_ray.kuberay._labels import GENERATION_LABEL, MANAGED_BY, MANAGED_BY_LABEL, SharingRules
 from dagster_ray.kuberay._sharing.choice import Leave, Selection, selection_of
 from dagster_ray.kuberay._sharing.locks import Lock, live_locks

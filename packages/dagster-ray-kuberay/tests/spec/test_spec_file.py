@@ -14,7 +14,7 @@ from dagster_ray.kuberay._operator_rules.runtime_env_yaml import runtime_env_fau
 from dagster_ray.kuberay._spec.errors import SpecFileError
 from dagster_ray.kuberay._spec.file import LIMIT_BYTES, parse_spec, read_spec
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_rayjob
-from dagster_ray.kuberay._spec.merge import merged
+from dagster_ray.kuberay._spec.plain_json import merged
 from dagster_ray.kuberay.configs import (
     InteractiveRayJobConfig,
     InteractiveRayJobSpec,

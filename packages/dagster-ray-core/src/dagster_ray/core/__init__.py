@@ -12,29 +12,29 @@ from dagster_shared.libraries import DagsterLibraryRegistry
 from dagster_ray.core._backends import installed_backends, load_backend
 from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, StrictConfig, VariablesConfig
 from dagster_ray.core._config_types import with_values
-from dagster_ray.core._dagster_context import DagsterContext, log_of, step_key_of
-from dagster_ray.core._deadline import Deadline
-from dagster_ray.core._identity import Identity
-from dagster_ray.core._io_manager import RayIOManager
-from dagster_ray.core._outcome import is_interrupt
-from dagster_ray.core._phases import CleanupPolicy, StepOutcome
-from dagster_ray.core._protocol import RayResource, is_ray_resource, require_ray_resource
-from dagster_ray.core._ray_token import token_of_environment
-from dagster_ray.core._resource import BaseRayResource
-from dagster_ray.core._run_identity import (
+from dagster_ray.core._connection import token_of_environment
+from dagster_ray.core._dagster_context import (
+    DagsterContext,
     ImageCandidates,
     configured_instance_id,
     identity_of,
     image_candidates,
     instance_id_of,
+    log_of,
+    safe_log,
+    step_key_of,
 )
+from dagster_ray.core._deadline import Deadline
+from dagster_ray.core._identity import Identity
+from dagster_ray.core._io_manager import RayIOManager
+from dagster_ray.core._phases import CleanupPolicy, StepOutcome
+from dagster_ray.core._protocol import RayResource, check_ray_resources, is_ray_resource, require_ray_resource
+from dagster_ray.core._resource import BaseRayResource
 from dagster_ray.core._run_phases import run_phases
-from dagster_ray.core._safe_log import safe_log
 from dagster_ray.core._secrets import SecretRef, secret_of, secrets_of, without_secrets
-from dagster_ray.core._signals import interrupts_deferred, lost_interrupts_raised
-from dagster_ray.core._startup_event import is_of_this_machine, startup_metadata
+from dagster_ray.core._signals import interrupts_deferred, is_interrupt, lost_interrupts_raised
+from dagster_ray.core._startup import is_of_this_machine, startup_metadata
 from dagster_ray.core._wait_lines import WaitLines
-from dagster_ray.core._wiring import check_ray_resources
 from dagster_ray.core.errors import DagsterRayError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Connect this process to Ray. A process has one driver, so one that is connected already is joined."""
+"""Connect this process to Ray, with the token that Ray would send. A driver that is connected already is joined."""
 
 # Ray's functions are annotated in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
@@ -12,6 +12,7 @@ import types
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from dagster_ray.core._config import RayDataExecutionOptions
@@ -280,3 +281,20 @@ def limit_ray_data(options: RayDataExecutionOptions) -> None:
     )
     execution.preserve_order = options.preserve_order
     execution.verbose_progress = options.verbose_progress
+
+
+def token_of_environment(environ: Mapping[str, str]) -> str | None:
+    """Return the token that Ray's own clients would send; None unless RAY_AUTH_MODE is `token`.
+
+    Ray looks at RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH and ~/.ray/auth_token, in this order (run with 2.60).
+    """
+    if environ.get("RAY_AUTH_MODE") != "token":
+        return None
+    if token := environ.get("RAY_AUTH_TOKEN"):
+        return token
+    path = environ.get("RAY_AUTH_TOKEN_PATH")
+    try:
+        file = Path(path) if path else Path.home() / ".ray" / "auth_token"
+        return file.read_text(encoding="utf-8").strip() or None
+    except (OSError, RuntimeError, UnicodeDecodeError):  # no such file, no home folder, or not a text
+        return None

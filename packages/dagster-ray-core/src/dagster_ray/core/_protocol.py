@@ -1,9 +1,13 @@
-"""`RayResource`: what every Ray backend is to a Dagster step."""
+"""`RayResource`: what every Ray backend is to a Dagster step, and the check that one stands behind each parameter."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, get_type_hints
 
+import dagster as dg
+from dagster._config.pythonic_config import ConfigurableResource, ConfigurableResourceFactory
+from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 from typing_extensions import Protocol, runtime_checkable
 
@@ -120,3 +124,41 @@ def require_ray_resource(candidate: object, *, where: str) -> RayResource:
         raise NotARayResourceError(where, type(candidate).__name__, missing)
     assert isinstance(candidate, RayResource)  # noqa: S101 - for type checkers; the line above has decided
     return candidate
+
+
+def check_ray_resources(definitions: dg.Definitions) -> dg.Definitions:
+    """Check every `RayResource` parameter of the assets, asset checks and ops, and return the definitions.
+
+    Dagster decides by the annotation that a parameter is a resource, and then passes whatever is bound to the key. A
+    step that never touches its `ray_cluster` would run on a Ray that `ray.get` starts in secret.
+
+    A key that is not bound at all is Dagster's own error. A resource made by a function
+    (`@dg.resource`) is not known before it runs, and is skipped.
+
+    Raises:
+        NotARayResourceError: The key of such a parameter is bound to something else; the error names both.
+    """
+    resources: Mapping[str, Any] = definitions.resources or {}
+    for op, parameter in _ray_parameters(definitions):
+        bound: object = resources.get(parameter)
+        if bound is None or isinstance(bound, dg.ResourceDefinition) or _yields_something_else(bound):
+            continue
+        require_ray_resource(bound, where=f"`{op}`, parameter `{parameter}`,")
+    return definitions
+
+
+def _yields_something_else(resource: object) -> bool:
+    """A factory hands its own product to the step, which is not known before it runs."""
+    factory = isinstance(resource, ConfigurableResourceFactory)
+    return factory and not isinstance(resource, ConfigurableResource)
+
+
+def _ray_parameters(definitions: dg.Definitions) -> Iterator[tuple[str, str]]:
+    seen: set[str] = set()
+    for job in definitions.resolve_all_job_defs():
+        for op in job.graph.iterate_op_defs():
+            if op.name in seen or not isinstance(op.compute_fn, DecoratedOpFunction):
+                continue
+            seen.add(op.name)
+            hints = get_type_hints(op.compute_fn.decorated_fn)
+            yield from ((op.name, name) for name, hint in hints.items() if hint is RayResource and name != "return")

@@ -15,10 +15,9 @@ from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions
 from dagster_ray.core._dagster_context import DagsterContext, log_of, step_key_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import Phase, StepOutcome, deletes
-from dagster_ray.core._progress import Progress
 from dagster_ray.core._run_phases import phases_around
 from dagster_ray.core._secrets import without_secrets
-from dagster_ray.core._startup_event import report_startup
+from dagster_ray.core._startup import Progress, report_startup
 from dagster_ray.core._step_hooks import StepHooks
 from dagster_ray.core.cluster_step.inside import connected_inside, inside
 from dagster_ray.core.errors import DriverInUseError, InvalidFieldError
@@ -339,6 +338,7 @@ class BaseRayResource(StepHooks, ProgressConfig, dg.ConfigurableResource[Any]):
 
         A subclass' `setup_for_execution` runs before the first phase, its `teardown_after_execution` after cleanup.
         """
+        self.check_run(context)
         with super().yield_for_execution(context):
             if self.driver_in_cluster and (here := inside()) is not None:
                 with connected_inside(self, here, self._progress, context) as cluster:

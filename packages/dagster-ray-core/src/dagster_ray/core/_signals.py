@@ -1,8 +1,9 @@
-"""Signal handlers: defer interrupts around work that must finish, undo what `ray.init` installs, let Ray see them."""
+"""Interrupts: known by their errors, deferred around work that must finish, kept through `ray.init`, shown to Ray."""
 
 import importlib
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,6 +18,23 @@ _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 def _in_main_thread() -> bool:
     """Python lets only the main thread set signal handlers."""
     return threading.current_thread() is threading.main_thread()
+
+
+def is_interrupt(error: BaseException | None) -> bool:
+    """Return whether `error` is not a failure of the work but a request to stop it.
+
+    SystemExit is the work's own decision, and GeneratorExit says only that nobody resumes a generator. An interrupt
+    that reaches Ray's C++ code within `ray.get` comes out as a SystemError that it caused (ray/_raylet.pyx knows only
+    KeyboardInterrupt and SystemExit there).
+    """
+    if isinstance(error, SystemError):
+        error = error.__cause__ or error.__context__
+    return isinstance(error, (KeyboardInterrupt, dg.DagsterExecutionInterruptedError))
+
+
+def is_being_interrupted(error: BaseException | None) -> bool:
+    """Return whether an interrupt has reached us as `error`, or is on its way through the frames below."""
+    return is_interrupt(error) or is_interrupt(sys.exc_info()[1])
 
 
 @contextmanager

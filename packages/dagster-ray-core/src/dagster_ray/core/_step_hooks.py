@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import dagster as dg
+
 from dagster_ray.core._dagster_context import DagsterContext
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import StepOutcome
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
 class StepHooks:
     """What is called around the phases. Each does nothing unless a subclass overrides it."""
+
+    def check_run(self, context: dg.InitResourceContext) -> None:
+        """Raise if no step of the run can be served. Called before the first phase; the default takes every run."""
 
     def on_create(self, context: DagsterContext) -> None:
         """Run after the cluster was asked for. For users who subclass; does nothing."""

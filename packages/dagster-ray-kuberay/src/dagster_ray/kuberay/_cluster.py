@@ -13,8 +13,8 @@ from dagster_ray.core.variables import variable_of
 from dagster_ray.kuberay._kuberay_resource import KubeRayResource
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.plain_json import Json
+from dagster_ray.kuberay._spec.rules import SELECTOR, selected_cluster
 from dagster_ray.kuberay._spec.secrets import EnvValue
-from dagster_ray.kuberay._spec.selection import SELECTOR, selected_cluster
 from dagster_ray.kuberay.configs import ClusterPool, ClusterSharing, RayClusterConfig
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.

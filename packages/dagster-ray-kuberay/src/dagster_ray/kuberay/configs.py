@@ -28,9 +28,8 @@ from dagster_ray.kuberay._spec.completion import as_manifest
 from dagster_ray.kuberay._spec.config_fields import KubernetesConfig
 from dagster_ray.kuberay._spec.errors import InvalidSpecError, SpecFileError
 from dagster_ray.kuberay._spec.file import FileSpec, read_spec, without_server_fields
-from dagster_ray.kuberay._spec.merge import merged
-from dagster_ray.kuberay._spec.plain_json import Json, plain_json
-from dagster_ray.kuberay._spec.selection import SELECTOR
+from dagster_ray.kuberay._spec.plain_json import Json, merged, plain_json
+from dagster_ray.kuberay._spec.rules import SELECTOR
 
 __all__ = [
     "ClusterPool",

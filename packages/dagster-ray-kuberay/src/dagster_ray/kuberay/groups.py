@@ -11,8 +11,7 @@ from typing import Any, cast
 from dagster_ray.core.variables import env_vars_fault, is_env_var, variable_of
 from dagster_ray.kuberay._spec.completion import with_defaults
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
-from dagster_ray.kuberay._spec.merge import merged
-from dagster_ray.kuberay._spec.plain_json import Json, plain_json, refuse_snake_case
+from dagster_ray.kuberay._spec.plain_json import Json, merged, plain_json, refuse_snake_case
 from dagster_ray.kuberay.accelerators import Accelerator
 
 __all__ = ["GPU_PRODUCT_LABEL", "GPU_RESOURCE", "head_group", "worker_group"]

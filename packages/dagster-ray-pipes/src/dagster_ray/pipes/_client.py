@@ -183,7 +183,7 @@ class PipesRayJobClient(RayPipesClient):
             JobServerUnavailableError: The job server was away too long.
             dg.RetryRequested: Infrastructure failed, and `retry_infrastructure` allows another attempt.
         """
-        from dagster_ray.core.failures.calls import failures_told
+        from dagster_ray.core.failures.launcher import failures_told
 
         options = self._options.with_values(os.environ)
         with failures_told(context, lambda: self._client.address, options.retry_infrastructure):

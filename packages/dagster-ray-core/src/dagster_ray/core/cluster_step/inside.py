@@ -13,8 +13,8 @@ from dagster_ray.core import _connection, _driver, _driver_output
 from dagster_ray.core._dagster_context import DagsterContext, log_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import StepOutcome
-from dagster_ray.core._progress import Progress
 from dagster_ray.core._protocol import RayResource
+from dagster_ray.core._startup import Progress
 
 if TYPE_CHECKING:
     from ray._private.worker import BaseContext

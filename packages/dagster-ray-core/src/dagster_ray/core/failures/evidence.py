@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dagster_ray.core._dagster_context import log_of, run_of, step_key_of
+from dagster_ray.core._dagster_context import last_event_id, log_of, run_of, step_key_of
 from dagster_ray.core._deadline import Deadline
-from dagster_ray.core._outcome import last_event_id
 from dagster_ray.core._phases import StepOutcome
 from dagster_ray.core.failures.causes import Failure, Judgement, Kept, Loss, judged
 from dagster_ray.core.failures.reading import facts_of

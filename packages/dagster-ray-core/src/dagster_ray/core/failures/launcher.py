@@ -6,21 +6,22 @@ adds figures of the cluster to the outputs of a body that runs here, because no 
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import dagster as dg
 from dagster._core.definitions.scoped_resources_builder import IContainsGenerator, ScopedResourcesBuilder
 from dagster._core.definitions.step_launcher import StepLauncher
-from dagster._core.errors import raise_execution_interrupts
+from dagster._core.errors import DagsterInvalidPropertyError, raise_execution_interrupts
 from dagster._core.events import DagsterEvent
 from dagster._core.execution.plan.execute_step import core_dagster_event_sequence_for_step
 from dagster._core.execution.plan.utils import RetryRequestedFromPolicy
 
 from dagster_ray.core._dagster_context import DagsterContext, log_of
-from dagster_ray.core._outcome import is_interrupt
 from dagster_ray.core._phases import StepOutcome
+from dagster_ray.core._signals import is_interrupt
 from dagster_ray.core.failures.causes import Judgement, Loss, is_retried, judged
 from dagster_ray.core.failures.reading import facts_of, facts_of_info
 from dagster_ray.core.failures.record import FailedStep, report_failure, retries_of
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from dagster_ray.core._config import Lifecycle
     from dagster_ray.core._protocol import RayResource
-
 
 _EXHAUSTED = re.compile(r"Exceeded max_retries of (\d{1,9})$")
 """What Dagster says of a step that has asked for one retry too many (dagster/_core/execution/plan/execute_plan.py)."""
@@ -284,3 +284,39 @@ def _begun(step_context: "StepExecutionContext") -> DagsterEvent:
     if step_context.previous_attempt_count:
         return DagsterEvent.step_restarted_event(step_context, step_context.previous_attempt_count)
     return DagsterEvent.step_start_event(step_context)
+
+
+@contextmanager
+def failures_told(
+    context: dg.OpExecutionContext | dg.AssetExecutionContext,
+    cluster: Callable[[], str],
+    allowed: int,
+    losses: Callable[[], Sequence[Loss]] = tuple,
+) -> Generator[None]:
+    """Write whose failure it was into the log of the run if the block fails, and request a retry of the step if it may.
+
+    Args:
+        context: The context of the step; that of a direct call is left alone.
+        cluster: Returns the cluster's name for logs.
+        allowed: How often the step may be tried again because of infrastructure.
+        losses: Returns what became of the cluster's pods lately.
+
+    Raises:
+        DecidedRetry: Infrastructure has failed, or the step has a retry policy that shall not count such failures.
+    """
+    try:
+        yield
+    except DecidedRetry:
+        raise
+    except Exception as error:
+        try:
+            step = context.get_step_execution_context()
+        except DagsterInvalidPropertyError:
+            step = None
+        if step is None or is_interrupt(error):
+            raise
+        own = policy_request(step)
+        request = after_failure(step, cluster(), allowed, judged(facts_of(error), losses), own or error)
+        if request is None:
+            raise
+        raise request from error

@@ -10,9 +10,9 @@ import dagster as dg
 from dagster._core.events import EngineEventData
 from typing_extensions import Protocol
 
+from dagster_ray.core._connection import token_of_environment
 from dagster_ray.core._dagster_context import DagsterContext, log_of, run_of, step_key_of
 from dagster_ray.core._deadline import Deadline
-from dagster_ray.core._ray_token import token_of_environment
 from dagster_ray.core.step_report.progress_watch import Job, ProgressWatch
 
 if TYPE_CHECKING:

@@ -34,8 +34,7 @@ from dagster_ray.kuberay._kubernetes.kinds import PODS, Call, Kind
 from dagster_ray.kuberay._kubernetes.kubeconfig import Settings
 from dagster_ray.kuberay._kubernetes.kubeconfig_files import is_in_pod, pod_settings, read_settings
 from dagster_ray.kuberay._kubernetes.proxies import proxy_for
-from dagster_ray.kuberay._kubernetes.server_clock import ServerClock
-from dagster_ray.kuberay._kubernetes.transport import ProxyRefusedError, Transport, distrust, proxy_refusal
+from dagster_ray.kuberay._kubernetes.transport import ProxyRefusedError, ServerClock, Transport, distrust, proxy_refusal
 
 if TYPE_CHECKING:
     from websocket import WebSocket

@@ -24,8 +24,7 @@ from dagster_ray.kuberay._spec.manifests import (
     render_rayjob,
     render_selecting_rayjob,
 )
-from dagster_ray.kuberay._spec.merge import merged
-from dagster_ray.kuberay._spec.plain_json import Json
+from dagster_ray.kuberay._spec.plain_json import Json, merged
 from dagster_ray.kuberay._status.cluster_state import Created
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, ClusterRequest
 from dagster_ray.kuberay._steps.ending import with_retry_window

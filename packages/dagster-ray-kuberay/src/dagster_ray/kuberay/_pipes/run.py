@@ -138,7 +138,7 @@ class _RayJobCall:
 
     def run(self) -> CompletedRayJob:
         """Run the job to its end."""
-        from dagster_ray.core.failures.calls import failures_told
+        from dagster_ray.core.failures.launcher import failures_told
 
         allowed = self._settings.retry_infrastructure
         try:

@@ -16,8 +16,7 @@ from dagster_ray.kuberay._operator_rules.crd_release import missing_fields
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster, render_rayjob
 from dagster_ray.kuberay._spec.plain_json import Json, references
-from dagster_ray.kuberay._spec.rules import check_object
-from dagster_ray.kuberay._spec.selection import selected_cluster
+from dagster_ray.kuberay._spec.rules import check_object, selected_cluster
 from dagster_ray.kuberay._spec.typed_values import typed
 from dagster_ray.kuberay._spec.unknown_keys import unknown_keys, unknown_values
 

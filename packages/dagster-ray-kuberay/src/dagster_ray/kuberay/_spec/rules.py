@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping, mappings
 from dagster_ray.kuberay._operator_rules.crd_fields import NEWEST, CrdKind, Release
-from dagster_ray.kuberay._operator_rules.names import KEY_ADVICE, NAME_ADVICE, SUBDOMAIN, wrong_key
+from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL, KEY_ADVICE, NAME_ADVICE, SUBDOMAIN, wrong_key
 from dagster_ray.kuberay._operator_rules.verdicts import first_fault
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.plain_json import refuse_snake_case
@@ -90,3 +90,23 @@ def _check_keys(holder: Manifest, path: str, *fields: str) -> None:
         if wrong is not None:
             kind = "annotation" if is_annotation else "label"
             raise InvalidSpecError(f"{path}.{field}", f"has `{wrong}`, which is not a valid {kind} key", KEY_ADVICE)
+
+
+SELECTOR = "clusterSelector"
+
+
+def selected_cluster(spec: Manifest) -> str | None:
+    """Return the name of the RayCluster that a specification chooses; None if it describes one.
+
+    Raises:
+        InvalidSpecError: The selector is not a RayCluster's name.
+    """
+    selector: object = spec.get(SELECTOR)
+    if selector is None or selector == {}:
+        return None
+    given = mapping(selector)
+    name = given.get(CLUSTER_LABEL)
+    if not isinstance(name, str) or not name or len(given) > 1:
+        reason = f"is {selector!r}, and KubeRay selects a cluster by its name only"
+        raise InvalidSpecError(f"spec.{SELECTOR}", reason, f"give {{'{CLUSTER_LABEL}': '<name of the RayCluster>'}}")
+    return name

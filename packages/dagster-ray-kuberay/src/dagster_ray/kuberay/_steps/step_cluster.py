@@ -18,7 +18,7 @@ from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, SAID_OF_DELETION, propagation_of
 from dagster_ray.kuberay._labels import ALIVE_SECONDS
 from dagster_ray.kuberay._spec.acceptance import portable_spec
-from dagster_ray.kuberay._spec.selection import SELECTOR
+from dagster_ray.kuberay._spec.rules import SELECTOR
 from dagster_ray.kuberay._status.cluster_state import GATE_TEXT, Created, Ended, created
 from dagster_ray.kuberay._status.errors import (
     ClusterGoneError,

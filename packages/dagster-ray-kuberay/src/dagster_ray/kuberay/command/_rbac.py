@@ -9,7 +9,7 @@ import click
 import yaml
 
 from dagster_ray.kuberay import _rights as rights
-from dagster_ray.kuberay.command._tables import table
+from dagster_ray.kuberay.command._cluster_rows import table
 from dagster_ray.kuberay.command._terminal import FINE, Place, answered, say
 
 

@@ -20,8 +20,8 @@ from dagster_ray.core.variables import is_env_var, resolved
 from dagster_ray.kuberay._cluster import KubeRayCluster
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
 from dagster_ray.kuberay._spec.image import choose_image
+from dagster_ray.kuberay._spec.rules import selected_cluster
 from dagster_ray.kuberay._spec.secrets import env_values
-from dagster_ray.kuberay._spec.selection import selected_cluster
 from dagster_ray.kuberay._steps.requests import local_ray, operator_deadline
 from dagster_ray.kuberay.command._checks import Refusal
 from dagster_ray.kuberay.command._rendered import (

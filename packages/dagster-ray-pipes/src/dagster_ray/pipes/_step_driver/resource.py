@@ -2,8 +2,6 @@
 
 import os
 from abc import abstractmethod
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import dagster as dg
@@ -111,18 +109,14 @@ class ClusterDriverResource(BaseRayResource):
         return StepInCluster(self, self.job_place, wanted)
 
     @override
-    @contextmanager
-    def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Any]:
-        """Run the phases around a step. Dagster calls it.
+    def check_run(self, context: dg.InitResourceContext) -> None:
+        """Raise if steps are to run in the cluster, and no other process can load their job.
 
         Raises:
-            StepNotMovableError: The step is to run in the cluster, and no other process can load its job; nothing was
-                created.
+            StepNotMovableError: That is so; nothing was created.
         """
         from dagster_ray.pipes._step_driver.movable import has_origin, not_reconstructable
 
         run = context.run
         if self.driver_in_cluster and inside() is None and run is not None and not has_origin(run):
             raise not_reconstructable(f"The run {run.run_id[:8]}")
-        with super().yield_for_execution(context) as found:
-            yield found
