@@ -3,6 +3,7 @@
 # Dagster is typed in part only.
 # pyright: reportUnknownMemberType=false
 
+import contextlib
 import json
 import threading
 from collections.abc import Generator, Mapping
@@ -86,8 +87,13 @@ def test_numbers_become_numbers_that_dagster_plots() -> None:
 
 
 @contextmanager
-def dashboard(body: bytes, status: int = 200) -> Generator[tuple[str, list[tuple[str, str | None]]]]:
-    """Yield the URL of a dashboard that answers everything alike, and what was asked with which credentials."""
+def dashboard(
+    body: bytes, status: int = 200, pause_seconds: float = 0
+) -> Generator[tuple[str, list[tuple[str, str | None]]]]:
+    """Yield the URL of a dashboard that answers everything alike, and what was asked with which credentials.
+
+    With a pause it sends one byte after the other.
+    """
     asked: list[tuple[str, str | None]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -98,7 +104,13 @@ def dashboard(body: bytes, status: int = 200) -> Generator[tuple[str, list[tuple
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if not pause_seconds:
+                self.wfile.write(body)
+                return
+            with contextlib.suppress(OSError):  # nobody reads any more
+                for one in body:
+                    self.wfile.write(bytes([one]))
+                    threading.Event().wait(pause_seconds)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - of the library
             pass
@@ -112,6 +124,14 @@ def dashboard(body: bytes, status: int = 200) -> Generator[tuple[str, list[tuple
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def test_an_answer_that_drips_is_given_up_at_its_deadline() -> None:
+    with dashboard(b"[" + b" " * 40 + b"1]", pause_seconds=0.05) as (url, asked):
+        reader = DashboardReader(lambda: (url, None))
+        found = reader.get("/a", 0.2)
+        reader.close()
+    assert (found, len(asked)) == (None, 1)
 
 
 def test_the_dashboard_is_asked_with_the_clusters_token() -> None:

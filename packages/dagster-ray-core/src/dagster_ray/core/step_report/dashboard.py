@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import cast
 from urllib.parse import urlsplit
 
+from dagster_ray.core._deadline import Deadline
+
 _LIMIT_BYTES = 32 * 1024 * 1024
+_PIECE_BYTES = 65_536
 
 
 class DashboardReader:
@@ -31,7 +34,7 @@ class DashboardReader:
 
         Args:
             path: The path, with its query.
-            timeout_seconds: Longest wait for connecting, and for each read.
+            timeout_seconds: Longest wait for connecting, for each read, and for the whole body.
         """
         url, token = self._place()
         if not url:
@@ -41,10 +44,10 @@ class DashboardReader:
         was_open = self._open is not None
         try:
             return self._answer(url, token, path, timeout_seconds)
-        except (OSError, http.client.HTTPException):
+        except (OSError, http.client.HTTPException) as error:
             self.close()
-        if not was_open:
-            return None
+            if not was_open or isinstance(error, TimeoutError):
+                return None
         try:  # a connection that was kept may have been closed meanwhile
             return self._answer(url, token, path, timeout_seconds)
         except (OSError, http.client.HTTPException):
@@ -55,7 +58,12 @@ class DashboardReader:
         connection = self._connection(url, timeout_seconds)
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
         response = connection.getresponse()
-        body = response.read(_LIMIT_BYTES + 1)
+        deadline, body = Deadline(timeout_seconds), bytearray()
+        while len(body) <= _LIMIT_BYTES and (piece := response.read1(_PIECE_BYTES)):
+            body += piece
+            if deadline.is_over():
+                raise TimeoutError(f"the answer was not over after {timeout_seconds:g} s")
+        response.close()  # `read1` does not notice the end, without which the connection takes no other request
         if response.status != http.client.OK or len(body) > _LIMIT_BYTES:
             self.close()
             return None

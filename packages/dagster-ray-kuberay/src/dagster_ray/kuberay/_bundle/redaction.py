@@ -22,7 +22,9 @@ _LIMIT_YAML = 65536
 
 _WORDS = (
     r"pass(?:word|wd|phrase)?|secret|token|credentials?|auth|authorization|cookie|signature|"
-    r"(?:api|access|account|private|secret|encryption|client|signing)[-_]?key(?:[-_]?(?:data|id))?|key[-_]?data"
+    r"(?:api|access|account|private|secret|encryption|client|signing|storage|shared|master|ssh)[-_]?key"
+    r"(?:[-_]?(?:data|id))?|key[-_]?data|"
+    r"(?<=[-_.;])pwd|(?-i:(?<=[a-z0-9])Pwd)"  # `PWD` alone is the working directory
 )
 _SECRET_KEY = re.compile(rf"(?:^|[-_./]|(?<=[a-z0-9]))(?:{_WORDS})$", re.IGNORECASE)
 _OPTION = re.compile(rf"--?[\w-]*(?:{_WORDS})$", re.IGNORECASE)
@@ -34,23 +36,41 @@ _RUNTIME_ENVS = {"runtimeEnvYAML", "runtime_env_json", "serialized_runtime_env"}
 
 _SCHEMES = r"Bearer|Basic|Token|Negotiate"
 _SCHEME = re.compile(rf"^(?:{_SCHEMES})[ \t]+", re.IGNORECASE)
-_RANDOM = re.compile(r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])[\w+=-]{16,}")
+# In Base64 there may be a `/`, as in a path, which has seldom capitals and digits and no other punctuation.
+_RANDOM = re.compile(
+    r"(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])[\w+=-]{16,}|"
+    r"(?!/)(?=\D*\d)(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[A-Za-z0-9+/]{20,}={0,2}"
+)
 _KEY_END = re.compile(r"[ \t]*-----END [A-Z ]*PRIVATE KEY-----")
 _KEY_LINE = re.compile(r"[ \t]*[A-Za-z0-9+/=]{16,}[ \t\r]*")
+# In quotes, which may be escaped, to the end of the line if they do not end there, or one word.
+_QUOTED = r"\\{1,8}\"[^\"\n]*\"|\\{1,8}'[^'\n]*'|\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|\\{0,8}[\"'][^\n]*"
+# A user alone may be a token. A password may have a slash in it; a port has none before its end.
+_USERINFO = r"(?<=://)(?:[^\s/@'\"]+|[^\s/@:'\"]*:(?!\d+[/?#])[^\s@'\"]{1,200})@"
+_PASSWORD = re.compile(r"://[^\s/@:]*:(?!\d+[/?#])[^\s@]*@")
+_USER = re.compile(r"://([^\s/@]+)@")
 # A log can be a megabyte in one line, and what runs here holds the GIL: each pattern has to take linear time.
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), GONE),
     (re.compile(rf"\b({_SCHEMES})[ \t]+[A-Za-z0-9._~+/=-]{{8,}}", re.IGNORECASE), rf"\1 {GONE}"),
-    (re.compile(r"(?<=://)[^\s/@'\"]+@"), f"{GONE}@"),
+    (re.compile(_USERINFO), f"{GONE}@"),
     (re.compile(r"(?<=[?&]sig=)[^&\s'\"]+"), GONE),
     (re.compile(r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"), GONE),
     (re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"), GONE),
     (re.compile(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abprs]-|sk-|hf_|dapi)[\w-]{16,}"), GONE),
+    (  # headers whose values have blanks and semicolons
+        re.compile(
+            rf"\b((?:(?:set-)?cookie|(?:proxy-)?authorization)\\{{0,8}}['\"]?[ \t]*:[ \t]*)"
+            rf"(?!\(redacted\)|(?:{_SCHEMES})[ \t])(?:{_QUOTED}|\S[^\n]*)",
+            re.IGNORECASE,
+        ),
+        rf"\1{GONE}",
+    ),
     (
         re.compile(
-            rf"((?:{_WORDS})['\"]?[ \t]*[=:][ \t]*|(?<![\w-])--[\w-]*(?:{_WORDS})[ \t]+)"
+            rf"((?:{_WORDS})\\{{0,8}}['\"]?[ \t]*[=:][ \t]*|(?<![\w-])--[\w-]*(?:{_WORDS})[ \t]+)"
             rf"(?!\(redacted\)|(?:{_SCHEMES})[ \t]|(?:true|false|null|none)\b)"
-            r"(\"[^\"\n]*\"|'[^'\n]*'|[^\s,;&}\]'\"]+)",
+            rf"(?:{_QUOTED}|[^\s,;&}}\]'\"]+)",
             re.IGNORECASE,
         ),
         rf"\1{GONE}",
@@ -84,8 +104,13 @@ def redacted_text(text: str, values: Iterable[str]) -> str:
 
 
 def has_credentials(url: str) -> bool:
-    """Return whether a URL contains what authenticates: a user, or a signature among its parameters."""
-    return redacted_text(url, ()) != url
+    """Return whether a URL contains what authenticates: a password, a token as its user, or one among its parameters.
+
+    A user alone is none: in `abfs://container@account.dfs.core.windows.net` it is a container.
+    """
+    place, mark, query = url.partition("?")
+    told = [*_USER.findall(place), mark + query]
+    return _PASSWORD.search(place + "/") is not None or any(redacted_text(one, ()) != one for one in told)
 
 
 def _without_ends_of_keys(text: str) -> str:
