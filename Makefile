@@ -1,5 +1,5 @@
 # Every way into this project. Each verb does the set-up that it needs.
-.PHONY: setup demo test check house slim quickstart floors build bench docs workflows changelog help
+.PHONY: setup demo test weekly check house slim quickstart floors build bench docs workflows changelog help
 .DEFAULT_GOAL := help
 
 UV_VERSION := 0.13.9
@@ -37,8 +37,11 @@ setup: .venv/.synced ## Bring uv and install everything into .venv/
 demo: .venv/.synced ## Compute the tutorial's first asset on a real Ray cluster on this machine
 	@$(RUN) python examples/tutorial/demo.py
 
-test: .venv/.synced ## Run every test of every package, and every code block of the documents
+test: .venv/.synced ## Run the tests of every package, and every code block of the documents
 	$(BIN)pytest -n 2 --dist worksteal
+
+weekly: .venv/.synced ## Run the long tests, which make test leaves out and CI runs once a week
+	$(BIN)pytest -n 2 --dist worksteal -m weekly
 
 check: .venv/.synced ## Formatting, lint, types, import contracts, versions, declared dependencies, file sizes and pure modules
 	$(BIN)ruff format --check .

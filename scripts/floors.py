@@ -23,7 +23,7 @@ TOOLS = ("hypothesis", "psutil", "pytest-xdist")
 NEWEST_PYTHON = "3.13"
 # Old libraries warn of what newer ones have done away with. The conformance kit starts real clusters for a minute.
 OPTIONS = (
-    *("-q", "-n", "2", "-m", "not many_processes", "-p", "no:cacheprovider", "-W", "default"),
+    *("-q", "-n", "2", "-m", "not many_processes and not weekly", "-p", "no:cacheprovider", "-W", "default"),
     *("--disable-warnings", "--ignore-glob", "*/test_conformance*.py", "--ignore-glob", "*/tests/kit/*"),
 )
 

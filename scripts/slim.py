@@ -117,7 +117,7 @@ def check(case: Case, dist: Path, folder: Path) -> None:
     ignored = ("--ignore-glob", str(tests / "test_conformance*.py"), "--ignore", str(tests / "kit"))
     # What these tests run stands in other tests of their package too; here counts that it runs, not how often.
     how = ("-n", "2") if case.runs_tests else ("--collect-only",)
-    select = ("-q", *how, "-m", "not many_processes", *ignored)
+    select = ("-q", *how, "-m", "not many_processes and not weekly", *ignored)
     print(run(python, "-m", "pytest", *select, str(tests)).splitlines()[-1], flush=True)
 
 

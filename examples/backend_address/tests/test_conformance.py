@@ -45,6 +45,14 @@ class TestByRayClient(AddressContract):
         return {"ray_address": ray_head.client_address}
 
 
+# In this repository, `make test` runs of this class what differs from the one above, and `make weekly` the rest.
+@pytest.mark.weekly_except(
+    "test_it_has_every_member_of_ray_resource",
+    "test_the_address_is_one_that_drivers_connect_to",
+    "test_remote_tasks_run",
+    "test_what_remote_tasks_print_reaches_the_step",
+    "test_a_body_runs_inside_the_cluster",
+)
 class TestByGcsAddress(AddressContract):
     """As a driver on a machine of the cluster, or inside it."""
 

@@ -60,6 +60,14 @@ class TestInProcess(LocalRayContract):
         ray.shutdown()
 
 
+@pytest.mark.weekly_except(
+    "test_it_has_every_member_of_ray_resource",
+    "test_the_lifecycle_that_was_given_is_kept",
+    "test_it_can_be_named_before_it_is_connected",
+    "test_two_resources_of_one_configuration_meet",
+    "test_the_first_to_leave_does_not_end_a_shared_cluster",
+    "test_sigterm_ends_the_run_in_time",
+)
 class TestShared(LocalRayContract):
     share = True
     # A cluster that the lifecycle keeps is kept for the other steps of the process, and ends with the process.

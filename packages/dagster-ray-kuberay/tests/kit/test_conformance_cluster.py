@@ -30,6 +30,19 @@ def config(cpus: int, **metadata: str) -> dict[str, Any]:
     return {"spec": {"headGroupSpec": group, "workerGroupSpecs": []}, "metadata": metadata}
 
 
+@pytest.mark.weekly_except(
+    "test_it_has_every_member_of_ray_resource",
+    "test_a_misspelled_field_is_refused",
+    "test_the_lifecycle_that_was_given_is_kept",
+    "test_reading_it_before_connect_raises_not_connected_error",
+    "test_it_can_be_named_before_it_is_connected",
+    "test_the_step_gets_the_defaults_of_the_code_location",
+    "test_nothing_is_created_for_a_run_that_has_ended",
+    "test_what_remote_tasks_print_reaches_the_step",
+    "test_two_resources_of_one_configuration_meet",
+    "test_the_first_to_leave_does_not_end_a_shared_cluster",
+    "test_a_cluster_that_exists_already_is_used_and_not_deleted",
+)
 class TestSharedCluster(RayResourceContract):
     # The cleanup sensor deletes a shared cluster, not the step.
     lacks = frozenset({Capability.CLEANUP, Capability.KEPT_CLUSTER})
