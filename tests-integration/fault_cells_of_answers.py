@@ -57,7 +57,7 @@ ANSWER_CELLS: tuple[Cell, ...] = (
         (
             *with_ids(LOST_ANSWER, "job-create", "job-connect", "job-cleanup"),
             *with_ids(LOST_ANSWER, "shared-create", "shared-run", "shared-cleanup"),
-            f"{SHARING_MODEL}[processes die and answers get lost]",
+            f"{SHARING_MODEL}[a few-processes die and answers get lost]",
             f"{KUBERAY_TESTS}/collector/test_collector.py::test_an_answer_that_was_lost_is_no_second_delete",
             *with_ids(
                 f"{JOB_TESTS}::test_an_answer_that_is_lost_makes_no_second_rayjob", "of the creation", "of the deletion"

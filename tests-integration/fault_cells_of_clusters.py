@@ -384,7 +384,7 @@ CLUSTER_CELLS: tuple[Cell, ...] = (
                 "the server is an hour behind",
             ),
             f"{JOB_TESTS}::test_a_job_on_a_rayjob_does_not_look_at_the_clocks_of_others",
-            f"{SHARING_MODEL}[no process dies]",
+            f"{SHARING_MODEL}[a few-no process dies]",
         ),
     ),
     Cell(

@@ -56,7 +56,7 @@ LOCK_CELLS = (
         "sensor may delete the cluster.",
         (
             *with_ids(_GOES_ON, "a webhook's denial, which is a 400", "a 422 for the length of the annotations"),
-            f"{SHARING_MODEL}[a webhook denies two patches of ten]",
+            f"{SHARING_MODEL}[a few-a webhook denies two patches of ten]",
         ),
     ),
     Cell(
@@ -64,7 +64,7 @@ LOCK_CELLS = (
         {SHARED: (CLEANUP,)},
         "Nothing, or a warning if the lock was to be removed at once.",
         BY_LOCK,
-        (f"{SHARING_MODEL}[a webhook denies two patches of ten]",),
+        (f"{SHARING_MODEL}[a few-a webhook denies two patches of ten]",),
     ),
     Cell(
         UPDATES,
@@ -108,7 +108,7 @@ LOCK_CELLS = (
         {SHARED: (RUN,)},
         "The step goes on. Messages of dagster-ray go to the step's stderr.",
         "The lock is renewed within seconds of the API server's return.",
-        (_BOTH_AWAY, f"{SHARING_MODEL}[API server and Dagster's storage are away together]"),
+        (_BOTH_AWAY, f"{SHARING_MODEL}[a few-API server and Dagster's storage are away together]"),
     ),
     Cell(
         TOGETHER,

@@ -32,7 +32,7 @@ def jobs_whose_server_meets(fault: str, feature: str, *phases: str) -> tuple[str
 
 
 SHARING_MODEL = f"{KUBERAY_TESTS}/sharing/test_sharing_model.py::test_nothing_held_is_deleted_and_nothing_is_left"
-PROCESSES_DIE = f"{SHARING_MODEL}[processes die at any call]"
+PROCESSES_DIE = f"{SHARING_MODEL}[a few-processes die at any call]"
 SIGTERM_STOPS_JOB = f"{JOB_TESTS}::test_sigterm_stops_the_job"
 NOT_MISSED = f"{STEP_TESTS}::test_an_operator_that_does_nothing_is_not_missed_once_the_head_serves"
 SILENT_OPERATOR = f"{STEP_TESTS}::test_an_operator_that_does_nothing_is_named_at_the_deadline_and_nothing_stays"

@@ -39,11 +39,17 @@ def check(said: str) -> None:
     assert "RUN_SUCCESS" in said
 
 
-def test_on_a_job_server_and_beside_it_on_the_ray_of_this_machine(head: Head, tmp_path: Path) -> None:
+def test_on_a_job_server(head: Head, tmp_path: Path) -> None:
     check(materialize(tmp_path, RAY_JOB_SERVER=head.dashboard))
+
+
+@pytest.mark.weekly  # the others of this file run the same asset, and test_pipes_kuberay.py its client
+@pytest.mark.usefixtures("head")
+def test_beside_a_job_server_on_the_ray_of_this_machine(tmp_path: Path) -> None:
     check(materialize(tmp_path))
 
 
+@pytest.mark.weekly
 def test_on_kubernetes(tmp_path: Path, target: ClusterTarget) -> None:
     if target.context is not None:
         pytest.skip("the example takes the current context of the kubeconfig, and another one is asked for")

@@ -124,8 +124,8 @@ def all_cases() -> dict[str, Case]:
     return {cluster_key(case, policy): case for case in (*CASES, *RETRY_CASES) for policy in POLICIES}
 
 
-def config_of_all(journal: str) -> dict[str, Any]:
-    cases = ((case, policy) for case in (*CASES, *RETRY_CASES) for policy in POLICIES)
+def config_of_all(journal: str, policies: tuple[str, ...]) -> dict[str, Any]:
+    cases = ((case, policy) for case in (*CASES, *RETRY_CASES) for policy in policies)
     keys = {cluster_key(case, policy): (case, policy) for case, policy in cases}
     return {key: probe_config(journal, key, policy, fails_in=case.fails_in) for key, (case, policy) in keys.items()}
 

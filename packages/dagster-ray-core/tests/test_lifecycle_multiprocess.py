@@ -50,16 +50,27 @@ def told_of(case: Case, line: Line) -> str:
     return "cleanup: unknown" if lost_race else told(line)
 
 
-def test_each_end_of_a_step_with_each_policy(instance: dg.DagsterInstance, journal: str) -> None:
-    config: dict[str, Any] = {"resources": config_of_all(journal), **FORKSERVER}
-    result = dg.execute_job(dg.reconstructable(every_case), instance=instance, run_config=config)
+@pytest.mark.parametrize(
+    "policies",
+    [
+        pytest.param(("on_exception",), id="what most users have"),
+        pytest.param(POLICIES, id="all", marks=pytest.mark.weekly),  # in one process: test_lifecycle_in_process.py
+    ],
+)
+def test_each_end_of_a_step_with_each_policy(
+    instance: dg.DagsterInstance, journal: str, policies: tuple[str, ...]
+) -> None:
+    steps = [f"step_{cluster_key(case, policy)}" for case in (*CASES, *RETRY_CASES) for policy in policies]
+    config: dict[str, Any] = {"resources": config_of_all(journal, policies), **FORKSERVER}
+    job = dg.reconstructable(every_case)
+    result = dg.execute_job(job, instance=instance, run_config=config, op_selection=steps)
     lines = journal_lines(journal)
     seen = {
         cluster_key(case, policy): [
             told_of(case, line) for line in lines if line["cluster"] == cluster_key(case, policy)
         ]
         for case in (*CASES, *RETRY_CASES)
-        for policy in POLICIES
+        for policy in policies
     }
     expected = {
         cluster_key(case, policy): [
@@ -68,14 +79,14 @@ def test_each_end_of_a_step_with_each_policy(instance: dg.DagsterInstance, journ
             for did in attempt(outcome, policy, case.fails_in, step_runs=number != case.neighbour_fails_at)
         ]
         for case in (*CASES, *RETRY_CASES)
-        for policy in POLICIES
+        for policy in policies
     }
     assert seen == expected
     assert not result.success
     succeeded = {event.step_key for event in result.all_events if event.is_step_success}
     good = ("success", "retry_then_success")
-    assert succeeded == {f"step_{policy}_{name}" for policy in POLICIES for name in good}
-    attempts = sum(len(case.outcomes) for case in (*CASES, *RETRY_CASES)) * len(POLICIES)
+    assert succeeded == {f"step_{policy}_{name}" for policy in policies for name in good}
+    attempts = sum(len(case.outcomes) for case in (*CASES, *RETRY_CASES)) * len(policies)
     assert len({line["pid"] for line in lines}) == attempts
     assert os.getpid() not in {line["pid"] for line in lines}
 

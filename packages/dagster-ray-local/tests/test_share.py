@@ -90,7 +90,7 @@ def claim(folder: Path, **options: Any) -> Claim:
     )
 
 
-@pytest.mark.many_processes
+@pytest.mark.weekly
 def test_a_cluster_whose_holder_was_killed_dies_with_it_and_the_next_step_starts_another(folder: Path) -> None:
     lost = claim(folder)
     holder = psutil.Process(lost.holder_pid)

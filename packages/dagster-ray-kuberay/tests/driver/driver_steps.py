@@ -56,7 +56,7 @@ class Folder(dg.ConfigurableResource[Any]):
             time.sleep(0.05)  # noqa: TID251
 
 
-@dg.asset(retry_policy=dg.RetryPolicy(max_retries=3))
+@dg.asset(retry_policy=dg.RetryPolicy(max_retries=1))
 def slow(context: dg.AssetExecutionContext, ray_cluster: RayResource, folder: Folder) -> dg.MaterializeResult[Any]:
     folder.note("body")
     for n in range(10):

@@ -53,10 +53,8 @@ def make_theirs(world: DriverWorld) -> None:
     ("kind", "fields", "left"),
     [
         pytest.param("RayJob", {}, {"rayjobs": 1, "rayclusters": 1}, id="interactive"),
-        pytest.param("RayJob", {"lifecycle": {"cleanup": "always", "connect": False}}, {}, id="interactive, always"),
-        pytest.param(
-            "RayCluster", {"lifecycle": {"cleanup": "always", "connect": False}}, {}, id="a cluster of its own"
-        ),
+        pytest.param("RayJob", ALWAYS, {}, id="interactive, always", marks=pytest.mark.weekly),
+        pytest.param("RayCluster", ALWAYS, {}, id="a cluster of its own"),
         pytest.param("RayCluster", SHARED, {"rayclusters": 1}, id="shared"),
         pytest.param("RayCluster", ADOPTED, {"rayclusters": 1}, id="adopted"),
         pytest.param("RayCluster", {"pool": {"size": 1, "max_size": 2}}, {"rayclusters": 1}, id="of a pool"),
@@ -118,7 +116,7 @@ def test_an_attempt_after_a_crash_during_the_start_uses_the_cluster_that_comes(w
     assert (world.notes, len(world.heads), len(world.objects("rayjobs"))) == (["body"], 1, 1)
 
 
-@pytest.mark.parametrize("kind", ["RayJob", "RayCluster"])
+@pytest.mark.parametrize("kind", ["RayJob", pytest.param("RayCluster", marks=pytest.mark.weekly)])
 def test_a_body_that_fails_runs_again_on_a_cluster_of_its_own(world: DriverWorld, kind: str) -> None:
     """The next attempt begins before the first one has deleted its cluster."""
     run = world.execute(reconstructable("fails", kind, world.fields(), world.folder))
@@ -220,8 +218,8 @@ def test_a_head_that_comes_back_at_another_address_ends_the_attempt_long_before_
         eventually(lambda: len(world.heads) == 2)
         (world.folder / "go").touch()
 
-    # Each retry waits so long for the head that is gone.
-    fields = world.fields(lifecycle={"cleanup": "always", "connect": False}, **DIRECT, timeout=20.0)
+    # The retry waits so long for the head that is gone.
+    fields = world.fields(**ALWAYS, **DIRECT, timeout=20.0)
     with world.meanwhile(lambda: "line 9" in world.lines, kill):
         run = world.execute(reconstructable("slow", "RayCluster", fields, world.folder), IN_PROCESS)
     assert not run.success, "the in-process executor has no other cluster for a retry"
