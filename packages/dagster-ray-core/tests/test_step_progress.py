@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from dagster_ray.core import safe_log
+from dagster_ray.core import Deadline, safe_log
 from dagster_ray.core.step_report.progress import (
     dataset_rows,
     dataset_table,
@@ -162,9 +162,9 @@ def tables_of(url: str, *, may_use: bool = True) -> dict[str, str]:
     job = Job(lambda: (url, None), lambda: JOB, lambda: may_use)
     watch = ProgressWatch(job, safe_log(logging.getLogger("test")))
     try:
-        return watch.tables()
+        return watch.tables(Deadline(30))
     finally:
-        watch.close()
+        watch.close(Deadline(30))
 
 
 def test_a_cluster_without_ray_data_is_not_made_to_start_its_actor() -> None:

@@ -5,6 +5,7 @@
 
 import contextlib
 import json
+import logging
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -13,14 +14,22 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from plain_cluster import PlainCluster
 
-from dagster_ray.core import Deadline
+from dagster_ray.core import DagsterContext, Deadline, run_phases
 from dagster_ray.core.step_report.around import Figure, StepReport, metadata_of
 from dagster_ray.core.step_report.dashboard import DashboardReader
-from dagster_ray.core.step_report.sampling import UsageSampler
+from dagster_ray.core.step_report.progress_watch import Job, ProgressWatch
+from dagster_ray.core.step_report.sampling import UsageMeasurement, UsageSampler
 from dagster_ray.core.step_report.usage import Usage, sample_of
 
 GIB = 2**30
+LONG_SECONDS = 30.0
+
+
+def ended() -> Deadline:
+    """Return a deadline that is over."""
+    return Deadline(0.0)
 
 
 def node(cpu: float, cpus: int, used_gib: float, *, state: str = "ALIVE", gpus: tuple[float, ...] = ()) -> Any:
@@ -168,11 +177,36 @@ def test_a_short_step_is_sampled_at_its_end() -> None:
     with dashboard(json.dumps(answer(node(50, 2, 1))).encode()) as (url, asked):
         sampler = UsageSampler(lambda: (url, None))
         try:
-            assert sampler.figures() == {"cpu_used_share": 0.5, "peak_memory_gib": 1, "usage_samples": 1}
+            assert sampler.figures(ended()) == {}
+            assert sampler.figures(Deadline(LONG_SECONDS)) == {
+                "cpu_used_share": 0.5,
+                "peak_memory_gib": 1,
+                "usage_samples": 1,
+            }
         finally:
-            sampler.close()
+            sampler.close(Deadline(LONG_SECONDS))
     assert asked == [("/nodes?view=summary", None)]
     assert not [one for one in threading.enumerate() if one.name == "dagster-ray usage"]
+
+
+def test_nobody_waits_for_a_dashboard_longer_than_he_wants() -> None:
+    """The lookup of a name has no timeout of its own."""
+    is_over, waited_out = threading.Event(), list[bool]()
+
+    def looked_up() -> tuple[None, None]:
+        waited_out.append(not is_over.wait(LONG_SECONDS))
+        return None, None
+
+    sampler = UsageSampler(looked_up)
+    watch = ProgressWatch(Job(looked_up, lambda: "01000000"), logging.getLogger("test"))
+    try:
+        assert sampler.figures(Deadline(0.05)) == {}
+        assert watch.tables(Deadline(0.05)) == {}
+        sampler.close(Deadline(0.05))
+        watch.close(Deadline(0.05))
+        assert waited_out == []
+    finally:
+        is_over.set()
 
 
 class Measured:
@@ -181,7 +215,7 @@ class Measured:
     display_name, is_measured = "a cluster", True
 
     def __init__(self, raises: str = "") -> None:
-        self._raises, self.calls = raises, list[str]()
+        self._raises, self.calls, self.deadlines = raises, list[str](), list[Deadline]()
 
     def _call(self, name: str) -> None:
         self.calls.append(name)
@@ -193,10 +227,12 @@ class Measured:
         return self
 
     def read(self, deadline: Deadline) -> Mapping[str, Figure]:
+        self.deadlines.append(deadline)
         self._call("read")
         return {"cpu_hours": 1.0}
 
-    def close(self) -> None:
+    def close(self, deadline: Deadline) -> None:
+        self.deadlines.append(deadline)
         self._call("close")
 
 
@@ -218,3 +254,50 @@ def test_figures_are_read_again_at_the_end_and_not_for_each_output() -> None:
         report.metadata()
     report.end()
     assert measured.calls == ["measure", "read", "read", "close"]
+
+
+def test_the_figures_and_the_end_of_the_threads_share_one_deadline() -> None:
+    measured = Measured()
+    report = StepReport(measured, dg.build_init_resource_context())
+    report.begin()
+    report.end()
+    read, closed = measured.deadlines
+    assert read is closed
+    assert not closed.is_over()
+
+
+class MeasuredCluster(PlainCluster):
+    """A cluster whose figures a dashboard knows."""
+
+    is_measured = True
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
+
+    def measure(self, context: DagsterContext) -> UsageMeasurement:
+        return UsageMeasurement(lambda: (self._url, None), {})
+
+
+@pytest.mark.parametrize(
+    ("error", "asks"),
+    [
+        pytest.param(ValueError("of the step"), True, id="a step that failed"),
+        pytest.param(KeyboardInterrupt(), False, id="Ctrl-C"),
+        pytest.param(dg.DagsterExecutionInterruptedError(), False, id="a termination by Dagster"),
+    ],
+)
+def test_the_dashboard_is_asked_nothing_after_an_interrupt(error: BaseException, asks: bool) -> None:
+    with dashboard(json.dumps(answer(node(50, 2, 1))).encode()) as (url, asked):
+        cluster = MeasuredCluster(url)
+        with pytest.raises(type(error)), run_phases(cluster, dg.build_init_resource_context()):
+            raise error
+    assert cluster.calls[-1].startswith("cleanup")
+    assert [path for path, _ in asked] == (["/nodes?view=summary"] if asks else [])
+
+
+def test_a_step_that_succeeded_is_sampled() -> None:
+    with dashboard(json.dumps(answer(node(50, 2, 1))).encode()) as (url, asked):
+        with run_phases(MeasuredCluster(url), dg.build_init_resource_context()):
+            pass
+        assert [path for path, _ in asked] == ["/nodes?view=summary"]

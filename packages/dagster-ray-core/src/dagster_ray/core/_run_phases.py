@@ -200,7 +200,7 @@ def _end(
     outcome = _outcome_of(use, context, error, has_set_up=has_set_up)
     judgement = report_end(use.resource, context, outcome, error, use.after)
     evidence.keep(outcome, error, judgement)
-    use.report.end()
+    use.report.end(asks=outcome is not StepOutcome.INTERRUPTED)
     _clean_up(use.resource, context, outcome)
 
 

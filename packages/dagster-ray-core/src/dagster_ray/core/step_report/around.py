@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 PREFIX = "dagster_ray/"
 _READ_SECONDS = 3.0
-"""What reading the figures may take; a pod has 30 s to end, of which the cleanup may take 20."""
+"""What reading the figures may take, and all that is asked at the end of a step together.
+
+A pod has 30 s to end, of which the cleanup may take 20, and a cluster costs money until it is deleted.
+"""
+_CLOSE_SECONDS = 0.5
+"""What the threads of a step that was interrupted are waited for."""
 _FRESH_SECONDS = 5.0
 """For how long figures that were read are used again: a step may have thousands of outputs."""
 
@@ -35,11 +40,19 @@ class Measurement(Protocol):
     """What a backend measures of a step's cluster, from its construction on."""
 
     def read(self, deadline: Deadline) -> Mapping[str, Figure]:
-        """Return the figures until now, by names without a prefix. May raise."""
+        """Return the figures until now, by names without a prefix. May raise.
+
+        Args:
+            deadline: Ends what is asked for them. If it is over, only what is known already is returned.
+        """
         ...
 
-    def close(self) -> None:
-        """End what measures. May raise."""
+    def close(self, deadline: Deadline) -> None:
+        """End what measures. May raise.
+
+        Args:
+            deadline: Ends the wait for threads.
+        """
         ...
 
 
@@ -84,22 +97,26 @@ class Figures:
         self._measurement, self._cluster, self._log = measurement, cluster, log
         self._last: tuple[Deadline, dict[str, dg.MetadataValue[Any]]] | None = None
 
-    def metadata(self, *, is_final: bool = False) -> dict[str, dg.MetadataValue[Any]]:
-        """Return the figures until now; those of some seconds ago unless they are the final ones."""
-        if self._last is not None and not self._last[0].is_over() and not is_final:
+    def metadata(self, final: Deadline | None = None) -> dict[str, dg.MetadataValue[Any]]:
+        """Return the figures until now; those of some seconds ago unless they are the final ones.
+
+        Args:
+            final: Ends the reading of the final figures. None: a step goes on.
+        """
+        if self._last is not None and not self._last[0].is_over() and final is None:
             return self._last[1]
         found: dict[str, dg.MetadataValue[Any]] = {}
         try:
-            found = metadata_of(self._measurement.read(Deadline(_READ_SECONDS)))
+            found = metadata_of(self._measurement.read(final or Deadline(_READ_SECONDS)))
         except Exception as error:  # noqa: BLE001 - whatever a backend raises, the step goes on without figures
             self._log.warning("%s: the figures of the step could not be read: %s", self._cluster, error)
         self._last = Deadline(_FRESH_SECONDS), found
         return found
 
-    def close(self) -> None:
+    def close(self, deadline: Deadline) -> None:
         """End what measures."""
         try:
-            self._measurement.close()
+            self._measurement.close(deadline)
         except Exception as error:  # noqa: BLE001 - as above
             self._log.warning("%s: what measures the step did not end: %s", self._cluster, error)
 
@@ -145,25 +162,35 @@ class StepReport:
         """Return the figures until now; empty if nothing is measured."""
         return {} if self._figures is None else self._figures.metadata()
 
-    def end(self) -> None:
-        """Write the figures into the log of the run, and measure no longer."""
-        self._end_progress()
-        self._measure()  # a set-up that failed has cost something, too
+    def end(self, *, asks: bool = True) -> None:
+        """Write the figures into the log of the run, and measure no longer.
+
+        Tables, figures and the end of the threads share one deadline, because the cluster is deleted after them.
+
+        Args:
+            asks: Whether anything is asked any more. False for a step that was interrupted, whose process has few
+                seconds left: the figures are those that are known already.
+        """
+        deadline = Deadline(_READ_SECONDS if asks else _CLOSE_SECONDS)
+        asking = deadline if asks else Deadline(0.0)
+        self._end_progress(asking, deadline)
+        if asks:
+            self._measure()  # a set-up that failed has cost something, too
         figures, self._figures = self._figures, None
         if figures is None:
             return
-        if metadata := figures.metadata(is_final=True):
+        if metadata := figures.metadata(asking):
             report_event(self._context, "Figures of", self._resource.display_name, metadata)
-        figures.close()
+        figures.close(deadline)
 
-    def _end_progress(self) -> None:
+    def _end_progress(self, asking: Deadline, deadline: Deadline) -> None:
         progress, self._progress = self._progress, None
         if progress is None:
             return
-        tables = {PREFIX + name: dg.MetadataValue.md(table) for name, table in progress.tables().items()}
+        tables = {PREFIX + name: dg.MetadataValue.md(table) for name, table in progress.tables(asking).items()}
         if tables:
             report_event(self._context, "Progress on", self._resource.display_name, tables)
-        progress.close()
+        progress.close(deadline)
 
 
 def job_of(resource: object) -> Job | None:

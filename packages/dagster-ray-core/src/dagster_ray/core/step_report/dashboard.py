@@ -1,14 +1,20 @@
-"""Asks Ray's dashboard for JSON, over one connection that is kept."""
+"""Asks Ray's dashboard for JSON, over one connection that is kept, in a thread that nobody has to wait for."""
 
 import contextlib
 import http.client
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterable
 from typing import cast
 from urllib.parse import urlsplit
 
 from dagster_ray.core._deadline import Deadline
 
+DashboardPlace = Callable[[], tuple[str | None, str | None]]
+"""Returns the dashboard's URL and Ray's token as they are now; None for what there is not."""
+
+ANSWER_SECONDS = 2.0
+"""Longest wait for a part of an answer."""
 _LIMIT_BYTES = 32 * 1024 * 1024
 _PIECE_BYTES = 65_536
 
@@ -20,7 +26,7 @@ class DashboardReader:
     Belongs to one thread at a time.
     """
 
-    def __init__(self, place: Callable[[], tuple[str | None, str | None]]) -> None:
+    def __init__(self, place: DashboardPlace) -> None:
         """Connect to nothing yet.
 
         Args:
@@ -89,3 +95,57 @@ class DashboardReader:
         if opened is not None:
             with contextlib.suppress(OSError):
                 opened[1].close()
+
+
+class DashboardThread:
+    """Asks in a thread of its own from time to time, and once more when it is told to.
+
+    A timeout of a socket does not bound the lookup of a name, and each of several answers may take as long. So whoever
+    ends a step waits for the thread instead, until a deadline, and a thread that is late ends by itself.
+    """
+
+    def __init__(
+        self, name: str, place: DashboardPlace, ask: Callable[[DashboardReader], None], pauses_seconds: Iterable[float]
+    ) -> None:
+        """Start.
+
+        Args:
+            name: The thread's name.
+            place: Returns where the dashboard is.
+            ask: Asks, and keeps what it finds. It may raise, and then it has found nothing.
+            pauses_seconds: Seconds before each question.
+        """
+        self._place, self._ask, self._pauses = place, ask, pauses_seconds
+        self._wanted, self._answered, self._closed = threading.Event(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def ask_now(self, deadline: Deadline) -> bool:
+        """Ask once more, and return whether that was done before the deadline. After it, nothing is asked."""
+        if deadline.is_over():
+            return False
+        self._answered.clear()
+        self._wanted.set()
+        return self._answered.wait(deadline.remaining_seconds())
+
+    def close(self, deadline: Deadline) -> None:
+        """End the thread; a question that is under way is waited for until the deadline."""
+        self._closed.set()
+        self._wanted.set()
+        self._thread.join(deadline.remaining_seconds())
+
+    def _run(self) -> None:
+        reader = DashboardReader(self._place)
+        for pause in self._pauses:
+            is_wanted = self._wanted.wait(pause)
+            if self._closed.is_set():
+                break
+            if is_wanted:
+                self._wanted.clear()
+            try:
+                self._ask(reader)
+            except Exception:  # noqa: BLE001 - whatever answers: it is an extra of the step, and the next one may be read
+                reader.close()
+            if is_wanted:
+                self._answered.set()
+        reader.close()

@@ -59,7 +59,7 @@ class ClusterMeasurement:
         """Return the figures until now.
 
         Args:
-            deadline: Ends the list of pods, where there is no watch.
+            deadline: Ends the list of pods, where there is no watch, and the wait for a first sample.
         """
         step = self._measured.cluster
         if self._name is None or step.own is None:
@@ -76,17 +76,17 @@ class ClusterMeasurement:
         if self._since is not None:
             figures["shared"] = True
         if self._sampler is not None:
-            figures |= self._sampler.figures()
+            figures |= self._sampler.figures(deadline)
         return {**figures, **self._seconds()}
 
-    def close(self) -> None:
+    def close(self, deadline: Deadline) -> None:
         """End the watch and the samples."""
         try:
             if self._watch is not None:
-                self._watch.close()
+                self._watch.close(deadline)
         finally:
             if self._sampler is not None:
-                self._sampler.close()
+                self._sampler.close(deadline)
 
     def _history(self, deadline: Deadline) -> tuple[PodHistory, dict[str, Node], bool]:
         """Return the pods, the nodes, and whether all was heard when it happened."""

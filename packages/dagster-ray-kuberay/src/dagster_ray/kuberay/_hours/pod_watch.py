@@ -59,11 +59,11 @@ class PodWatch:
         with self._lock:
             return PodHistory(dict(self._history.pods)), dict(self._nodes)
 
-    def close(self) -> None:
-        """End the watch and the thread."""
+    def close(self, deadline: Deadline) -> None:
+        """End the watch and the thread, which is waited for until the deadline."""
         self._closed.set()
         self._stream.close()
-        self._thread.join(_JOIN_SECONDS)
+        self._thread.join(min(_JOIN_SECONDS, deadline.remaining_seconds()))
 
     def _run(self) -> None:
         while not self._closed.is_set():
@@ -81,6 +81,8 @@ class PodWatch:
                 if self._reads_nodes:
                     self._read_nodes()
             except Exception as error:  # noqa: BLE001 - figures are extras: a thread of theirs must not say more
+                if self._closed.is_set():
+                    return
                 self._log.warning("The pods of the cluster could not be watched, so its hours are estimated: %s", error)
                 self._is_complete = False
                 self._heard.set()

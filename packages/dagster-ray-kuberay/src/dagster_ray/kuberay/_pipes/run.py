@@ -146,7 +146,7 @@ class _RayJobCall:
                 found = self._run()
         except BaseException as error:
             with interrupts_deferred(redeliver=False):
-                self._report.end()
+                self._report.end(asks=not is_interrupt(error))
                 is_retry = isinstance(error, dg.RetryRequested) and error.__cause__ is not None
                 own = error.__cause__ if is_retry else error
                 self._keep_evidence(own)
