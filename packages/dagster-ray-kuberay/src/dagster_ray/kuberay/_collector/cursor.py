@@ -88,7 +88,7 @@ class Cursor:
         """
         cursor = self
         while len(text := cursor._json()) >= _LIMIT_BYTES:
-            cursor = cursor._smaller()
+            cursor = cursor._smaller(len(text) - _LIMIT_BYTES)
         return text
 
     def _json(self) -> str:
@@ -99,14 +99,16 @@ class Cursor:
             value["succeeded"] = list(self.succeeded[-_MOST_REMEMBERED:])
         return json.dumps(value)
 
-    def _smaller(self) -> "Cursor":
+    def _smaller(self, surplus: int) -> "Cursor":
         if self.succeeded:
             known = self.succeeded[-_MOST_REMEMBERED:]
             return replace(self, succeeded=known[1 + len(known) // 8 :])
         if self.failed:
             return replace(self, failed=frozenset())
         if self.places:
-            return replace(self, places=dict(list(self.places.items())[1:]))
+            # So many are surely too many. One after the other, thousands would take longer than a tick.
+            longest = max(len(json.dumps({key: token})) for key, token in self.places.items())
+            return replace(self, places=dict(list(self.places.items())[max(1, surplus // longest) :]))
         return replace(self, asked="")
 
 
