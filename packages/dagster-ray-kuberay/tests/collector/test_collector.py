@@ -3,6 +3,7 @@
 # Dagster is typed in part only.
 # pyright: reportUnknownMemberType=false
 
+import logging
 import threading
 from collections.abc import Generator
 from datetime import UTC, datetime
@@ -48,6 +49,15 @@ def held(name: str) -> dict[str, Any]:
 def deletes(world: World) -> int:
     """Count the deletes that the API server has carried out."""
     return sum(one.method == "DELETE" and one.status == 200 for one in world.simulator.requests)
+
+
+def test_the_log_calls_no_cluster_deleted_whose_pods_are_still_there(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.create(expired("old"))
+    with caplog.at_level(logging.INFO):
+        world.collect()
+    assert [line for line in caplog.messages if "RayCluster default/old is being deleted: " in line]
 
 
 def test_an_expired_cluster_goes_and_a_locked_one_stays(world: World) -> None:

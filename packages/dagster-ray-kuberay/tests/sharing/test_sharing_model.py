@@ -1,6 +1,7 @@
 """The sharing protocol under every interleaving that a seed makes: nothing that is held is deleted, nothing is left."""
 
 import functools
+import logging
 from datetime import datetime, timedelta
 
 import pytest
@@ -264,7 +265,9 @@ def test_a_lock_that_comes_before_the_delete_keeps_the_cluster() -> None:
 
 
 @pytest.mark.parametrize("users", [1, 2])
-def test_a_maker_whose_set_up_fails_takes_its_cluster_along_unless_somebody_holds_it(users: int) -> None:
+def test_a_maker_whose_set_up_fails_takes_its_cluster_along_unless_somebody_holds_it(
+    users: int, caplog: pytest.LogCaptureFixture
+) -> None:
     world = World(0)
     held: list[Held] = []
     for number in range(users):
@@ -274,8 +277,10 @@ def test_a_maker_whose_set_up_fails_takes_its_cluster_along_unless_somebody_hold
         world.run()
     what = leaving(StepOutcome.SETUP_FAILED, used=False, made=True, has_scope=False, release_on_success=False)
     world.actor("end", lambda actor: leave(actor.api, held[0], what, actor.deadline(), LOG))
-    world.run()
+    with caplog.at_level(logging.INFO):
+        world.run()
     assert len(world.clusters()) == users - 1
+    assert any(" is being deleted: this step has made it" in line for line in caplog.messages) is (users == 1)
     assert world.violations == []
 
 
