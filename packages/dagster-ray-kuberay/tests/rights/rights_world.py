@@ -9,6 +9,7 @@ A road is a small piece of real work with the code that users run. `Seen.works` 
 
 import logging
 import re
+import threading
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -259,12 +260,26 @@ def _workers(world: RightsWorld, kubeconfig: str, **more: Any) -> RayJobsOfRuns:
     return RayJobsOfRuns(WorkerRayJob.of(fields))
 
 
-def a_worker(world: RightsWorld, kubeconfig: str) -> Seen:
-    """A run's worker is launched, looked at, and stopped through its head."""
-    workers = _workers(world, kubeconfig)
-    workers.submit(WORKER, dg.build_init_resource_context())
-    eventually(lambda: any(item.get("status", {}).get("jobStatus") for item in world.simulator().store.list("rayjobs")))
-    return Seen(workers.details("dagster-run-r").status == "PENDING" and workers.stop("dagster-run-r"))
+def a_worker(*faults: Fault, silent_seconds: float = 0.0) -> Step:
+    """Return the road of a run's worker: launched, looked at, and stopped through its head, which may be silent."""
+
+    def go(world: RightsWorld, kubeconfig: str) -> Seen:
+        pipes, workers = world.pipes[NEW], _workers(world, kubeconfig)
+        workers.submit(WORKER, dg.build_init_resource_context())
+        store = pipes.simulator.store
+        eventually(lambda: any(item.get("status", {}).get("jobStatus") for item in store.list("rayjobs")))
+        for fault in faults:
+            pipes.simulator.faults.add(Fault(fault.method, fault.path, **_rest(fault)))
+        is_pending, head = workers.details("dagster-run-r").status == "PENDING", pipes.heads[-1]
+        head.is_silent = silent_seconds > 0
+        speaks = threading.Timer(silent_seconds, lambda: setattr(head, "is_silent", False))
+        speaks.start()
+        try:
+            return Seen(is_pending and workers.stop("dagster-run-r"))
+        finally:
+            speaks.join()
+
+    return go
 
 
 def a_worker_that_never_starts(world: RightsWorld, kubeconfig: str) -> Seen:

@@ -30,7 +30,9 @@ _STEP = Road(roads.a_step())
 _OWN = Road(roads.a_cluster_step())
 _SHARED = Road(roads.a_shared_step(times=2))
 _RUN = Road(roads.a_run())
-_WORKER = Road(roads.a_worker)
+_WORKER = Road(roads.a_worker())
+# Long enough for the RayJob's copy of where the head is to be doubted.
+_SILENT_WORKER = Road(roads.a_worker(silent_seconds=2.5))
 _POOL = Road(roads.a_pooled_step)
 _JOB = Road(roads.a_pipes_job())
 _OLD_STEP = Road(roads.a_step(version=OLD), OLD)
@@ -66,7 +68,11 @@ ROADS: dict[tuple[str, str, str], Road] = {
     ("executor", "rayclusters", "delete"): _RUN,
     ("launcher", "rayjobs", "create"): _WORKER,
     ("launcher", "rayjobs", "get"): _WORKER,
+    ("launcher", "rayjobs", "list"): Road(roads.a_worker(LISTS_AGAIN, silent_seconds=0.5)),
+    ("launcher", "rayjobs", "watch"): Road(roads.a_worker(silent_seconds=0.5)),
     ("launcher", "rayjobs", "delete"): Road(roads.a_worker_that_never_starts),
+    ("launcher", "rayclusters", "list"): _SILENT_WORKER,
+    ("launcher", "rayclusters", "watch"): _SILENT_WORKER,
     ("pool", "rayclusters", "create"): _POOL,
     ("pool", "rayclusters", "list"): _POOL,
     ("pool", "rayclusters", "watch"): _POOL,

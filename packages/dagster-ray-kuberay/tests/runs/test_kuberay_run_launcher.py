@@ -4,6 +4,7 @@
 # pyright: reportPrivateUsage=false
 
 import json
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._runs.run_cluster import context_of
 from dagster_ray.kuberay._runs.run_launcher import RayJobsOfRuns, WorkerRayJob
 from dagster_ray.kuberay._runs.worker_rayjob import details_of, with_worker, worker_name
+from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.kuberay.errors import RayJobEndedError
 from dagster_ray.simulator import Simulator
 
@@ -184,8 +186,8 @@ def test_a_worker_that_has_started_since_it_was_looked_at_is_not_deleted(monkeyp
         _, _, name = workers.submit(body, context_of(None, None)).partition("/")
         read, status = workers._read, {"jobStatus": "FAILED", "jobDeploymentStatus": "Failed"}
 
-        def read_before_it_starts(submission_id: str, seconds: float) -> Mapping[str, Any]:
-            found = read(submission_id, seconds)
+        def read_before_it_starts(cluster: StepCluster, submission_id: str) -> Mapping[str, Any]:
+            found = read(cluster, submission_id)
             simulator.store.replace_status("rayjobs", {**simulator.store.list("rayjobs")[0], "status": status})
             return found
 
@@ -194,6 +196,25 @@ def test_a_worker_that_has_started_since_it_was_looked_at_is_not_deleted(monkeyp
             workers.stop("s")
         assert [item["metadata"]["name"] for item in simulator.store.list("rayjobs")] == [name]
         assert not workers.never_started
+
+
+def test_a_worker_that_is_being_suspended_is_deleted_once_it_is() -> None:
+    with Simulator(operator=False) as simulator:
+        fields = {"kubeconfig_file": str(simulator.kubeconfig), "ray_job": {"spec": {"rayClusterSpec": SPEC}}}
+        workers = RayJobsOfRuns(WorkerRayJob.of({**fields, "preflight": "off"}))
+        workers.submit({"entrypoint": "e", "submission_id": "s", "metadata": {}}, context_of(None, None))
+
+        def become(job: str, deployment: str) -> None:
+            status = {"jobStatus": job, "jobDeploymentStatus": deployment}
+            simulator.store.replace_status("rayjobs", {**simulator.store.list("rayjobs")[0], "status": status})
+
+        become("RUNNING", "Suspending")
+        later = threading.Timer(1.0, become, ("", "Suspended"))
+        later.start()
+        assert workers.stop("s")
+        later.join()
+        assert workers.never_started == {"s"}
+        assert not [item for item in simulator.store.list("rayjobs") if "deletionTimestamp" not in item["metadata"]]
 
 
 def test_what_kuberay_cannot_submit_is_refused() -> None:

@@ -70,7 +70,7 @@ class Feature:
         )
 
 
-# Always before KubeRay 1.5.1; after, where the head has got its address late.
+# Always before KubeRay 1.5.1; after, where the head got its address late, or does not answer there.
 _HEAD_BY_CLUSTER = Grant(_RAY, "rayclusters", ("list", "watch"))
 # API servers before 1.35 ask for `get`, later ones for `create`.
 _FORWARD = Grant("", "pods/portforward", ("create", "get"))
@@ -113,7 +113,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature(
         "launcher",
         "workers of runs by `KubeRayRunLauncher`, for daemon and webserver",
-        (Grant(_RAY, "rayjobs", ("create", "get", "delete")),),
+        (Grant(_RAY, "rayjobs", ("create", "get", "list", "watch", "delete")), _HEAD_BY_CLUSTER),
     ),
     Feature(
         "pool",

@@ -5,7 +5,7 @@
 
 import dataclasses
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import dagster as dg
@@ -43,8 +43,15 @@ _NAMES = (
     "ray_cluster",
     "cluster_sharing",
 )
-_of_resource: Any = KubeRayCluster.to_config_schema().as_field().config_type
-CLUSTER_FIELDS: Mapping[str, dg.Field] = {name: _of_resource.fields[name] for name in _NAMES}
+
+
+def fields_of(resource: type[dg.ConfigurableResource[Any]], names: Iterable[str]) -> Mapping[str, dg.Field]:
+    """Return some fields of a resource, as they are configured elsewhere."""
+    found: Any = resource.to_config_schema().as_field().config_type
+    return {name: found.fields[name] for name in names}
+
+
+CLUSTER_FIELDS = fields_of(KubeRayCluster, _NAMES)
 """The fields of `KubeRayCluster` that a cluster for jobs can have."""
 
 

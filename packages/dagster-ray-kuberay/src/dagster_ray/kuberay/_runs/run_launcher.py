@@ -5,7 +5,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import dagster as dg
@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from dagster_ray.core import DagsterRayError, Deadline, identity_of
 from dagster_ray.kuberay._interactive_job import KubeRayInteractiveJob
-from dagster_ray.kuberay._runs.run_cluster import check_storage, context_of
+from dagster_ray.kuberay._runs.run_cluster import check_storage, context_of, fields_of
 from dagster_ray.kuberay._runs.worker_rayjob import (
     details_of,
     is_submitted,
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay._steps.creation import ClusterRequest
     from dagster_ray.kuberay._steps.step_cluster import StepCluster
 
-_STOP_TRIES = 5
-"""The operator changes a RayJob that starts several times a second."""
 _CALL_SECONDS = 20.0
+_AGAIN_SECONDS = 0.2
+"""The operator changes a RayJob that starts several times a second."""
 _NAMES = (
     "image",
     "env_vars",
@@ -47,8 +47,7 @@ _NAMES = (
     "timeout",
     "ray_job",
 )
-_of_resource: Any = KubeRayInteractiveJob.to_config_schema().as_field().config_type
-WORKER_FIELDS: Mapping[str, dg.Field] = {name: _of_resource.fields[name] for name in _NAMES}
+WORKER_FIELDS = fields_of(KubeRayInteractiveJob, _NAMES)
 """The fields of `KubeRayInteractiveJob` that the RayJob of a run's worker can have."""
 
 
@@ -65,12 +64,15 @@ class WorkerRayJob(KubeRayInteractiveJob):
         given: dict[str, Any] = {**fields, "driver": "cluster"}
         return cls(**given)
 
-    def open(self, context: dg.InitResourceContext) -> "StepCluster":
-        """Return what asks the Kubernetes API about the RayJob of a run; to be closed."""
+    def open(self, context: dg.InitResourceContext, seconds: float = _CALL_SECONDS) -> "StepCluster":
+        """Return what asks the Kubernetes API about the RayJob of a run, within some seconds; to be closed.
+
+        A RayJob that a queue holds is waited for no longer: its worker has no head now.
+        """
         from dagster_ray.kuberay._steps.step_cluster import StepCluster
 
-        kubeconfig = self.kubeconfig_file, self.kube_context
-        return StepCluster.open(kubeconfig, self._reach, context, Deadline(_CALL_SECONDS))
+        kubeconfig, reach = (self.kubeconfig_file, self.kube_context), dataclasses.replace(self._reach, queue_timeout=0)
+        return StepCluster.open(kubeconfig, reach, context, Deadline(seconds))
 
     def namespace_of(self, cluster: "StepCluster") -> str:
         """Return the namespace of RayJobs."""
@@ -140,7 +142,8 @@ class RayJobsOfRuns:
             JobNotFoundError: There is no such RayJob.
             JobServerUnavailableError: The Kubernetes API does not answer so.
         """
-        return details_of(self._read(submission_id, timeout or _CALL_SECONDS))
+        with closing(self._template.open(self._context, timeout or _CALL_SECONDS)) as cluster:
+            return details_of(self._read(cluster, submission_id))
 
     def nodes(self, *, timeout: float | None = None) -> tuple[Node, ...] | None:
         """Return None: the operator notices a head that has died."""
@@ -151,47 +154,50 @@ class RayJobsOfRuns:
 
         Raises:
             JobNotFoundError: There is no such RayJob.
-            DagsterRayError: Its head cannot be reached, or its RayJob changes again and again.
+            DagsterRayError: Within 20 s its head was not reached, or its RayJob changed again and again.
         """
         from dagster_ray.kuberay._kubernetes.errors import ConflictError
+        from dagster_ray.kuberay._status.errors import QueueTimeoutError
 
-        for _ in range(_STOP_TRIES - 1):
-            with suppress(ConflictError):  # the operator may have submitted the worker in between
-                return self._stop(submission_id)
-        return self._stop(submission_id)
+        with closing(self._template.open(self._context)) as cluster:
+            while True:
+                try:
+                    return self._stop(cluster, submission_id)
+                except (ConflictError, QueueTimeoutError):  # the worker was submitted, or suspended, in between
+                    if not cluster.deadline.sleep(_AGAIN_SECONDS):
+                        raise
 
-    def _stop(self, submission_id: str) -> bool:
+    def _stop(self, cluster: "StepCluster", submission_id: str) -> bool:
         from dagster_ray.kuberay._jobs.place import open_client
         from dagster_ray.kuberay._kubernetes.fields import at
         from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
         from dagster_ray.kuberay._status.cluster_state import created
 
-        rayjob = self._read(submission_id, _CALL_SECONDS)
-        with closing(self._template.open(self._context)) as cluster, ExitStack() as opened:
-            own = created(RAYJOBS, self._template.namespace_of(cluster), rayjob)
-            if not is_submitted(rayjob):
-                version = str(at(rayjob, "metadata", "resourceVersion"))
-                cluster.api.delete(
-                    own.kind, own.namespace, own.name, cluster.deadline, uid=own.uid, resource_version=version
-                )
-                self.never_started.add(submission_id)
-                return True
-            cluster.use(own)
-            cluster.wait(even_if_complete=True)
-            cluster.read_token()
+        rayjob = self._read(cluster, submission_id)
+        own = created(RAYJOBS, self._template.namespace_of(cluster), rayjob)
+        if not is_submitted(rayjob):
+            version = str(at(rayjob, "metadata", "resourceVersion"))
+            cluster.api.delete(
+                own.kind, own.namespace, own.name, cluster.deadline, uid=own.uid, resource_version=version
+            )
+            self.never_started.add(submission_id)
+            return True
+        cluster.use(own)
+        cluster.wait(even_if_complete=True)
+        cluster.read_token()
+        with ExitStack() as opened:
             return open_client(cluster, opened).stop(submission_id)
 
     def close(self) -> None:
         """Nothing stays open."""
 
-    def _read(self, submission_id: str, seconds: float) -> Mapping[str, Any]:
+    def _read(self, cluster: "StepCluster", submission_id: str) -> Mapping[str, Any]:
         from dagster_ray.kuberay._kubernetes.errors import NotFoundError
         from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 
-        name, deadline = worker_name(submission_id), Deadline(seconds)
+        name, deadline = worker_name(submission_id), cluster.deadline
         try:
-            with closing(self._template.open(self._context)) as cluster:
-                return cluster.api.get(RAYJOBS, self._template.namespace_of(cluster), name, deadline)
+            return cluster.api.get(RAYJOBS, self._template.namespace_of(cluster), name, deadline)
         except NotFoundError as error:
             raise JobNotFoundError(self.address, submission_id) from error
         except DagsterRayError as error:

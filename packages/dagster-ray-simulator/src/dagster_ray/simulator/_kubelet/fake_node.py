@@ -79,6 +79,11 @@ class FakeRayNode(IdleNode):
 
     Args:
         order: What it replaces.
+
+    Attributes:
+        jobs: What its job server knows.
+        rows: What its state API lists.
+        is_silent: Whether its dashboard breaks each connection without an answer.
     """
 
     def __init__(self, order: NodeOrder) -> None:
@@ -87,6 +92,7 @@ class FakeRayNode(IdleNode):
         self._order = order
         self.jobs: FakeJobs = {}
         self.rows: FakeRows = {"tasks": [], "actors": [], "placement_groups": []}
+        self.is_silent = False
         self._dashboard: _Dashboard | None = None
         self._client: _ClientPort | None = None
         self._thread: threading.Thread | None = None
@@ -97,7 +103,7 @@ class FakeRayNode(IdleNode):
         self.jobs.clear()
         if self._order.is_head and self._dashboard is None:
             self._client = _ClientPort()
-            self._dashboard = _Dashboard(self.jobs, self.rows, self._order)
+            self._dashboard = _Dashboard(self, self._order)
             self._thread = threading.Thread(target=self._dashboard.serve_forever, args=(0.05,), daemon=True)
             self._thread.start()
             for port in (CLIENT_PORT, DASHBOARD_PORT):
@@ -204,9 +210,9 @@ def state_answer(rows: FakeRows, path: str) -> dict[str, Any] | None:
 class _Dashboard(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, jobs: FakeJobs, rows: FakeRows, order: NodeOrder) -> None:
+    def __init__(self, node: FakeRayNode, order: NodeOrder) -> None:
         super().__init__((_HOST, 0), _Handler)
-        self.jobs, self.rows, self.order = jobs, rows, order
+        self.node, self.order = node, order
 
     @property
     def wants_token(self) -> bool:
@@ -221,15 +227,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, method: str) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        text = self.rfile.read(min(length, _MOST_BYTES))
-        if self.path == "/api/authentication_mode":
+        text, node = self.rfile.read(min(length, _MOST_BYTES)), self.server.node
+        if node.is_silent:
+            self.close_connection = True
+        elif self.path == "/api/authentication_mode":
             self._send(HTTPStatus.OK, {"authentication_mode": "token" if self.server.wants_token else "disabled"})
         elif (refusal := self._refusal()) is not None:
             self._send(*refusal)
-        elif (rows := state_answer(self.server.rows, self.path)) is not None:
+        elif (rows := state_answer(node.rows, self.path)) is not None:
             self._send(HTTPStatus.OK, rows)
         else:
-            self._send(*fake_answer(self.server.jobs, method, self.path, json.loads(text) if text else {}))
+            self._send(*fake_answer(node.jobs, method, self.path, json.loads(text) if text else {}))
 
     def _refusal(self) -> tuple[int, str] | None:
         given = self.headers.get("Authorization") or self.headers.get("X-Ray-Authorization")
