@@ -270,11 +270,14 @@ def test_a_submission_whose_answer_is_lost_is_found_again_and_runs_once(
     assert len(workers.bodies) == 2
 
 
+@pytest.mark.parametrize(
+    "answer", [pytest.param((503, "no"), id="it is away"), pytest.param((404, "no route"), id="a proxy answers")]
+)
 def test_a_step_whose_submission_a_server_never_answers_again_fails_after_the_time_that_it_may_be_away(
-    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, answer: tuple[int, object]
 ) -> None:
     def script(method: str, path: str, body: bytes) -> tuple[int, object]:
-        return (503, "no") if workers.bodies and "other" in str(body) else workers.script(method, path, body)
+        return answer if workers.bodies and "other" in str(body) else workers.script(method, path, body)
 
     workers.server.script = script
     run = execute(instance, workers, tmp_path, "environments", "impatient", server_timeout=60.0)

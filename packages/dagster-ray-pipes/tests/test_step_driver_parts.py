@@ -1,19 +1,47 @@
 """The parts of a step in the cluster that need no run: lines, verdicts, and what a job is submitted with."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from typing_extensions import override
 
+from dagster_ray.core import Deadline
 from dagster_ray.core.cluster_step.host_facts import HostFacts
 from dagster_ray.core.cluster_step.lines import Line, read, written
 from dagster_ray.core.cluster_step.reference import StepReference, Versions, own_versions, unpacked
 from dagster_ray.core.cluster_step.worker import StepProblem, load_step
 from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._step_driver.code import DriverOptions, runtime_env_of
+from dagster_ray.pipes._step_driver.delivery import Delivery
 from dagster_ray.pipes._step_driver.received import ReceivedLines
 from dagster_ray.pipes._step_driver.verdict import Told, judged
+
+
+class SlowDelivery(Delivery):
+    """Holds some events back, and stores each in a second."""
+
+    def __init__(self, held: int) -> None:
+        self.now, self._held = 0.0, [cast("Any", n) for n in range(held)]
+        self.stored: list[object] = []
+
+    @override
+    def _store(self, entry: Any) -> Iterator[Any]:
+        self.now += 1.0
+        self.stored.append(entry)
+        yield from ()
+
+
+def test_events_that_were_held_back_are_stored_within_the_time_of_the_end_and_those_that_are_lost_counted() -> None:
+    delivery = SlowDelivery(5)
+    assert delivery.let_go(Deadline(2.5, lambda: delivery.now)) == 2
+    assert delivery.stored == [0, 1, 2]
+    assert delivery.let_go(Deadline(2.5, lambda: delivery.now)) == 0
+    in_time = SlowDelivery(2)
+    assert in_time.let_go(Deadline(2.5, lambda: in_time.now)) == 0
+    assert in_time.stored == [0, 1]
+
 
 LINES = [Line(0, "handshake", {"python": "3.11"}), Line(1, "event", '{"a": "ä\\n"}'), Line(2, "end", {})]
 

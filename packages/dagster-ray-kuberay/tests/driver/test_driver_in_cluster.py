@@ -252,6 +252,32 @@ def test_a_policy_that_denies_updates_costs_no_body(world: DriverWorld) -> None:
     assert any("the operator may end it while a body runs" in entry.user_message for entry in world.logs)
 
 
+def test_a_limit_that_could_not_be_lifted_for_several_steps_is_lifted_later(
+    world: DriverWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dagster_ray.kuberay._jobs.driver._PAUSE_SECONDS", 0.1)
+    world.simulator.faults.add(Fault(method="PATCH", path="/rayjobs/", status=422, times=1))
+
+    def is_lifted() -> bool:
+        return all("preRunningDeadlineSeconds" not in one["spec"] for one in world.objects("rayjobs"))
+
+    with world.meanwhile(lambda: "line 9" in world.lines and is_lifted(), (world.folder / "go").touch):
+        job = reconstructable("slow,other", "RayJob", world.fields(preflight="off"), world.folder)
+        assert world.execute(job, IN_PROCESS).success
+    assert sum("this is tried again" in entry.user_message for entry in world.logs) == 1
+
+
+def test_a_job_that_could_not_be_registered_while_it_ran_is_registered_at_the_end(world: DriverWorld) -> None:
+    """Its operator would keep the cluster."""
+    world.simulator.faults.add(Fault(method="PATCH", path="/rayjobs/", status=422, times=1))
+    (world.folder / "go").touch()
+    job = reconstructable("slow", "RayJob", world.fields(preflight="off"), world.folder)
+    assert world.execute(job, IN_PROCESS).success
+    (rayjob,) = world.objects("rayjobs")
+    assert rayjob["spec"]["jobId"] == world.bodies[0]["submission_id"]
+    eventually(lambda: world.objects("rayjobs")[0]["status"].get("jobDeploymentStatus") == "Complete")
+
+
 # Terminations
 
 GRACE_SECONDS = 30
