@@ -5,6 +5,8 @@ import threading
 from typing import Any
 
 import pytest
+import requests
+from dripping_server import ENDLESS_BODY, ENDLESS_HEAD, dripping, names_hanging
 from scripted_job_server import Server, client_of
 
 from dagster_ray.core.errors import InvalidFieldError
@@ -254,3 +256,39 @@ def test_messages_travel_in_a_file_where_the_dashboard_tells_the_folder(
     server.script = script
     assert message_file(client_of(server), "auto", "x") == place
     assert len(server.calls) == calls
+
+
+@pytest.mark.parametrize(
+    "first", [pytest.param(ENDLESS_HEAD, id="in its head"), pytest.param(ENDLESS_BODY, id="in its body")]
+)
+def test_an_answer_that_drips_ends_with_the_timeout(first: bytes) -> None:
+    with dripping(first, b"x") as port, RayJobClient(f"http://127.0.0.1:{port}", timeout=1.0) as client:
+        with pytest.raises(JobServerUnavailableError, match="the answer was not over after") as raised:
+            client.details("a")
+        assert "raise `timeout`" in str(raised.value)
+        with pytest.raises(JobServerUnavailableError):
+            client.submit(entrypoint="true")
+
+
+def test_an_open_answer_whose_head_drips_ends_in_time() -> None:
+    with dripping(ENDLESS_HEAD, b"x") as port, RayJobClient(f"http://127.0.0.1:{port}") as client:
+        server, url = client.server, f"{client.address}/logs/a"
+        with pytest.raises(requests.RequestException, match=r"not over after 0\.5 s"):
+            server.open("GET", url, 0.5)
+
+
+def test_a_name_that_is_not_looked_up_in_time_is_named_with_the_timeout() -> None:
+    client = RayJobClient("http://slow-head:8265", timeout=0.5)
+    with names_hanging() as asked, pytest.raises(JobServerUnavailableError, match="slow-head was not looked") as raised:
+        client.details("a")
+    assert "raise `timeout`" in str(raised.value)
+    assert asked == ["slow-head"]
+
+
+def test_a_proxy_that_drips_ends_with_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    with dripping(ENDLESS_HEAD, b"x") as port:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{port}")
+        client = RayJobClient("https://head.example:8265", timeout=1.0)
+        with pytest.raises(JobServerUnavailableError, match="NO_PROXY"):
+            client.details("a")
+        client.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dagster_shared.libraries import DagsterLibraryRegistry
 
 from dagster_ray.core._backends import installed_backends, load_backend
+from dagster_ray.core._bounded_sockets import SocketLimit, bound_pools, dial, watched
 from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions, StrictConfig, VariablesConfig
 from dagster_ray.core._config_types import with_values
 from dagster_ray.core._connection import token_of_environment
@@ -54,12 +55,15 @@ __all__ = [
     "RayIOManager",
     "RayResource",
     "SecretRef",
+    "SocketLimit",
     "StepOutcome",
     "StrictConfig",
     "VariablesConfig",
     "WaitLines",
+    "bound_pools",
     "check_ray_resources",
     "configured_instance_id",
+    "dial",
     "identity_of",
     "image_candidates",
     "installed_backends",
@@ -79,6 +83,7 @@ __all__ = [
     "startup_metadata",
     "step_key_of",
     "token_of_environment",
+    "watched",
     "with_values",
     "without_secrets",
 ]

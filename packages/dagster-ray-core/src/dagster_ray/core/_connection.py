@@ -5,7 +5,6 @@
 
 import importlib.util
 import os
-import socket
 import sys
 import threading
 import types
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from dagster_ray.core._bounded_sockets import dial
 from dagster_ray.core._config import RayDataExecutionOptions
 from dagster_ray.core._connect_causes import NODE_TIMED_OUT
 from dagster_ray.core._deadline import Deadline, jittered_delays
@@ -148,7 +148,7 @@ def _dial(
     for delay in jittered_delays():
         seconds = max(0.1, min(_DIAL_SECONDS, deadline.remaining_seconds()))
         try:
-            socket.create_connection(place, timeout=seconds).close()
+            dial(place, seconds).close()
         except OSError as error:
             if not deadline.sleep(delay):
                 raise NotReadyError(target, deadline.budget_seconds, f"{place[0]}:{place[1]}: {error}") from error

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import Unpack, override
 
-from dagster_ray.core import Deadline, is_of_this_machine
+from dagster_ray.core import Deadline, SocketLimit, bound_pools, is_of_this_machine
 from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.pipes._job_answers import excerpt, passes
 from dagster_ray.pipes.errors import JobServerRefusedError, JobServerUnavailableError
@@ -20,9 +20,11 @@ from dagster_ray.pipes.errors import JobServerRefusedError, JobServerUnavailable
 # Loads with the first request: a code location imports this package to read its definitions.
 if TYPE_CHECKING:
     import requests
+    from requests.adapters import HTTPAdapter
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
+_LEAST_SECONDS = 1.0
 ANSWER_LIMIT_BYTES = 256 * 2**20
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 2.0
@@ -232,15 +234,29 @@ class JobServer:
             pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
 
     def attempt(self, method: str, url: str, seconds: float, **parts: Unpack[RequestParts]) -> Answer:
-        """Return the answer to one attempt of at most 30 s a read, at any URL that may see the credentials.
+        """Return the answer to one attempt, at any URL that may see the credentials.
+
+        Args:
+            method: The HTTP method.
+            url: The whole URL.
+            seconds: Longest time for the whole of it, if it is more than a second. Each read takes at most 30 s.
+            parts: See `RequestParts`.
 
         Raises:
-            requests.RequestException: There is none, it breaks off, or it is longer than 256 MiB.
+            requests.RequestException: There is none in time, it breaks off, or it is longer than 256 MiB.
         """
         import requests
 
-        response = self.open(method, url, min(READ_SECONDS, seconds), **parts)
-        with response:
+        try:
+            with SocketLimit(max(_LEAST_SECONDS, seconds)):
+                return self._whole(method, url, min(READ_SECONDS, seconds), parts)
+        except TimeoutError as error:
+            raise requests.exceptions.ReadTimeout(str(error)) from error
+
+    def _whole(self, method: str, url: str, seconds: float, parts: RequestParts) -> Answer:
+        import requests
+
+        with self._sent(method, url, seconds, parts) as response:
             body = bytearray()
             for chunk in response.iter_content(2**16):
                 body += chunk
@@ -256,9 +272,21 @@ class JobServer:
         Args:
             method: The HTTP method.
             url: The whole URL.
-            seconds: Longest wait for the beginning of the answer, and for each part of it.
+            seconds: Longest wait for the whole head of the answer, and then for each part of its body.
             parts: See `RequestParts`.
+
+        Raises:
+            requests.RequestException: There is none in time.
         """
+        import requests
+
+        try:
+            with SocketLimit(seconds):
+                return self._sent(method, url, seconds, parts)
+        except TimeoutError as error:
+            raise requests.exceptions.ReadTimeout(str(error)) from error
+
+    def _sent(self, method: str, url: str, seconds: float, parts: RequestParts) -> "requests.Response":
         read = max(0.1, seconds)
         proxies = environ_proxies(url) if self._connection.use_proxies else {}
         return self._session().request(
@@ -284,6 +312,8 @@ class JobServer:
         import requests
 
         connection, session = self._connection, requests.Session()
+        session.mount("http://", _bounded_adapter())
+        session.mount("https://", _bounded_adapter())
         session.trust_env = False  # a .netrc of the machine would replace the Authorization header
         session.verify = _verify(connection.verify, os.environ)
         session.headers["User-Agent"] = f"dagster-ray-pipes/{version('dagster-ray-pipes')}"
@@ -295,6 +325,24 @@ class JobServer:
             # A proxy in front may need Authorization for itself; Ray looks at its own header too.
             session.headers["X-Ray-Authorization" if own else "Authorization"] = f"Bearer {connection.token}"
         return session
+
+
+def _bounded_adapter() -> "HTTPAdapter":
+    """Return what sends the requests of a session, also those through proxies, by sockets that keep limits."""
+    from requests.adapters import HTTPAdapter
+
+    class BoundedAdapter(HTTPAdapter):
+        @override
+        def init_poolmanager(self, *args: Any, **options: Any) -> None:
+            super().init_poolmanager(*args, **options)
+            bound_pools(self.poolmanager)
+
+        @override
+        def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+            is_new, found = proxy not in self.proxy_manager, super().proxy_manager_for(proxy, **options)
+            return bound_pools(found) if is_new and not proxy.lower().startswith("socks") else found
+
+    return BoundedAdapter()
 
 
 def has_no_length(response: "requests.Response") -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import Protocol
 
+from dagster_ray.core import Deadline
 from dagster_ray.pipes._job_answers import excerpt
 from dagster_ray.pipes._job_server import JobServer, has_no_length
 
@@ -57,12 +58,18 @@ class Pieces:
         self.broken = False
         """Whether the body has broken off, so that its end is not the file's."""
 
-    def next(self, most: int = _PIECE_BYTES) -> bytes:
-        """Return the next bytes, up to `most`; nothing at the end, or where the connection has broken."""
+    def next(self, most: int = _PIECE_BYTES, deadline: Deadline | None = None) -> bytes:
+        """Return the next bytes, up to `most`; nothing at the end, or where the connection has broken.
+
+        It counts as broken if nothing that is wanted has come by the deadline.
+        """
         while piece := self._read(min(_PIECE_BYTES, self._skip + most)):
             wanted, self._skip = piece[self._skip :], max(0, self._skip - len(piece))
             if wanted:
                 return wanted
+            if deadline is not None and deadline.is_over():
+                self.broken = True
+                break
         return b""
 
     def _read(self, most: int) -> bytes:
@@ -119,10 +126,12 @@ class AgentSource:
 
 
 def _gathered(pieces: Pieces, limit: int) -> bytes:
-    """Return the next bytes, up to `limit`, as far as they arrive."""
-    found = bytearray()
-    while len(found) < limit and (piece := pieces.next(limit - len(found))):
+    """Return the next bytes, up to `limit`, as far as they arrive within some seconds."""
+    found, deadline = bytearray(), Deadline(_CALL_SECONDS)
+    while len(found) < limit and (piece := pieces.next(limit - len(found), deadline)):
         found += piece
+        if deadline.is_over():
+            break
     return bytes(found)
 
 
@@ -262,7 +271,7 @@ def _logs(server: JobServer, kind: str, params: dict[str, str], seconds: float) 
     if response.status_code == 200:
         return response
     with response:
-        body = response.content
+        body = _gathered(Pieces(response), _PIECE_BYTES)
     if response.status_code == 500 and any(text in body for text in _MISSING):
         return None
     raise SourceUnavailableError(f"the dashboard answered {response.status_code} {excerpt(body)}")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
-from dagster_ray.core import Deadline, token_of_environment
+from dagster_ray.core import Deadline, SocketLimit, dial, token_of_environment
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, json_of, mapping
 from dagster_ray.kuberay._kubernetes.kinds import SECRETS
 from dagster_ray.kuberay._status.errors import TokenRequiredError, VersionMismatchError
@@ -72,7 +72,7 @@ def ask(url: str, token: str | None, timeout_seconds: float) -> Metadata | Refus
     Args:
         url: `http://host:port`.
         token: Ray's token, or None.
-        timeout_seconds: Longest wait for connecting, and for each read.
+        timeout_seconds: Longest wait for the answer.
     """
     try:
         return read_answer(*fetch(url, "/api/v0/cluster_metadata", token, timeout_seconds))
@@ -89,7 +89,7 @@ def fetch(
         url: `http://host:port`.
         path: The path, with its query.
         token: Ray's token, or None.
-        timeout_seconds: Longest wait for connecting, for each read, and for the whole body.
+        timeout_seconds: Longest wait for the whole answer.
         limit_bytes: Most bytes of the body.
 
     Raises:
@@ -97,15 +97,13 @@ def fetch(
     """
     parts = urlsplit(url)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_seconds)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port)
     try:
-        connection.request("GET", path, headers=headers)
-        response, deadline, body = connection.getresponse(), Deadline(timeout_seconds), b""
-        while len(body) < limit_bytes and (piece := response.read1(limit_bytes - len(body))):
-            body += piece
-            if deadline.is_over():
-                raise TimeoutError(f"the answer was not over after {timeout_seconds:g} s")
-        return response.status, body
+        with SocketLimit(timeout_seconds):
+            connection.sock = dial((connection.host, connection.port), timeout_seconds)
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read(limit_bytes)
     finally:
         connection.close()
 

@@ -2,13 +2,12 @@
 
 import logging
 import os
-import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from dagster_ray.core import Deadline, safe_log
+from dagster_ray.core import Deadline, dial, safe_log
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._head.dashboard import Silent, ask
 from dagster_ray.kuberay._head.http2 import FRAME_HEADER_BYTES, PREFACE, looks_like_http2
@@ -121,7 +120,7 @@ class Ends:
         if not uses_tls():
             return speaks_http2(self.host, self.client, timeout_seconds)
         try:  # a server with TLS does not answer before the handshake
-            socket.create_connection((self.host, self.client), timeout=timeout_seconds).close()
+            dial((self.host, self.client), timeout_seconds).close()
         except OSError:
             return False
         return True
@@ -297,11 +296,11 @@ def speaks_http2(host: str, port: int, timeout_seconds: float) -> bool:
     Args:
         host: Host name or address.
         port: Port number.
-        timeout_seconds: Longest wait for the connection and the answer together; the look-up of a name comes on top.
+        timeout_seconds: Longest wait for the connection and the answer together.
     """
     deadline = Deadline(timeout_seconds)
     try:
-        with socket.create_connection((host, port), timeout=timeout_seconds) as connection:
+        with dial((host, port), timeout_seconds) as connection:
             connection.sendall(PREFACE)
             data = b""
             while len(data) < FRAME_HEADER_BYTES:

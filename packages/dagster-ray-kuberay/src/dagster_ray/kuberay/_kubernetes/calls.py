@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from dagster_ray.core import Deadline
+from dagster_ray.core import Deadline, SocketLimit
 from dagster_ray.kuberay._kubernetes.answers import Listing, error_of, foreign_answer, is_transient, message_of
 from dagster_ray.kuberay._kubernetes.connection import CONNECT_SECONDS, KubernetesConnection
 from dagster_ray.kuberay._kubernetes.errors import CredentialsError, ExecPluginError, NotFoundError
@@ -310,15 +310,16 @@ class KubernetesApi:
         call = Call("watch", "GET", kind, namespace, query=full)
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=_WATCH_HEADERS_SECONDS)
         try:
-            response = self._connection.send(call, timeout, preload=False)
+            with SocketLimit(CONNECT_SECONDS + _WATCH_HEADERS_SECONDS):
+                response = self._connection.send(call, timeout, preload=False)
+                if response.status == 200:
+                    if (sock := socket_of(response)) is not None:
+                        sock.settimeout(_SILENCE_SECONDS)
+                    return response
+                body = response.read(65536)
+                response.close()
         except (CredentialsError, ExecPluginError) as error:
             raise WatchUnavailableError(error.problem) from None
-        if response.status == 200:
-            if (sock := socket_of(response)) is not None:
-                sock.settimeout(_SILENCE_SECONDS)
-            return response
-        body = response.read(65536)
-        response.close()
         page = foreign_answer(response.status, body, location=response.headers.get("Location"))
         if page is not None or is_transient(response.status):
             said = page or f"{response.status} {message_of(body)}"

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from dagster_ray.core import Deadline
+from dagster_ray.core import Deadline, SocketLimit
 from dagster_ray.kuberay._kubernetes.answers import error_of, foreign_answer, is_transient, message_of, retry_seconds
 from dagster_ray.kuberay._kubernetes.credentials import Credential, Credentials
 from dagster_ray.kuberay._kubernetes.errors import (
@@ -72,9 +72,7 @@ class KubernetesConnection:
         self._transport: tuple[tuple[str, str], Transport] | None = None
         self._rng = random.Random()  # noqa: S311 - jitter, not a secret
         self._clock = ServerClock()
-        self.namespace = settings.namespace
-        self.in_cluster = in_cluster
-        self.server = settings.server
+        self.namespace, self.server, self.in_cluster = settings.namespace, settings.server, in_cluster
         self.account = (settings.server, settings.source, settings.context, settings.user_name, str(hash(settings)))
         """What tells this account from others of this process: what is remembered of it belongs to it alone."""
         self.requests = 0
@@ -170,11 +168,12 @@ class KubernetesConnection:
         """
         deadline = Deadline(timeout_seconds)
         call = Call("create", "GET", PODS, namespace, pod, "portforward", {"ports": str(port)})
-        credential = self.credentials.current(deadline)
-        found = self._greet(call, credential, deadline)
-        if isinstance(found, _Refused) and found.status == 401:
-            renewed = self.credentials.renewed(credential, deadline)
-            found = found if renewed is None else self._greet(call, renewed, deadline)
+        with SocketLimit(timeout_seconds):
+            credential = self.credentials.current(deadline)
+            found = self._greet(call, credential, deadline)
+            if isinstance(found, _Refused) and found.status == 401:
+                renewed = self.credentials.renewed(credential, deadline)
+                found = found if renewed is None else self._greet(call, renewed, deadline)
         if isinstance(found, _Refused):
             raise self._stream_error(namespace, pod, found)
         return found
@@ -185,8 +184,7 @@ class KubernetesConnection:
         Raises:
             ServerTimeUnknownError: No answer has told it yet.
         """
-        now = self._clock.now()
-        if now is None:
+        if (now := self._clock.now()) is None:
             raise ServerTimeUnknownError(self.server)
         return now
 
@@ -205,7 +203,8 @@ class KubernetesConnection:
         seconds = max(0.1, min(_READ_SECONDS, deadline.remaining_seconds()))
         timeout = urllib3.Timeout(connect=min(CONNECT_SECONDS, seconds), read=seconds)
         try:
-            response = self.send(call, timeout, preload=True, deadline=deadline)
+            with SocketLimit(max(seconds, deadline.remaining_seconds())):
+                response = self.send(call, timeout, preload=True, deadline=deadline)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             return self._without_answer(error, is_first=is_first)
         except (CredentialsError, ExecPluginError) as error:
@@ -337,7 +336,8 @@ class KubernetesConnection:
                 self._transport = None
         if status is not None:
             return _Unanswered(status, self._words_of_proxy(status), is_foreign=not is_transient(status))
-        return _Unanswered(0, type(error).__name__)
+        cause = error if isinstance(error, TimeoutError) else error.__cause__  # urllib3's texts name objects
+        return _Unanswered(0, str(cause) if isinstance(cause, TimeoutError) else type(error).__name__)
 
     def _words_of_proxy(self, status: int) -> str:
         return f"{status} from the proxy {self._proxy.address if self._proxy is not None else ''}"

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from dagster_ray.core import Deadline
+from dagster_ray.core import Deadline, bound_pools, dial, watched
 from dagster_ray.kuberay._kubernetes.credentials import Credential
 from dagster_ray.kuberay._kubernetes.errors import KubeconfigError
 from dagster_ray.kuberay._kubernetes.kubeconfig import Settings
@@ -72,7 +72,7 @@ class Transport:
         deadline = Deadline(timeout_seconds)
         proxy = self._proxy
         address = (self._host, self._port) if proxy is None else (proxy.host, proxy.port)
-        opened = socket.create_connection(address, timeout=timeout_seconds)
+        opened = dial(address, timeout_seconds)
         try:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -81,7 +81,8 @@ class Transport:
             if self._tls is None:
                 return opened
             opened.settimeout(max(0.1, deadline.remaining_seconds()))
-            return self._tls.wrap_socket(opened, server_hostname=self._settings.tls_server_name or self._host)
+            opened = self._tls.wrap_socket(opened, server_hostname=self._settings.tls_server_name or self._host)
+            return watched(opened)
         except BaseException:
             opened.close()
             raise
@@ -109,6 +110,7 @@ class Transport:
         pool.connection_pool_kw.update(ssl_context=self._tls_of_pool(), ca_certs=None, cert_file=None, key_file=None)
         if self._settings.insecure:
             pool.pool_classes_by_scheme = {**pool.pool_classes_by_scheme, "https": _unwarned_pool()}
+        bound_pools(pool)
         return pool
 
     def _tls_of_pool(self) -> ssl.SSLContext | None:
@@ -211,6 +213,7 @@ def _load_certificate(context: ssl.SSLContext, settings: Settings, credential: C
             raise KubeconfigError(settings.source, reason, advice) from None
 
 
+@functools.cache
 def _unwarned_pool() -> Any:
     """Return urllib3's pool without its warning for each connection: the user has asked for it, and was told once."""
     from urllib3 import HTTPSConnectionPool
