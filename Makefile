@@ -1,5 +1,5 @@
 # Every way into this project. Each verb does the set-up that it needs.
-.PHONY: setup demo test weekly check house slim quickstart floors build bench docs workflows changelog help
+.PHONY: setup demo test weekly check house slim quickstart libraries floors build bench docs workflows changelog help
 .DEFAULT_GOAL := help
 
 UV_VERSION := 0.13.9
@@ -18,7 +18,7 @@ export UV_LINK_MODE ?= copy
 export UV_NO_PROGRESS ?= 1
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(UV): Makefile scripts/bring_uv.py
 	@echo "Bringing uv $(UV_VERSION) into .tools/"
@@ -61,6 +61,9 @@ slim: build ## Install each wheel alone into an empty environment: what it bring
 
 quickstart: build ## Follow docs/quickstart.md to the letter: an empty environment, a new project, the wheels, three runs
 	$(BIN)python scripts/quickstart.py dist
+
+libraries: .venv/.synced ## Run Ray Data, Train and Tune in bodies inside the cluster, and their examples, in an environment of their own
+	$(BIN)python scripts/libraries.py
 
 floors: .venv/.synced ## Import everything and run the fast tests with the lowest declared versions, then with the newest on Python 3.13
 	$(BIN)python scripts/floors.py

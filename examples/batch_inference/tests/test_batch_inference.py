@@ -26,6 +26,16 @@ cluster = example.definitions.resources["ray_cluster"]
 sensors = [sensor.name for sensor in example.definitions.sensors]
 print("FOUND", type(cluster).__name__, cluster.ray_cluster.cluster_sharing.match_backfill, sensors)
 """
+WITH_RAY_DATA = """
+import sys
+import ray_data_definitions as example
+
+cluster = example.definitions.resources["ray_cluster"]
+sensors = [sensor.name for sensor in example.definitions.sensors]
+scorer = example.Scorer()
+scores = scorer({"text": ["a good product", "a bad product", "a plain product"]})["score"]
+print("FOUND", type(cluster).__name__, cluster.driver, sensors, scores, "ray.data" in sys.modules)
+"""
 
 
 def found_by(script: str, **variables: str) -> list[str]:
@@ -54,3 +64,9 @@ def test_the_second_partition_finds_cluster_and_model_warm() -> None:
 def test_on_kubernetes_a_backfill_has_one_cluster_that_the_sensor_deletes() -> None:
     found = found_by(ON_KUBERNETES, DAGSTER_RAY_BACKEND="kuberay")
     assert found == ["KubeRayCluster True ['cleanup_expired_rayclusters']"]
+
+
+def test_the_version_with_ray_data_loads_without_it_and_has_its_driver_in_the_cluster() -> None:
+    """`make libraries` runs it there."""
+    found = found_by(WITH_RAY_DATA, DAGSTER_RAY_BACKEND="kuberay")
+    assert found == ["KubeRayCluster cluster ['cleanup_expired_rayclusters'] [1, -1, 0] False"]
