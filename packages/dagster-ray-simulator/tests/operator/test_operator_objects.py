@@ -126,6 +126,7 @@ def test_a_node_never_takes_the_authentication_of_this_process(token: str | None
 
     assert (env["RAY_AUTH_MODE"], env.get("RAY_AUTH_TOKEN")) == (mode, token)
     assert (env["A"], env["GRPC_ENABLE_FORK_SUPPORT"]) == ("b", "0")
+    assert env["RAY_worker_niceness"] == "0"
     assert env["PATH"].split(os.pathsep) == [str(Path(sys.executable).parent), "p"], "`python` is the image's"
     assert "RAY_ADDRESS" not in env
     assert "secret" not in repr(order)

@@ -47,6 +47,7 @@ def ray_environment(order: NodeOrder, inherited: Mapping[str, str]) -> dict[str,
     base = {name: value for name, value in inherited.items() if not name.startswith("RAY_")}
     base |= {"GRPC_ENABLE_FORK_SUPPORT": "0", "PYTHONUNBUFFERED": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     base["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+    base["RAY_worker_niceness"] = "0"  # 15 yields to the rest of a pod, but here also to all that runs on this machine
     # `python` is that of the image, which is this one.
     base["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)))
     dropped = ("RAY_ADDRESS", "RAY_PORT", "RAY_IP", "FQ_RAY_IP")
