@@ -343,11 +343,7 @@ JOBS = [
 
 
 def definitions(url: str, driver: str, folder: str, base: str | None = None, **fields: Any) -> dg.Definitions:
-    return definitions_with(watched(url, driver, **fields), folder, base)
-
-
-def definitions_with(ray: Any, folder: str, base: str | None = None) -> dg.Definitions:
-    """Return all jobs with another resource."""
+    ray = watched(url, driver, **fields)
     base_dir = folder if base is None else base
     io_manager = dg.FilesystemIOManager(base_dir=base_dir) if base_dir else dg.FilesystemIOManager()
     selected = [dg.define_asset_job("assets", ["up", "down", "m1", "m2", "result_of"])]
@@ -373,10 +369,3 @@ def definitions_with(ray: Any, folder: str, base: str | None = None) -> dg.Defin
 def job_of(name: str, url: str, driver: str, folder: str, base: str | None = None) -> dg.JobDefinition:
     """Return a job; another process calls this, too."""
     return definitions(url, driver, folder, base).resolve_job_def(name)
-
-
-def job_on_kuberay(name: str, fields: dict[str, Any], folder: str) -> dg.JobDefinition:
-    """Return a job whose cluster is a `KubeRayCluster`; another process calls this, too."""
-    from dagster_ray.kuberay import KubeRayCluster
-
-    return definitions_with(KubeRayCluster(**fields), folder).resolve_job_def(name)

@@ -83,6 +83,8 @@ def test_assets_checks_and_their_versions(instance: dg.DagsterInstance, workers:
     here, there = runs(instance, workers, tmp_path, "assets")
     assert (here.success, there.success) == (True, True)
     assert len(workers.bodies) == 4
+    quiet = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_COLOR_PREFIX": "0"}
+    assert all(quiet.items() <= body["runtime_env"]["env_vars"].items() for body in workers.bodies)
     same(instance, tmp_path, here, there)
     selected = {"asset_selection": [dg.AssetKey("down")]}
     here, there = runs(instance, workers, tmp_path, "assets", **selected)
