@@ -146,9 +146,13 @@ def test_a_body_that_fails_at_last_leaves_evidence_and_holds_its_cluster(world: 
 
 def test_steps_of_one_process_share_a_cluster_that_ends_after_the_last_one(world: DriverWorld) -> None:
     (world.folder / "go").touch()
-    run = world.execute(reconstructable("slow,other", "RayJob", world.fields(), world.folder), IN_PROCESS)
+    fields = world.fields(hours=True)
+    run = world.execute(reconstructable("slow,other", "RayJob", fields, world.folder), IN_PROCESS)
     assert run.success
     assert (len(world.bodies), len(world.heads)) == (2, 1)
+    events = [entry.dagster_event for entry in world.logs if entry.dagster_event is not None]
+    (figures,) = [event for event in events if (event.message or "").startswith("Figures of ")]
+    assert figures.engine_event_data.metadata["dagster_ray/shared"].value is True
     (rayjob,) = world.objects("rayjobs")
     assert rayjob["spec"]["jobId"] == world.bodies[-1]["submission_id"]
     assert "preRunningDeadlineSeconds" not in rayjob["spec"]

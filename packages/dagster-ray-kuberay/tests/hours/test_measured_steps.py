@@ -128,6 +128,24 @@ def test_a_shared_cluster_counts_while_the_step_holds_it(simulator: Simulator) -
     assert event.keys() >= HOURS
 
 
+def test_steps_of_one_process_have_figures_that_are_marked_from_the_second_on(simulator: Simulator) -> None:
+    @dg.asset
+    def first(ray_cluster: RayResource) -> None: ...
+
+    @dg.asset(deps=[first])
+    def second(ray_cluster: RayResource) -> None: ...
+
+    made = dict[str, dict[str, Any]]()
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([first, second], resources={"ray_cluster": interactive(simulator)}, instance=instance)
+        for name in ("first", "second"):
+            (materialization,) = result.asset_materializations_for_node(name)
+            made[name] = figures_of(materialization.metadata)
+    assert "shared" not in made["first"]
+    assert made["second"]["shared"] is True
+    assert made["second"]["cpu_hours"] >= made["first"]["cpu_hours"]
+
+
 def requests_of(simulator: Simulator, **more: Any) -> list[str]:
     before = len(simulator.requests)
     measured(KubeRayInteractiveJob(**fields(simulator, **more)))

@@ -199,6 +199,7 @@ class KubeRayResource(ClusterDriverResource):
         place, measurement = self._host.place(context), self._measurement
         if measurement is None:
             return place
+        measurement.serves(context.get_step_execution_context().step.key)
         figures = Figures(measurement, self.display_name, cluster.log)
         return replace(place, figures=figures.metadata)
 

@@ -134,6 +134,7 @@ class StepReport:
         self._resource, self._context = cast("Measured", resource), context
         self._figures: Figures | None = None
         self._progress: ProgressWatch | None = None
+        self._steps = set[str]()
 
     @property
     def is_wanted(self) -> bool:
@@ -160,7 +161,15 @@ class StepReport:
 
     def metadata(self) -> dict[str, dg.MetadataValue[Any]]:
         """Return the figures until now; empty if nothing is measured."""
-        return {} if self._figures is None else self._figures.metadata()
+        return {} if self._figures is None else self._marked(self._figures.metadata())
+
+    def serves(self, step_key: str) -> None:
+        """Note that a step uses the cluster: figures count from its start, so those of the second one are shared."""
+        self._steps.add(step_key)
+
+    def _marked(self, metadata: dict[str, dg.MetadataValue[Any]]) -> dict[str, dg.MetadataValue[Any]]:
+        is_shared = metadata and len(self._steps) > 1
+        return {**metadata, f"{PREFIX}shared": dg.MetadataValue.bool(True)} if is_shared else metadata
 
     def end(self, *, asks: bool = True) -> None:
         """Write the figures into the log of the run, and measure no longer.
@@ -179,7 +188,7 @@ class StepReport:
         figures, self._figures = self._figures, None
         if figures is None:
             return
-        if metadata := figures.metadata(asking):
+        if metadata := self._marked(figures.metadata(asking)):
             report_event(self._context, "Figures of", self._resource.display_name, metadata)
         figures.close(deadline)
 
@@ -236,6 +245,7 @@ def add_to_outputs(step_context: "StepExecutionContext", report: StepReport) -> 
     Dagster asks the step's context for more metadata of an output after the body has returned it.
     """
     given = step_context.get_output_metadata
+    report.serves(step_context.step.key)
 
     def with_figures(output_name: str, mapping_key: str | None = None) -> Mapping[str, Any]:
         return {**report.metadata(), **(given(output_name, mapping_key) or {})}

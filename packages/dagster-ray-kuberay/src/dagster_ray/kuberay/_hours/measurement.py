@@ -44,6 +44,7 @@ class ClusterMeasurement:
         self._measured, self._clock = measured, Deadline(float("inf"))
         step = measured.cluster
         self._name = cluster_name_of(step)
+        self._steps = set[str]()
         self._since: datetime | None = None
         if step.is_shared:
             self._since = step.api.server_time() - timedelta(seconds=sum(measured.startup_seconds.values()))
@@ -54,6 +55,10 @@ class ClusterMeasurement:
         needs_nodes = any(rate.node_labels or rate.node_hour for rate in measured.rates)
         self._watch = PodWatch(step.api, step.own.namespace, self._name, step.log, reads_nodes=needs_nodes)
         self._sampler = UsageSampler(self._dashboard)
+
+    def serves(self, step_key: str) -> None:
+        """Note that the body of a step runs on the cluster: figures of the second one contain those of the first."""
+        self._steps.add(step_key)
 
     def read(self, deadline: Deadline) -> "Mapping[str, Figure]":
         """Return the figures until now.
@@ -73,7 +78,7 @@ class ClusterMeasurement:
             figures |= {"estimated": True} if not is_exact else {}
         except DagsterRayError as error:
             figures["hours_unknown"] = f"the pods could not be listed: {error}"
-        if self._since is not None:
+        if self._since is not None or len(self._steps) > 1:
             figures["shared"] = True
         if self._sampler is not None:
             figures |= self._sampler.figures(deadline)
