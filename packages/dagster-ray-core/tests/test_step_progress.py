@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from dagster_ray.core import Deadline, safe_log
+from dagster_ray.core.step_report.config import quiet_variables
 from dagster_ray.core.step_report.progress import (
     dataset_rows,
     dataset_table,
@@ -25,7 +26,6 @@ from dagster_ray.core.step_report.progress import (
     train_table,
 )
 from dagster_ray.core.step_report.progress_watch import Job, ProgressWatch
-from dagster_ray.core.step_report.quiet import quiet_variables
 
 JOB = "02000000"
 METRICS = {"ray_data_output_rows": {"max": 0}, "ray_data_current_bytes": {"value": 0, "max": 0}}

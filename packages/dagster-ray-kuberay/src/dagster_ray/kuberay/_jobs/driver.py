@@ -18,11 +18,11 @@ from dagster_ray.kuberay._kubernetes.fields import at, text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, SAID_OF_DELETION, propagation_of
 from dagster_ray.kuberay._labels import DRIVER_IN_CLUSTER, DRIVER_LABEL, STEP_LABEL
 from dagster_ray.kuberay._spec.plain_json import Json
-from dagster_ray.kuberay._status.cluster_state import Created
+from dagster_ray.kuberay._status.cluster_state import Created, misses_pods
 from dagster_ray.kuberay._status.errors import ClusterGoneError, RayJobEndedError
 from dagster_ray.kuberay._steps.creation import IDENTITY_LABELS, ClusterRequest
 from dagster_ray.kuberay._steps.ending import final_ttl, outcome_labels
-from dagster_ray.kuberay._steps.registration import WITHOUT_LIMIT, limit_at_end, limit_of, misses_pods
+from dagster_ray.kuberay._steps.registration import WITHOUT_LIMIT, limit_at_end, limit_of
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.pipes.drivers import EarlierAttempts, earlier_attempts, is_only_step
 from dagster_ray.pipes.errors import (

@@ -16,8 +16,9 @@ from dagster_ray.kuberay._kubernetes.answers import proves_gone
 from dagster_ray.kuberay._kubernetes.errors import KubernetesError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at
 from dagster_ray.kuberay._kubernetes.kinds import EVENTS
+from dagster_ray.kuberay._status.cluster_state import waits_for_pods
 from dagster_ray.kuberay._status.errors import ClusterGoneError
-from dagster_ray.kuberay._steps.registration import register, waits_for_pods
+from dagster_ray.kuberay._steps.registration import register
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.pipes.clients import Verdict
 from dagster_ray.pipes.errors import JobLostError, JobServerUnavailableError

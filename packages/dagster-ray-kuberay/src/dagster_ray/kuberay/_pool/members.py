@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, json_of, mapping, mappings, text, time_of, time_text
-from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL, POOL_LABEL, SLOT_LABEL
+from dagster_ray.kuberay._labels import SLOT_LABEL
 from dagster_ray.kuberay._sharing.choice import is_usable
 from dagster_ray.kuberay._sharing.locks import AnyLock, ends_at, locks_of
 from dagster_ray.kuberay._status.cluster_state import is_ready
@@ -182,12 +182,6 @@ def member_of(cluster: Manifest, now: datetime) -> Member:
         sizes=sizes_of(annotations.get(SIZES_ANNOTATION)),
         ended_seen_at=time_of(annotations.get(ENDED_ANNOTATION)),
     )
-
-
-def is_member(cluster: Manifest) -> bool:
-    """Return whether a RayCluster is one of a pool that dagster-ray has made."""
-    is_ours = at(cluster, "metadata", "labels", MANAGED_BY_LABEL) == MANAGED_BY
-    return is_ours and bool(text(cluster, "metadata", "labels", POOL_LABEL))
 
 
 def live_tickets(members: Iterable[Member], now: datetime) -> tuple[Ticket, ...]:

@@ -23,6 +23,7 @@ _READY = "ready"
 _OVER = {"Complete", "Failed", "ValidationFailed"}
 _QUEUED = {"Suspended", "Suspending"}
 _OPERATOR_READY = {"Waiting", "Running"}
+_BEFORE_PODS = {"", "Initializing"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,3 +274,13 @@ def created(kind: Kind, namespace: str, manifest: Mapping[str, Any]) -> Created:
     return Created(
         kind, namespace, str(at(manifest, "metadata", "name")), str(at(manifest, "metadata", "uid")), manifest
     )
+
+
+def misses_pods(rayjob: Manifest) -> bool:
+    """Return whether the operator has not seen all pods of a RayJob ready, so that it reads no job id yet."""
+    return text(rayjob, "status", "jobDeploymentStatus") not in _OPERATOR_READY
+
+
+def waits_for_pods(rayjob: Manifest) -> bool:
+    """Return whether the operator still waits for the pods of a RayJob, whose job may have ended."""
+    return text(rayjob, "status", "jobDeploymentStatus") in _BEFORE_PODS

@@ -8,9 +8,10 @@ from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, mapping, time_text
 from dagster_ray.kuberay._labels import HELD_ANNOTATION
 from dagster_ray.kuberay._spec.rules import SELECTOR
+from dagster_ray.kuberay._status.cluster_state import waits_for_pods
 from dagster_ray.kuberay._steps.ending import OUTCOME_LABEL
 from dagster_ray.kuberay._steps.lost_pods import losses_of_cluster
-from dagster_ray.kuberay._steps.registration import limit_of, waits_for_pods
+from dagster_ray.kuberay._steps.registration import limit_of
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._steps.step_cluster import StepCluster

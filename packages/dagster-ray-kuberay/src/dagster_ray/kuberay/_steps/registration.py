@@ -7,7 +7,8 @@ from dagster_ray.core import Deadline
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.kuberay._kubernetes.answers import proves_gone
 from dagster_ray.kuberay._kubernetes.errors import InvalidObjectError, KubernetesError
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, text
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping
+from dagster_ray.kuberay._status.cluster_state import misses_pods, waits_for_pods
 from dagster_ray.kuberay._status.errors import ClusterGoneError, WriteDeniedError
 from dagster_ray.kuberay._steps.ending import ends_when_failed
 from dagster_ray.kuberay._steps.heartbeat import alive_annotations
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from dagster_ray.kuberay._steps.step_cluster import StepCluster
 
 _LIMIT = "preRunningDeadlineSeconds"
-_READS_JOB_ID = {"Waiting", "Running"}
-_BEFORE_PODS = {"", "Initializing"}
 
 WITHOUT_LIMIT: Mapping[str, Any] = {_LIMIT: None}
 """The change of a RayJob's spec that ends the operator's limit for what comes before it follows a job.
@@ -25,16 +24,6 @@ WITHOUT_LIMIT: Mapping[str, Any] = {_LIMIT: None}
 KubeRay 1.6 and later count it while pods are missing too (rayjob_controller.go: Initializing), so it would end the
 cluster under a driver that is connected already.
 """
-
-
-def misses_pods(rayjob: Manifest) -> bool:
-    """Return whether the operator has not seen all pods of a RayJob ready, so that it reads no job id yet. Pure."""
-    return text(rayjob, "status", "jobDeploymentStatus") not in _READS_JOB_ID
-
-
-def waits_for_pods(rayjob: Manifest) -> bool:
-    """Return whether the operator still waits for the pods of a RayJob, whose job may have ended. Pure."""
-    return text(rayjob, "status", "jobDeploymentStatus") in _BEFORE_PODS
 
 
 def register(step: "StepCluster", job_id: str, deadline: Deadline, labels: Mapping[str, str] | None = None) -> bool:

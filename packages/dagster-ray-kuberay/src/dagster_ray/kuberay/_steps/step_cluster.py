@@ -19,7 +19,7 @@ from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, SAID_OF_DELETION,
 from dagster_ray.kuberay._labels import ALIVE_SECONDS
 from dagster_ray.kuberay._spec.acceptance import portable_spec
 from dagster_ray.kuberay._spec.rules import SELECTOR
-from dagster_ray.kuberay._status.cluster_state import GATE_TEXT, Created, Ended, created
+from dagster_ray.kuberay._status.cluster_state import GATE_TEXT, Created, Ended, created, waits_for_pods
 from dagster_ray.kuberay._status.errors import (
     ClusterGoneError,
     NameTakenError,
@@ -38,7 +38,6 @@ from dagster_ray.kuberay._steps.creation import (
 from dagster_ray.kuberay._steps.ending import ending_of, ends_when_failed
 from dagster_ray.kuberay._steps.heartbeat import Alive, Heartbeat, Sign
 from dagster_ray.kuberay._steps.preflight import Preflight, PreflightCheck
-from dagster_ray.kuberay._steps.registration import waits_for_pods
 from dagster_ray.kuberay._steps.wait import ClusterWait, Reach
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing_extensions import override
 from dagster_ray.core import BaseRayResource, without_secrets
 from dagster_ray.core.cluster_step.inside import inside
 from dagster_ray.core.errors import InvalidFieldError
-from dagster_ray.core.step_report.quiet import quiet_variables
+from dagster_ray.core.step_report.config import quiet_variables
 from dagster_ray.core.variables import resolved
 
 # The launcher needs much of Dagster's execution, which a code location does not load to read its configuration.
