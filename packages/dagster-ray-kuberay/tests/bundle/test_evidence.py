@@ -171,8 +171,8 @@ def test_tasks_of_a_shared_cluster_are_nobodys_while_the_job_is_not_known(simula
 
 @pytest.mark.many_processes
 def test_no_file_has_a_credential(tmp_path: Path) -> None:
-    """The canary is where users have credentials, and in what a container prints of them."""
-    said = f"GET /x Authorization: Bearer {CANARY}\nlogging in as https://me:{CANARY}@example.com with {CANARY}\n"
+    """A canary is where users have credentials, each place with one of its own, and in what a container prints."""
+    said = f"GET /x Authorization: Bearer {CANARY}1\nlogging in as https://me:{CANARY}2@example.com with {CANARY}5\n"
     options = KubeletOptions(times=FAST, crash_log=said)
     with simulated(kubelet_options=options) as simulator:
         told = failed(
@@ -180,9 +180,13 @@ def test_no_file_has_a_credential(tmp_path: Path) -> None:
             tmp_path,
             nothing,
             image="rayproject/ray:crashing",
-            env_vars={"REGISTRY_TOKEN": CANARY, "DATABASE": f"postgres://me:{CANARY}@db/x", "PLAIN": CANARY},
-            runtime_env={"env_vars": {"API_KEY": CANARY}},
-            metadata={"annotations": {"example.com/password": CANARY}},
+            env_vars={
+                "REGISTRY_TOKEN": f"{CANARY}3",
+                "DATABASE": f"postgres://me:{CANARY}4@db/x",
+                "PLAIN": f"{CANARY}5",
+            },
+            runtime_env={"env_vars": {"API_KEY": f"{CANARY}6"}},
+            metadata={"annotations": {"example.com/password": f"{CANARY}7"}},
             timeout=6,
         )
     assert any(name.endswith(".log") for name in told.files), told.files.keys()
