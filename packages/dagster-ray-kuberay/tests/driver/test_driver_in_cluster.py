@@ -277,11 +277,8 @@ def test_a_limit_that_could_not_be_lifted_for_several_steps_is_lifted_later(
     assert lifted
 
 
-def test_a_job_that_could_not_be_registered_while_it_ran_is_registered_at_the_end(
-    world: DriverWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its operator would keep the cluster."""
-    monkeypatch.setattr(watch, "_PAUSE_SECONDS", 3600.0)
+def test_a_job_that_could_not_be_registered_while_it_ran_is_registered_at_the_end(world: DriverWorld) -> None:
+    """Its operator would keep the cluster. The job ends before the next of its attempts, which are 10 s apart."""
     world.simulator.faults.add(Fault(method="PATCH", path="/rayjobs/", status=422))
 
     def end() -> None:
@@ -290,7 +287,7 @@ def test_a_job_that_could_not_be_registered_while_it_ran_is_registered_at_the_en
 
     with world.meanwhile(lambda: "line 9" in world.lines, end):
         job = reconstructable("slow", "RayJob", world.fields(preflight="off"), world.folder)
-        assert world.execute(job, IN_PROCESS).success
+        assert world.execute(job).success
     (rayjob,) = world.objects("rayjobs")
     assert rayjob["spec"]["jobId"] == world.bodies[0]["submission_id"]
     eventually(lambda: world.objects("rayjobs")[0]["status"].get("jobDeploymentStatus") == "Complete")
