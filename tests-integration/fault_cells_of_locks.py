@@ -100,7 +100,8 @@ LOCK_CELLS = (
         {SENSOR: (TICK,)},
         NOTICES_NOTHING,
         UNCHANGED,
-        reason="The sensor lists and deletes objects; it updates none.",
+        reason="The sensor lists and deletes objects. It updates clusters of a pool only, to note that a claim has "
+        "ended: where that is denied, its report says so and the cluster stays.",
     ),
     Cell(UPDATES, {PIPES: PHASES[PIPES]}, NOTICES_NOTHING, UNCHANGED, reason=NO_KUBERNETES),
     Cell(

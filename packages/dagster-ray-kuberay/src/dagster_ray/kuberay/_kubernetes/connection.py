@@ -232,8 +232,7 @@ class KubernetesConnection:
     def _send(self, call: Call, timeout: Any, credential: Credential, *, preload: bool) -> Any:
         import urllib3
 
-        # At this place in all versions from 1.26 on.
-        headers = urllib3.response.HTTPHeaderDict()  # pyright: ignore[reportPrivateImportUsage]
+        headers = urllib3.HTTPHeaderDict()
         for name, value in self._headers(credential):
             headers.add(name, value.encode().decode("latin-1"))  # http.client's encoding: the bytes stay UTF-8
         headers["Accept"] = "*/*" if call.form == "text" else call.accept

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -107,19 +106,11 @@ class Transport:
                 configuration.proxy_headers = {"Proxy-Authorization": self._proxy.authorization}
         pool: PoolManager = client.ApiClient(configuration).rest_client.pool_manager
         # Versions before 37 add the certificates of Mozilla to those of the kubeconfig, and read keys from files only.
-        pool.connection_pool_kw.update(ssl_context=self._tls_of_pool(), ca_certs=None, cert_file=None, key_file=None)
+        pool.connection_pool_kw.update(ssl_context=self._tls, ca_certs=None, cert_file=None, key_file=None)
         if self._settings.insecure:
             pool.pool_classes_by_scheme = {**pool.pool_classes_by_scheme, "https": _unwarned_pool()}
         bound_pools(pool)
         return pool
-
-    def _tls_of_pool(self) -> ssl.SSLContext | None:
-        if self._tls is None or not _urllib3_version().startswith("1."):
-            return self._tls
-        # urllib3 1.26 compares names itself, and tells OpenSSL none where the server has an address only.
-        context = _tls_context(self._settings, self._credential)
-        context.check_hostname = False
-        return context
 
     def _tunnel(self, opened: socket.socket, proxy: Proxy, deadline: Deadline) -> None:
         host = f"[{self._host}]" if ":" in self._host else self._host
@@ -140,11 +131,6 @@ class Transport:
             raise ProxyRefusedError(status)
 
 
-@functools.cache
-def _urllib3_version() -> str:
-    return version("urllib3")
-
-
 def proxy_refusal(error: BaseException) -> int | None:
     """Return the status with which a proxy did not open the way, if that is what an error of urllib3 or ours says."""
     for one in _all_within(error):
@@ -161,7 +147,7 @@ def distrust(error: BaseException) -> str | None:
     for one in _all_within(error):
         if isinstance(one, ssl.SSLCertVerificationError):
             return one.verify_message or "it is not valid"
-        if type(one).__name__ == "CertificateError":  # that of urllib3 1.26
+        if type(one).__name__ == "CertificateError":  # urllib3's own, where it compares the names
             return "it is for another name"
     return None
 
