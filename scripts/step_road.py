@@ -88,7 +88,8 @@ class Tracer:
     def _request(self, frame: FrameType) -> None:
         method, url = frame.f_locals.get("method"), str(frame.f_locals.get("url"))
         if not self.to_post and method == "POST" and url.partition("?")[0].endswith(self.creates):
-            functions = [f"{self._file(caller)}: {caller.f_code.co_name}" for caller in self._ours_below(frame)]
+            sender = _outermost_of_urllib3(frame)
+            functions = [f"{self._file(caller)}: {caller.f_code.co_name}" for caller in self._ours_below(sender)]
             self.to_post = tuple(reversed(functions))
 
     def _ours_below(self, frame: FrameType) -> Iterator[FrameType]:
@@ -103,6 +104,16 @@ class Tracer:
         """Return the file of a frame, from `dagster_ray/` on; None if it is not ours."""
         name = frame.f_code.co_filename
         return next((name.removeprefix(source) for source in self.sources if name.startswith(source)), None)
+
+
+def _outermost_of_urllib3(frame: FrameType) -> FrameType:
+    """Return the call that handed a request over to urllib3: what urllib3 calls back belongs to the sending."""
+    found, caller = frame, frame.f_back
+    while caller is not None:
+        if "/urllib3/" in caller.f_code.co_filename:
+            found = caller
+        caller = caller.f_back
+    return found
 
 
 def resource_of(road: str, kubeconfig: str) -> tuple[Any, str]:
