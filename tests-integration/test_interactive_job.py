@@ -5,6 +5,7 @@
 # pyright: reportUnknownVariableType=false
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -75,26 +76,51 @@ def test_a_rayjob_says_whose_it_is_and_after_success_the_operator_deletes_its_cl
     assert labels["dagster/step-key"] == "sum_of_squares"
 
 
-def test_two_steps_have_two_clusters_and_leave_none(target: ClusterTarget) -> None:
+@ray.remote
+def refuse_odd(number: int) -> int:
+    if number % 2:
+        raise ValueError(f"{number} is odd")
+    return number
+
+
+def test_two_steps_have_two_clusters_and_leave_none_but_evidence(target: ClusterTarget, tmp_path: Path) -> None:
     """One step succeeds under `always`, the other one fails under the default lifecycle."""
     seen: list[str] = []
 
     @dg.asset(name="other")
     def other(ray_cluster: RayResource) -> None:
         seen.append(ray_cluster.display_name)
-        raise ValueError("told to fail")
+        ray.get(refuse_odd.remote(3))
 
     @dg.asset(name="one")
     def one(ray_cluster: RayResource) -> None:
         seen.append(ray_cluster.display_name)
 
+    figures = dict[str, Any]()
     for asset, lifecycle, succeeds in ((one, {"lifecycle": {"cleanup": "always"}}, True), (other, {}, False)):
-        cluster = target.resource(spec=SMALL, **lifecycle)
-        result = dg.materialize([asset], resources={"ray_cluster": cluster}, raise_on_error=False)
+        cluster = target.resource(spec=SMALL, hours=True, evidence=str(tmp_path), **lifecycle)
+        with dg.DagsterInstance.ephemeral() as instance:
+            resources = {"ray_cluster": cluster}
+            result = dg.materialize([asset], resources=resources, instance=instance, raise_on_error=False)
+            figures = figures_of(instance, result.run_id)
         assert result.success is succeeds
+        assert figures["dagster_ray/cpu_hours"] > 0
+        assert figures["dagster_ray/usage_samples"] > 0
+        assert 0 <= figures["dagster_ray/cpu_used_share"] <= 1
+        assert figures["dagster_ray/peak_memory_gib"] > 0
         eventually(lambda: not target.objects("rayjobs"), "the RayJob is deleted")
         eventually(lambda: not target.objects("rayclusters"), "the RayCluster is deleted")
     assert len(set(seen)) == 2
+    (index,) = tmp_path.rglob("index.md")  # the step that succeeded has left none
+    assert "- **Cause**: task refuse_odd failed: ValueError: 3 is odd" in index.read_text(encoding="utf-8")
+    assert "error_type: TASK_EXECUTION_EXCEPTION" in (index.parent / "tasks.yaml").read_text(encoding="utf-8")
+
+
+def figures_of(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
+    """Return what the event about the figures of a run's cluster says."""
+    events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event is not None]
+    (found,) = [event for event in events if (event.message or "").startswith("Figures of ")]
+    return {key: value.value for key, value in found.engine_event_data.metadata.items()}
 
 
 def test_workers_are_waited_for_when_asked(target: ClusterTarget) -> None:

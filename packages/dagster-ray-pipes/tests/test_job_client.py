@@ -201,7 +201,7 @@ def test_a_404_of_something_in_between_is_asked_again_and_proves_nothing(server:
 def test_an_ingress_without_a_route_is_no_server_that_has_forgotten_its_jobs(server: Server) -> None:
     """Nor does it refuse a submission, or lack a package."""
     server.script = lambda method, path, body: (404, "default backend - 404")
-    with client_of(server, timeout=0.2) as client:
+    with client_of(server, timeout=1.0) as client:
         calls = (
             lambda: client.details("a"),
             lambda: client.stop("a"),

@@ -211,9 +211,10 @@ class RayJobClient:
             JobServerUnavailableError, JobServerRefusedError, JobServerAnswerError: The server does not answer so.
         """
         submission_id = submission.submission_id
-        deadline, field = Deadline(self.timeout), self._field
+        deadline, field, last = Deadline(self.timeout), self._field, None
         while True:
             answer = self._post(submission.body, deadline)
+            last = answer or last
             if answer is not None and answer.status == 200:
                 return
             if (known := self._known(submission_id, answer, deadline)) is not None:
@@ -224,9 +225,9 @@ class RayJobClient:
                 raise SubmissionRefusedError(self.address, submission_id, last_line(answer.body))
             self.server.after_failure()
             if not deadline.sleep(_PAUSE_SECONDS):
-                if answer is not None and answer.status == 404:
-                    raise JobServerAnswerError(self.address, "POST /api/jobs/", 404, self._said(answer))
-                reason = "the answer was lost" if answer is None else last_line(answer.body)
+                if last is not None and last.status == 404:
+                    raise JobServerAnswerError(self.address, "POST /api/jobs/", 404, self._said(last))
+                reason = "the answer was lost" if last is None else last_line(last.body)
                 spent = deadline.spent_seconds()
                 raise JobServerUnavailableError(self.address, "POST /api/jobs/", spent, reason, field)
 
