@@ -6,7 +6,7 @@ import pytest
 
 from dagster_ray.core.failures.causes import Failure, Judgement
 from dagster_ray.kuberay._bundle.collected import About, Collected
-from dagster_ray.kuberay._bundle.summary import cause_of
+from dagster_ray.kuberay._bundle.summary import cause_of, summary_lines
 
 WHY = "ValueError: odd number 3"
 OF_TASK = "ray.exceptions.RayTaskError(ValueError): ray::square() (pid=7, ip=10.0.0.7)\nValueError: odd number 3\n"
@@ -47,3 +47,18 @@ def test_a_pod_that_was_lost_hours_ago_is_no_cause(time: str, is_named: bool) ->
     status = {"containerStatuses": [{"name": "ray-worker", "restartCount": 1, "lastState": end}]}
     said = cause("ValueError: odd number 3", pods=[{"metadata": {"name": "a-worker-1"}, "status": status}])
     assert ("was killed for want of memory" in said) is is_named
+
+
+def test_the_traceback_and_the_colors_of_a_task_are_not_in_the_summary() -> None:
+    """Ray colors the name of a task, and puts its traceback into the error that the step gets."""
+    error = (
+        "ray.exceptions.RayTaskError(ValueError): \x1b[36mray::square()\x1b[39m (pid=7, ip=10.0.0.7)\n"
+        '  File "job.py", line 3, in square\nValueError: odd number 3\n'
+    )
+    about = About("run", "job", "RayCluster ray/a", "in the step", NOW, {})
+    failure = Failure("model", error, Judgement("user", f"RayTaskError(ValueError): {error}"))
+    lines = dict(summary_lines(Collected(about=about, failures=[failure], tasks=[{"name": "square"}])))
+    assert lines["Cause"] == "task square failed: ValueError: odd number 3"
+    unknown = dict(summary_lines(Collected(about=about, failures=[failure])))
+    assert "ray::square() (pid=7" in unknown["Cause"]
+    assert "\x1b" not in unknown["Cause"]

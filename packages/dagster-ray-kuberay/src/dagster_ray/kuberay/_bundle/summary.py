@@ -13,6 +13,7 @@ from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappin
 _LIMIT = 400
 # `package.module.SomeError: text`, as Python prints the end of a traceback. Any other line with a colon has blanks.
 _ERROR_LINE = re.compile(r"(?:\w+\.)*[A-Z]\w+(?:\(\w+\))?: ")
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _TELLING = {"HeadPodReady": "False", "RayClusterProvisioned": "False", "RayClusterReplicaFailure": "True"}
 
 
@@ -49,7 +50,8 @@ def cause_of(facts: Collected) -> str:
     if any(loss.is_head and loss.kind not in OWN_NEEDS and loss.sentence in why for loss in losses):
         why = f"the head was lost: {why}"
     elif task and not unsaid:
-        why = f"task {task} failed: {why}"
+        # Ray's error has the whole traceback of the task in it.
+        why = f"task {task} failed: {_innermost(facts.failures[0].error) or why}"
     return f"{why} Seen in the cluster: {unsaid[0]}" if unsaid else why
 
 
@@ -134,5 +136,5 @@ def _innermost(error: str) -> str:
 
 
 def _short(said: str) -> str:
-    line = " ".join(said.split())
+    line = " ".join(_COLOR.sub("", said).split())
     return line if len(line) <= _LIMIT else line[:_LIMIT] + "..."
