@@ -6,8 +6,7 @@ from dagster_ray.kuberay import KubeRayInteractiveJob
 
 ROWS = all_rows()
 UNITS = re.compile(
-    r"seconds|bytes|cpus|gpus|how (?:often|many)|status|exit code|port|tried before|repeatable|devices|pods|clusters|"
-    r"price of an hour|steps that",
+    r"seconds|bytes|cpus|gpus|how (?:often|many)|status|exit code|port|tried before|repeatable|devices|pods",
     re.IGNORECASE,
 )
 

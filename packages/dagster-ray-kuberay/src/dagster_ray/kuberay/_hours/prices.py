@@ -21,9 +21,13 @@ class Price(StrictConfig):
             "devices."
         ),
     )
-    cpu_hour: float = Field(default=0.0, ge=0, description="Price of an hour of one CPU.")
-    memory_gib_hour: float = Field(default=0.0, ge=0, description="Price of an hour of one GiB of memory.")
-    gpu_hour: float = Field(default=0.0, ge=0, description="Price of an hour of one device that Ray calls a GPU.")
+    cpu_hour: float = Field(default=0.0, ge=0, description="Price of an hour of one of the CPUs that a pod reserves.")
+    memory_gib_hour: float = Field(
+        default=0.0, ge=0, description="Price of an hour of one GiB (2**30 bytes) of memory."
+    )
+    gpu_hour: float = Field(
+        default=0.0, ge=0, description="Price of an hour of one of the devices that Ray calls GPUs."
+    )
     resource_hours: dict[str, float] = Field(
         default_factory=dict,
         description="Prices of an hour of other resources by their name in Kubernetes, for example google.com/tpu.",

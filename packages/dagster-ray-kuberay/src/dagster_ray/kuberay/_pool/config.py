@@ -33,8 +33,8 @@ class ClusterPool(StrictConfig):
         ge=0,
         le=MOST_MEMBERS,
         description=(
-            "Clusters that the pool keeps, claimed and free ones together, as long as steps use it. 0: only those that "
-            "steps have made, until they have been free for idle_seconds."
+            "How many clusters the pool keeps, claimed and free ones together, as long as steps use it. 0: only those "
+            "that steps have made, until they have been free for idle_seconds."
         ),
     )
     max_size: int | None = Field(
@@ -42,8 +42,8 @@ class ClusterPool(StrictConfig):
         ge=1,
         le=MOST_MEMBERS,
         description=(
-            "Most clusters at a time, those that are being deleted included. A step that finds none free makes one up "
-            "to here, and waits otherwise. Unset: size, and at least 1."
+            "How many clusters there may be at a time, those that are being deleted included. A step that finds none "
+            "free makes one up to here, and waits otherwise. Unset: size, and at least 1."
         ),
     )
     idle_seconds: float = Field(
@@ -56,7 +56,7 @@ class ClusterPool(StrictConfig):
         ),
     )
     recycle_after_uses: int | None = Field(
-        default=None, ge=1, description="Steps that one cluster serves before it is replaced. Unset: any number."
+        default=None, ge=1, description="How many steps one cluster serves before it is replaced. Unset: any number."
     )
     recycle_after_seconds: float | None = Field(
         default=None,

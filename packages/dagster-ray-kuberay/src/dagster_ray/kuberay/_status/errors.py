@@ -208,9 +208,9 @@ class PoolBusyError(DagsterRayError):
     budget_seconds: float
     """The whole budget, in seconds."""
     members: int
-    """The clusters that it had."""
+    """How many clusters it had."""
     max_size: int
-    """Clusters that it may have."""
+    """How many clusters it may have."""
 
 
 class NameTakenError(DagsterRayError):
