@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dripping_server import ENDLESS_BODY, ENDLESS_HEAD, dripping
 from plain_cluster import PlainCluster
 
 from dagster_ray.core import DagsterContext, Deadline, run_phases
@@ -22,6 +23,9 @@ from dagster_ray.core.step_report.dashboard import DashboardReader
 from dagster_ray.core.step_report.progress_watch import Job, ProgressWatch
 from dagster_ray.core.step_report.sampling import UsageMeasurement, UsageSampler
 from dagster_ray.core.step_report.usage import Usage, sample_of
+
+ENDLESS_LAST = ENDLESS_BODY.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+"""After it the connection has no socket any more, only its answer has."""
 
 GIB = 2**30
 LONG_SECONDS = 30.0
@@ -141,6 +145,14 @@ def test_an_answer_that_drips_is_given_up_at_its_deadline() -> None:
         found = reader.get("/a", 0.2)
         reader.close()
     assert (found, len(asked)) == (None, 1)
+
+
+@pytest.mark.parametrize("first", [ENDLESS_HEAD, ENDLESS_BODY, ENDLESS_LAST], ids=["head", "body", "last answer"])
+def test_an_answer_that_never_ends_is_given_up(first: bytes) -> None:
+    with dripping(first, b"x") as port:
+        reader = DashboardReader(lambda: (f"http://127.0.0.1:{port}", None))
+        assert reader.get("/a", 0.2) is None
+        reader.close()
 
 
 def test_the_dashboard_is_asked_with_the_clusters_token() -> None:

@@ -3,11 +3,13 @@
 import contextlib
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterable
 from typing import cast
 from urllib.parse import urlsplit
 
+from dagster_ray.core._bounded_sockets import SocketLimit, watched
 from dagster_ray.core._deadline import Deadline
 
 DashboardPlace = Callable[[], tuple[str | None, str | None]]
@@ -16,7 +18,6 @@ DashboardPlace = Callable[[], tuple[str | None, str | None]]
 ANSWER_SECONDS = 2.0
 """Longest wait for a part of an answer."""
 _LIMIT_BYTES = 32 * 1024 * 1024
-_PIECE_BYTES = 65_536
 
 
 class DashboardReader:
@@ -40,7 +41,7 @@ class DashboardReader:
 
         Args:
             path: The path, with its query.
-            timeout_seconds: Longest wait for connecting, for each read, and for the whole body.
+            timeout_seconds: Longest wait for connecting, for the head of the answer, and for its body.
         """
         url, token = self._place()
         if not url:
@@ -62,14 +63,17 @@ class DashboardReader:
 
     def _answer(self, url: str, token: str | None, path: str, timeout_seconds: float) -> object:
         connection = self._connection(url, timeout_seconds)
-        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
-        response = connection.getresponse()
-        deadline, body = Deadline(timeout_seconds), bytearray()
-        while len(body) <= _LIMIT_BYTES and (piece := response.read1(_PIECE_BYTES)):
-            body += piece
-            if deadline.is_over():
-                raise TimeoutError(f"the answer was not over after {timeout_seconds:g} s")
-        response.close()  # `read1` does not notice the end, without which the connection takes no other request
+        if connection.sock is None:
+            connection.connect()
+        # The connection forgets it if the answer says that it is the last one.
+        opened = cast("socket.socket", connection.sock)
+        with SocketLimit(timeout_seconds):
+            watched(opened)
+            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+            response = connection.getresponse()
+        with SocketLimit(timeout_seconds):
+            watched(opened)
+            body = response.read(_LIMIT_BYTES + 1)
         if response.status != http.client.OK or len(body) > _LIMIT_BYTES:
             self.close()
             return None
