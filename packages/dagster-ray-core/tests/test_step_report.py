@@ -147,7 +147,14 @@ def test_an_answer_that_drips_is_given_up_at_its_deadline() -> None:
     assert (found, len(asked)) == (None, 1)
 
 
-@pytest.mark.parametrize("first", [ENDLESS_HEAD, ENDLESS_BODY, ENDLESS_LAST], ids=["head", "body", "last answer"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(ENDLESS_HEAD, id="in its head"),
+        pytest.param(ENDLESS_BODY, id="in its body"),
+        pytest.param(ENDLESS_LAST, id="in the body of the last one of a connection"),
+    ],
+)
 def test_an_answer_that_never_ends_is_given_up(first: bytes) -> None:
     with dripping(first, b"x") as port:
         reader = DashboardReader(lambda: (f"http://127.0.0.1:{port}", None))

@@ -173,8 +173,8 @@ class SocketLimit:
 
     def __enter__(self) -> "SocketLimit":
         """Start the clock."""
+        self._timer.start()  # before this is the thread's limit, as no thread may start any more
         self._outer, SocketLimit._of_thread.limit = SocketLimit.current(), self
-        self._timer.start()
         return self
 
     def __exit__(
