@@ -265,6 +265,13 @@ def test_the_end_of_long_lines_is_not_cut_off(tmp_path: Path) -> None:
     assert ["tailLines=500" in server.seen[0].path, "tailLines=4" in server.seen[1].path] == [True, True]
 
 
+def test_a_log_without_its_end_is_better_than_none(tmp_path: Path) -> None:
+    with ScriptedServer(answer(200, "x" * 65_536), answer(404, {"message": "the pod is gone"})) as server:
+        api = api_of(server, tmp_path)
+        assert api.pod_log("ray", "head", deadline(), tail_lines=500) == "x" * 65_536
+        api.close()
+
+
 # Watching
 
 

@@ -102,7 +102,7 @@ class PodWatch:
     def _node(self, name: str) -> Node | None:
         """Return a node; None if nothing is known of it, so that no price holds that may be another node's."""
         try:
-            found = self._api.list(NODES, None, Deadline(_NODE_SECONDS), field_selector=f"metadata.name={name}").items
+            found = self._api.listed(NODES, None, name, Deadline(_NODE_SECONDS))
         except UnavailableError as error:
             self._log.debug("Node %s could not be read; the next change of a pod asks again: %s", name, error)
             return None
@@ -110,9 +110,9 @@ class PodWatch:
             self._reads_nodes = False
             self._log.warning("Nodes could not be read, so prices by node are not known: %s", error)
             return None
-        if not found:
+        if found is None:
             self._gone_nodes.add(name)
             return None
-        labels = {key: str(value) for key, value in mapping(at(found[0], "metadata", "labels")).items()}
-        sizes = mapping(at(found[0], "status", "allocatable"))
+        labels = {key: str(value) for key, value in mapping(at(found, "metadata", "labels")).items()}
+        sizes = mapping(at(found, "status", "allocatable"))
         return Node(labels, {key: quantity(value) for key, value in sizes.items()})

@@ -172,9 +172,8 @@ class DriverHost:
         if own is None or not left.is_complete:
             return own is not None
         name = text(own.manifest, "status", "rayClusterName")
-        selector = f"metadata.name={name}"
-        found = cluster.api.list(RAYCLUSTERS, own.namespace, cluster.deadline, field_selector=selector).items
-        if found and not at(found[0], "metadata", "deletionTimestamp"):
+        found = cluster.api.listed(RAYCLUSTERS, own.namespace, name, cluster.deadline)
+        if found is not None and not at(found, "metadata", "deletionTimestamp"):
             return True
         said = "%s has succeeded, but its cluster is deleted, and what the body told with it; the body runs again."
         cluster.log.warning(said, own.target)

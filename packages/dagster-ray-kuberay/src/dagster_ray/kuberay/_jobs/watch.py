@@ -56,7 +56,7 @@ class ClusterWatch:
         self._heard, self._heard_at = (0, 0), time.monotonic()
         self.lost_head: str | None = None
         """What became of the head, once it is known to be gone."""
-        self._stream = self._api.watch(job.kind, job.namespace, name=job.name)
+        self._stream = self._api.watch(job.kind, job.namespace, name=job.name, known=[job.manifest])
         self._is_told = False
 
     def __enter__(self) -> Self:

@@ -3,17 +3,18 @@
 # urllib3's responses come untyped from the Kubernetes client.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from dagster_ray.core import Deadline, SocketLimit
+from dagster_ray.core import DagsterRayError, Deadline, SocketLimit
 from dagster_ray.kuberay._kubernetes.answers import Listing, error_of, foreign_answer, is_transient, message_of
 from dagster_ray.kuberay._kubernetes.connection import CONNECT_SECONDS, KubernetesConnection
 from dagster_ray.kuberay._kubernetes.errors import CredentialsError, ExecPluginError, NotFoundError
-from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, mappings
 from dagster_ray.kuberay._kubernetes.kinds import ACCESS_REVIEWS, PODS, RULES_REVIEWS, Call, Kind
 from dagster_ray.kuberay._kubernetes.watch import WatchUnavailableError
 from dagster_ray.kuberay._kubernetes.watch_stream import Selection, WatchStream, socket_of
@@ -269,6 +270,21 @@ class KubernetesApi:
         selection = Selection(kind, namespace, label_selector, field_selector, listed, opened)
         return WatchStream(selection, resource_version, known)
 
+    def listed(self, kind: Kind, namespace: str | None, name: str, deadline: Deadline) -> Manifest | None:
+        """Return an object by a list, None if there is none, for those who may list and watch: `get` is another right.
+
+        Args:
+            kind: The kind.
+            namespace: Its namespace; None for a kind without one.
+            name: Its name.
+            deadline: Ends the retries.
+
+        Raises:
+            KubernetesError: As for `list`.
+        """
+        found = self.list(kind, namespace, deadline, field_selector=f"metadata.name={name}").items
+        return found[0] if found else None
+
     def pod_log(
         self,
         namespace: str,
@@ -296,7 +312,8 @@ class KubernetesApi:
         body, fewer = self._connection.request_text(call, deadline), limit_bytes // _LOG_LINE_BYTES
         if len(body) >= limit_bytes and tail_lines is not None and 0 < fewer < tail_lines:
             shorter = replace(call, query={**query, "tailLines": str(fewer)})
-            body = self._connection.request_text(shorter, deadline)
+            with contextlib.suppress(DagsterRayError):  # lines without their end are better than none
+                body = self._connection.request_text(shorter, deadline)
         return body.decode(errors="replace").rstrip()
 
     def _open_watch(self, kind: Kind, namespace: str, query: Mapping[str, str]) -> Any:

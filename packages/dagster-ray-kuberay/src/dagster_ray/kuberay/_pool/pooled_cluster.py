@@ -70,6 +70,8 @@ _END_SECONDS = 5.0  # of the cleanup's time, kept for giving the cluster back or
 _AWAY_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 0.3
 _LOOK_SECONDS = 5.0
+_LEAST_SECONDS = 0.1
+_QUESTIONS = ((JOBS_PATH, jobs_left), (ACTORS_PATH, actors_left), (GROUPS_PATH, groups_left))
 _PATIENCE_SECONDS = 8.0  # for what ends by itself a moment after its step
 
 
@@ -227,16 +229,13 @@ class PooledCluster(StepCluster):
         """
         if self.api.unanswered_writes == unanswered:
             return None
-        found = self.api.list(  # by a list, which the pool needs too; `get` is a right of its own
-            RAYCLUSTERS, request.namespace, self.deadline, field_selector=f"metadata.name={name}"
-        )
-        for one in found.items:
-            has_claim = at(one, "metadata", "annotations", claim.key) == claim.text()
-            if has_claim and not at(one, "metadata", "deletionTimestamp"):
-                own = created(RAYCLUSTERS, request.namespace, one)
-                self.log.info("%s has the claim of this step, although the answer to it was lost.", own.target)
-                return Held(own, claim)
-        return None
+        found = self.api.listed(RAYCLUSTERS, request.namespace, name, self.deadline)
+        has_claim = at(found, "metadata", "annotations", claim.key) == claim.text()
+        if found is None or not has_claim or at(found, "metadata", "deletionTimestamp"):
+            return None
+        own = created(RAYCLUSTERS, request.namespace, found)
+        self.log.info("%s has the claim of this step, although the answer to it was lost.", own.target)
+        return Held(own, claim)
 
     def _tend(self, request: PoolRequest, view: View, member: Member, act: Callable[[Created], object]) -> float:
         """Delete a member that nobody may use again, or note that its claims have ended; return how long to wait.
@@ -273,9 +272,11 @@ class PooledCluster(StepCluster):
             patch = annotation_patch(own, {ticket.key: ticket.text()})
             view.clusters[member.uid] = self._patch(own, patch, self.deadline)
         except KubernetesError as error:
-            if not proves_gone(error):
+            if proves_gone(error):
+                view.gone(member.uid)
+            else:
                 self.log.warning("%s: this step waits without a place in line: %s", own.target, error)
-            view.clusters.pop(member.uid)
+                view.clusters.pop(member.uid)
         waited = "All clusters of the pool %s are used by other steps. This step waits for one of them."
         self.log.info(waited, text(own.manifest, "metadata", "labels", "dagster/pool-name") or own.name)
 
@@ -353,10 +354,11 @@ class PooledCluster(StepCluster):
             return "it has no dashboard that could show whether anything still runs"
         patience = Deadline(min(_PATIENCE_SECONDS, deadline.remaining_seconds() - _END_SECONDS))
         while True:
+            left: str | None = None
             try:
-                left = jobs_left(*fetch(url, JOBS_PATH, self.token, _LOOK_SECONDS, LIMIT_BYTES))
-                left = left or actors_left(*fetch(url, ACTORS_PATH, self.token, _LOOK_SECONDS, LIMIT_BYTES))
-                left = left or groups_left(*fetch(url, GROUPS_PATH, self.token, _LOOK_SECONDS, LIMIT_BYTES))
+                for path, left_of in _QUESTIONS:
+                    seconds = min(_LOOK_SECONDS, max(_LEAST_SECONDS, deadline.remaining_seconds() - _END_SECONDS))
+                    left = left or left_of(*fetch(url, path, self.token, seconds, LIMIT_BYTES))
             except (OSError, http.client.HTTPException) as error:
                 left = f"its dashboard could not be asked whether anything still runs ({type(error).__name__})"
             if left is None or patience.is_over():

@@ -25,7 +25,7 @@ class View:
         selector = request.selection.selector
         found = api.list(RAYCLUSTERS, request.namespace, deadline, label_selector=selector)
         self._api, self._request = api, request
-        self._version, self._listed = found.resource_version, found.items
+        self._version = found.resource_version
         self.clusters: dict[str, Mapping[str, Any]] = {text(one, "metadata", "uid"): one for one in found.items}
         self.who = Claimer(request.claim_id, api.server_time(), request.ended_ids)
         self._watch: WatchStream | None = None
@@ -66,7 +66,7 @@ class View:
                 self._request.namespace,
                 label_selector=self._request.selection.selector,
                 resource_version=self._version or None,
-                known=self._listed,
+                known=self.clusters.values(),
             )
         event = self._watch.next(max(0.0, seconds))
         while event is not None:

@@ -306,16 +306,14 @@ class StepCluster:
         own, waiting, deadline = self.made, self._wait, Deadline(_CHECK_SECONDS)
         if waiting is None or waiting.cluster is None:
             return None
-        selector = f"metadata.name={waiting.cluster}"
-        try:  # by a list, which the wait itself needs too; `get` is a right of its own
-            found = self.api.list(RAYCLUSTERS, own.namespace, deadline, field_selector=selector).items
+        try:
+            found = self.api.listed(RAYCLUSTERS, own.namespace, waiting.cluster, deadline)
         except DagsterRayError as error:
             self.log.debug("The RayCluster of %s could not be read: %s", own.target, error)
             return None
-        if not found:
-            return None
-        waiting.take_cluster(found[0])
-        return found[0]
+        if found is not None:
+            waiting.take_cluster(found)
+        return found
 
     def change(self, patch: Mapping[str, Any], deadline: Deadline) -> Manifest:
         """Send a merge patch to the object, if it is still the one that is meant; return the object."""
