@@ -96,7 +96,6 @@ def test_two_steps_have_two_clusters_and_leave_none_but_evidence(target: Cluster
     def one(ray_cluster: RayResource) -> None:
         seen.append(ray_cluster.display_name)
 
-    figures = dict[str, Any]()
     for asset, lifecycle, succeeds in ((one, {"lifecycle": {"cleanup": "always"}}, True), (other, {}, False)):
         cluster = target.resource(spec=SMALL, hours=True, evidence=str(tmp_path), **lifecycle)
         with dg.DagsterInstance.ephemeral() as instance:

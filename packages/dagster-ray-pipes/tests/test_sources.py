@@ -56,3 +56,16 @@ def test_a_file_longer_than_a_read_loses_no_byte(monkeypatch: pytest.MonkeyPatch
         found += data
     assert found == CONTENT[start:]
     assert len(opened) == 1, "a long file crosses the network once"
+
+
+def test_what_is_skipped_has_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a long log without an agent comes after all of its beginning, each time that it is asked for."""
+
+    def logs(*_: object) -> requests.Response:
+        return cast("Any", Response(1))
+
+    monkeypatch.setattr(_sources, "_logs", logs)
+    monkeypatch.setattr(_sources, "_CALL_SECONDS", 0.0)
+    monkeypatch.setattr(_sources, "_SLOWEST_BYTES", 1)
+    found = WholeFileSource(cast("JobServer", None), "node", "job.log").read(49_000, 4_096)
+    assert found == CONTENT[49_000:]

@@ -31,6 +31,12 @@ def cause(error: str, **more: Any) -> str:
             f"task odd one failed: {WHY}",
             id="a task with a name of its own",
         ),
+        pytest.param(
+            f"ray::outer() (pid=6, ip=10.0.0.7)\n{OF_TASK}",
+            [{"name": "outer"}, {"name": "square"}, {"name": "outer"}],
+            f"task square failed: {WHY}",
+            id="a task of a task",
+        ),
         pytest.param(OF_TASK, [{"name": "cube"}], WHY, id="another task"),
         pytest.param(OF_TASK, [{"name": "e"}, {"name": "odd"}], WHY, id="names that are words of the error"),
         pytest.param(OF_TASK, [], WHY, id="no task is known"),

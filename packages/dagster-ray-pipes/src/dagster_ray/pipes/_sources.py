@@ -26,6 +26,8 @@ _BUFFER_BYTES = 8 * 2**20
 _STREAM_SECONDS = 290.0  # the dashboard cuts it after 300 s
 _MISSING_SECONDS = 1.0
 _CALL_SECONDS = 10.0
+_SLOWEST_BYTES = 2**18
+"""In a second, of what is skipped: a server that is slower than this is one that sends a byte now and then."""
 _JOIN_SECONDS = 5.0
 
 
@@ -55,6 +57,8 @@ class Pieces:
     def __init__(self, response: "requests.Response", skip: int = 0) -> None:
         """Take an answer whose body is not read yet, and how many bytes of it are not wanted."""
         self._response, self._skip, self._is_empty = response, skip, True
+        self.skip_seconds = skip / _SLOWEST_BYTES
+        """What skipping may take."""
         self.broken = False
         """Whether the body has broken off, so that its end is not the file's."""
 
@@ -126,8 +130,8 @@ class AgentSource:
 
 
 def _gathered(pieces: Pieces, limit: int) -> bytes:
-    """Return the next bytes, up to `limit`, as far as they arrive within some seconds."""
-    found, deadline = bytearray(), Deadline(_CALL_SECONDS)
+    """Return the next bytes, up to `limit`, as far as they arrive within some seconds after those that are skipped."""
+    found, deadline = bytearray(), Deadline(_CALL_SECONDS + pieces.skip_seconds)
     while len(found) < limit and (piece := pieces.next(limit - len(found), deadline)):
         found += piece
         if deadline.is_over():

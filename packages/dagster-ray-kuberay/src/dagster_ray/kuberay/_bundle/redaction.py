@@ -110,7 +110,7 @@ def has_credentials(url: str) -> bool:
     """
     place, mark, query = url.partition("?")
     told = [*_USER.findall(place), mark + query]
-    return _PASSWORD.search(place + "/") is not None or any(redacted_text(one, ()) != one for one in told)
+    return _PASSWORD.search(place) is not None or any(redacted_text(one, ()) != one for one in told)
 
 
 def _without_ends_of_keys(text: str) -> str:

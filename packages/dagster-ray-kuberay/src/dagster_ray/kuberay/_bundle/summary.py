@@ -61,11 +61,11 @@ def _task_of(facts: Collected) -> str:
     Ray writes `ray::name() (pid=...)` where the traceback of a task begins (`RayTaskError` of ray/exceptions.py).
     """
     error = facts.failures[0].error
+    found: list[tuple[int, str]] = []
     for task in facts.tasks:
         names = [name for key in ("name", "func_or_class_name") if (name := text(task, key))]
-        if any(f"ray::{name}(" in error for name in names):
-            return names[0]
-    return ""
+        found += [(place, names[0]) for name in names if (place := error.rfind(f"ray::{name}(")) >= 0]
+    return max(found)[1] if found else ""  # the last one is the innermost, which the others have called
 
 
 def _diagnosis(facts: Collected) -> str:
