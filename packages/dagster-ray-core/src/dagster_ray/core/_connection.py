@@ -3,12 +3,13 @@
 # Ray's functions are annotated in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
+import copy
 import importlib.util
 import os
 import sys
 import threading
 import types
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,7 @@ def connect(
     check_cluster: Callable[[], None] | None = None,
     on_slow_start: Callable[[str], None] | None = None,
     job_name: str | None = None,
+    code_folders: Sequence[str] = (),
 ) -> Connection:
     """Connect this process to the cluster at `address`, trying again until the deadline.
 
@@ -114,6 +116,8 @@ def connect(
         on_slow_start: Called with Ray's words when Ray gave up a start on this machine, and it is tried again.
         job_name: What the driver of a Ray Client has as `job_name` in its metadata. A native driver gets its metadata
             by the option `job_config`.
+        code_folders: Folders where the workers of a native driver find modules besides. Not with a `working_dir`,
+            which would be shadowed.
 
     Raises:
         DriverInUseError: This process has a driver already, on another cluster.
@@ -121,6 +125,7 @@ def connect(
         ConnectFailedError: Ray refused, or the deadline ended the attempts.
     """
     variables = {**os.environ}  # before the import of ray, which alone sets some
+    options = _with_code_folders(address, options, code_folders)
     wanted = _Wanted(target, address, options, variables, environment or {}, check_cluster, on_slow_start, job_name)
     if not _init_lock.acquire(timeout=deadline.remaining_seconds()):
         raise NotReadyError(target, deadline.budget_seconds, "another thread of this process is connecting")
@@ -134,6 +139,18 @@ def connect(
         return _init_until(wanted, deadline)
     finally:
         _init_lock.release()
+
+
+def _with_code_folders(address: str, options: Mapping[str, Any], folders: Sequence[str]) -> Mapping[str, Any]:
+    """Add folders to those that Ray gives to the workers of a native driver: its script's and its working directory."""
+    runtime_env: Mapping[str, Any] = options.get("runtime_env") or {}
+    if not folders or address.startswith(CLIENT_SCHEME) or "working_dir" in runtime_env:
+        return options
+    from ray.job_config import JobConfig
+
+    config: Any = copy.copy(options["job_config"]) if options.get("job_config") else JobConfig()
+    config._py_driver_sys_path = [*config._py_driver_sys_path, *folders]  # noqa: SLF001 - it has no public name
+    return {**options, "job_config": config}
 
 
 def _host_and_port(address: str) -> tuple[str, int] | None:

@@ -7,6 +7,7 @@ import sys
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import dagster as dg
@@ -110,6 +111,23 @@ def run_of(context: DagsterContext) -> dg.DagsterRun | None:
         return context.run
     except DagsterInvalidPropertyError:  # the context of an op or asset that is called directly
         return None
+
+
+def code_folders_of(context: DagsterContext) -> tuple[str, ...]:
+    """Return where the modules of a code location are that was loaded by file, and that imports do not find.
+
+    Dagster loads such a file by its path, and keeps `sys.path` as it was (dagster/_core/code_pointer.py).
+    """
+    origin = getattr(run_of(context), "job_code_origin", None)
+    pointer = None if origin is None else origin.repository_origin.code_pointer
+    pointer = getattr(pointer, "reconstructor_pointer", pointer)
+    name = Path(getattr(pointer, "python_file", "")).name
+    # In a cluster the file has another path than the one that the run tells.
+    file = getattr(sys.modules.get(name.removesuffix(".py")), "__file__", None)
+    found = [str(Path(file).resolve().parent)] if name and file and Path(file).name == name else []
+    folder = getattr(pointer, "working_directory", None)
+    found += [str(Path(folder).resolve())] if folder and Path(folder).is_dir() else []
+    return tuple(entry for entry in dict.fromkeys(found) if entry not in sys.path)
 
 
 def run_is_over(context: DagsterContext) -> bool:

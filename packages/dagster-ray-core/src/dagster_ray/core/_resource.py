@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from dagster_ray.core import _config, _connection, _driver, _driver_output, _ray_options
 from dagster_ray.core._config import Lifecycle, RayDataExecutionOptions
-from dagster_ray.core._dagster_context import DagsterContext, log_of, step_key_of
+from dagster_ray.core._dagster_context import DagsterContext, code_folders_of, log_of, step_key_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import Phase, StepOutcome, deletes
 from dagster_ray.core._run_phases import phases_around
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from ray._private.worker import BaseContext
 
 # Kubernetes gives a pod 30 s between SIGTERM and SIGKILL; logs and the delete call must fit.
-_DRAIN_SECONDS = 5.0
-_DRAIN_INTERRUPTED_SECONDS = 2.0
+_DRAIN_SECONDS, _DRAIN_INTERRUPTED_SECONDS = 5.0, 2.0
 _CLEANUP_SECONDS, _DELETE_SECONDS = 20.0, 5.0
 
 
@@ -306,6 +305,7 @@ class BaseRayResource(StepHooks, ProgressConfig, dg.ConfigurableResource[Any]):
                     "%s did not come up within Ray's own 30 s, so it is started again: %s", self.display_name, reason
                 ),
                 job_name=step_key_of(context),
+                code_folders=code_folders_of(context),
             )
             self.on_driver(context, deadline)
         if (limits := self._ray_data_limits) is not None:

@@ -32,6 +32,7 @@ from dagster_ray.local._holder import remove_session
 from dagster_ray.local._machine import (
     cluster_temp_dir,
     name_current_cluster,
+    path_with_python,
     undo_use_this_python,
     usable_cpus,
     use_this_python,
@@ -226,12 +227,14 @@ class LocalRay(BaseRayResource):
 
     @override
     def driver_environment(self) -> Mapping[str, str]:
-        """The shared cluster's RAY_AUTH_MODE.
+        """The PATH of the Ray that is started, or the shared cluster's RAY_AUTH_MODE.
 
         A new local cluster turns token authentication on unless the variable says otherwise, and Ray never
         does so by itself for a driver that is given an address (ray/_private/worker.py). This user's own
         process started the cluster, and the token is in this user's home, where Ray put it.
         """
+        if not self.share:
+            return {"PATH": path_with_python(os.environ.get("PATH", ""), sys.executable)}
         mode = None if self._claim is None else self._claim.auth_mode
         return {} if mode is None else {"RAY_AUTH_MODE": mode}
 

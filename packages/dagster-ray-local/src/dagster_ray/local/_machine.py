@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -133,3 +134,19 @@ def undo_use_this_python() -> None:
     """Switch it on again."""
     constants: Any = importlib.import_module("ray._private.ray_constants")
     setattr(constants, _VARIABLE, True)
+
+
+def path_with_python(path: str, executable: str) -> str:
+    """Return a PATH on which `python` is this Python: a job whose command begins with it runs in the step's packages.
+
+    Without an activated environment, as in `.venv/bin/dg dev`, `python` would be another one, or none.
+
+    Args:
+        path: PATH as it is.
+        executable: `sys.executable`.
+    """
+    folder = Path(executable).parent
+    found = shutil.which("python", path=path)
+    if (found is not None and Path(found).parent == folder) or not (folder / "python").exists():
+        return path
+    return os.pathsep.join((str(folder), path)) if path else str(folder)

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dagster_ray.local._machine import path_with_python
+
 # What Ray, pip, uv and conda need to run on this machine, and what decides how Ray itself works.
 _OF_THE_CLUSTER = re.compile(
     r"HOME|USER|LOGNAME|SHELL|PATH|LANG|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|DYLD_\w+|SSL_CERT_\w+|REQUESTS_CA_BUNDLE"
@@ -27,12 +29,13 @@ _FILE = re.compile(r"step-(\d+)-[0-9a-f]+\.json")
 
 
 def of_the_cluster(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the part of an environment that the process which holds a shared cluster gets. Pure."""
-    return {
+    """Return the part of an environment that the process which holds a shared cluster gets, and its `python`."""
+    kept = {
         name: value
         for name, value in environ.items()
         if _OF_THE_CLUSTER.fullmatch(name) and name != _SET_BY_RAYS_IMPORT
     }
+    return {**kept, "PATH": path_with_python(environ.get("PATH", ""), sys.executable)}
 
 
 def write_step_environment(folder: Path, environ: Mapping[str, str]) -> Path:

@@ -10,7 +10,7 @@ import dagster as dg
 from typing_extensions import Protocol
 
 from dagster_ray.core import _connection, _driver, _driver_output
-from dagster_ray.core._dagster_context import DagsterContext, log_of
+from dagster_ray.core._dagster_context import DagsterContext, code_folders_of, log_of
 from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import StepOutcome
 from dagster_ray.core._protocol import RayResource
@@ -126,7 +126,11 @@ class ClusterInside:
         options = {name: value for name, value in self._resource.init_options().items() if name != "runtime_env"}
         self._progress.created = self._progress.ready = True
         self._progress.connection = _connection.connect(
-            self._here.display_name, self._here.address, options, Deadline(_CONNECT_SECONDS)
+            self._here.display_name,
+            self._here.address,
+            options,
+            Deadline(_CONNECT_SECONDS),
+            code_folders=code_folders_of(context),
         )
         if (limits := self._resource.data_execution_options) is not None:
             _connection.limit_ray_data(limits)
