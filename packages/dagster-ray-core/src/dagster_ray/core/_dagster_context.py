@@ -84,7 +84,10 @@ def _to_stderr(record: logging.LogRecord, refusal: Exception) -> None:
     sys.stderr.flush()
 
 
-DagsterContext: TypeAlias = dg.InitResourceContext | dg.OpExecutionContext | dg.AssetExecutionContext
+StepContext: TypeAlias = dg.OpExecutionContext | dg.AssetExecutionContext
+"""The context of a step, also that of an op or asset which is called directly, without a run."""
+
+DagsterContext: TypeAlias = dg.InitResourceContext | StepContext
 """What the phases take: the context of a resource's set-up, or that of a step which calls a phase itself."""
 
 

@@ -1,9 +1,13 @@
-"""The objects that the steps of a run leave in Ray's object store, held by an actor that lives as long as the run."""
+"""The objects that the steps of a run leave in Ray's object store, held by an actor that lives as long as the run.
+
+`python -m dagster_ray.core._object_keeper RUN`, as a Ray job on the run's cluster, ends them.
+"""
 
 # Ray's functions are annotated in part only.
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -14,6 +18,8 @@ from ray import exceptions
 from ray._private.state import jobs
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from dagster_ray.core._connection import connect
+from dagster_ray.core._deadline import Deadline
 from dagster_ray.core.run_objects import NAMESPACE, keeper_name
 
 _LOOK_SECONDS = 15.0
@@ -122,3 +128,13 @@ def end(run_id: str) -> None:
 
 def _job_id() -> str:
     return str(ray.get_runtime_context().get_job_id())
+
+
+def main(run_id: str) -> None:
+    """End the objects of a run, on the cluster whose job this is."""
+    connect("RayIOManager", "auto", {"log_to_driver": False}, Deadline(60.0))
+    end(run_id)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,4 +1,4 @@
-"""Options of `ray.init` that are numbers or switches, where they are given as text.
+"""Options of `ray.init` that are numbers or switches, where they are given as text. Pure.
 
 A variable of the environment holds text, and so does a template in a `defs.yaml`; Ray would take "false" for true.
 """

@@ -1,13 +1,6 @@
-"""What `RayIOManager` holds for a run: how that is known, and its end.
+"""How it is known that `RayIOManager` holds objects for a run, and the command that ends them. Pure."""
 
-`python -m dagster_ray.core.run_objects RUN`, as a Ray job on the run's cluster, ends it.
-"""
-
-import sys
 from collections.abc import Mapping
-
-from dagster_ray.core._connection import connect
-from dagster_ray.core._deadline import Deadline
 
 __all__ = ["KEEPER_KEY", "NAMESPACE", "are_held", "entrypoint", "keeper_name"]
 
@@ -29,21 +22,9 @@ def are_held(metadata: Mapping[str, object]) -> bool:
 
 
 def entrypoint(run_id: str) -> str:
-    """Return the command that ends the objects of a run."""
-    return f"python -m dagster_ray.core.run_objects {run_id}"
-
-
-def main(run_id: str) -> None:
-    """End the objects of a run, on the cluster whose job this is."""
-    from dagster_ray.core._object_keeper import end
-
-    connect("RayIOManager", "auto", {"log_to_driver": False}, Deadline(60.0))
-    end(run_id)
+    """Return the command of the Ray job that ends the objects of a run, on the run's cluster."""
+    return f"python -m dagster_ray.core._object_keeper {run_id}"
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

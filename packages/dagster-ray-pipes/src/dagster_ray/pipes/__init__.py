@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from dagster_ray.pipes._client import PipesRayJobClient, RayPipesClient
     from dagster_ray.pipes._executor.executor import ray_executor
     from dagster_ray.pipes._executor.run_launcher import RayRunLauncher
-    from dagster_ray.pipes._invocation import CompletedRayJob
     from dagster_ray.pipes._job_answers import JobDetails, Node, ServerVersion
     from dagster_ray.pipes._job_client import RayJobClient
+    from dagster_ray.pipes._job_run import CompletedRayJob
     from dagster_ray.pipes._reader import PipesRayJobMessageReader
     from dagster_ray.pipes._submission import RayJob
 
@@ -38,7 +38,7 @@ DagsterLibraryRegistry.register("dagster-ray-pipes", __version__, is_dagster_pac
 
 # What loads with its first use: a backend whose resources inherit from `drivers` needs none of it to be configured.
 _LATER = {
-    "CompletedRayJob": "_invocation",
+    "CompletedRayJob": "_job_run",
     "JobDetails": "_job_answers",
     "Node": "_job_answers",
     "PipesRayJobClient": "_client",

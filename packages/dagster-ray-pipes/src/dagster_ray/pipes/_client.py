@@ -11,14 +11,13 @@ from dagster import PipesClient, PipesContextInjector, PipesEnvContextInjector
 from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 from typing_extensions import override
 
-from dagster_ray.core import BaseRayResource, require_ray_resource
+from dagster_ray.core import BaseRayResource, StepContext, require_ray_resource
 from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.core.variables import TEXT_MAPS, plain_value, resolved, variables
 from dagster_ray.pipes._follower import Patience
-from dagster_ray.pipes._invocation import CompletedRayJob
 from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._job_client import RayJobClient
-from dagster_ray.pipes._job_run import JobRun, RequireMessages, RunSettings, check_context
+from dagster_ray.pipes._job_run import CompletedRayJob, JobRun, RequireMessages, RunSettings, check_context
 from dagster_ray.pipes._reader import MessageChannel
 from dagster_ray.pipes._reattach import (
     Attempt,
@@ -29,7 +28,6 @@ from dagster_ray.pipes._reattach import (
     is_of_step,
     numbered,
 )
-from dagster_ray.pipes._step_context import StepContext
 from dagster_ray.pipes._submission import RayJob, checked_job
 from dagster_ray.pipes._submitted_job import Place
 from dagster_ray.pipes._verdicts import rejected_jobs

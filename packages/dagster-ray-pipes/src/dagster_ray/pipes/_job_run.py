@@ -1,29 +1,37 @@
 """One run of a Pipes client: a job from its submission to its last message."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeAlias, cast
 
 import dagster as dg
-from dagster import PipesContextInjector, PipesEnvContextInjector, PipesSession, open_pipes_session
+from dagster import (
+    AssetCheckResult,
+    MaterializeResult,
+    PipesContextInjector,
+    PipesEnvContextInjector,
+    PipesSession,
+    open_pipes_session,
+)
+from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster._core.pipes.context import build_external_execution_context_data
 from dagster_pipes import encode_param
 
 from dagster_ray.core import (
     DagsterRayError,
+    StepContext,
     interrupts_deferred,
     is_interrupt,
     log_of,
     lost_interrupts_raised,
+    run_of,
 )
 from dagster_ray.pipes._follower import Patience
-from dagster_ray.pipes._invocation import CompletedRayJob
 from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._reader import MessageChannel, PipesRayJobMessageReader, message_file
 from dagster_ray.pipes._reattach import SUBMITTING, Attempt, CallIdentity, delivered_logs
 from dagster_ray.pipes._runtime_env import unknown_keys
-from dagster_ray.pipes._step_context import StepContext, run_of
 from dagster_ray.pipes._submission import NONCE
 from dagster_ray.pipes._submitted_job import FILE_KEY, Place, StatusLines, job_metadata, named_job, stop_job
 from dagster_ray.pipes._verdicts import JOB_KEY, OBJECT_KEY, PREFIX, Verdict, report_event, report_verdict
@@ -40,7 +48,26 @@ from dagster_ray.pipes.errors import (
 CONTEXT_LIMIT_BYTES = 96 * 1024
 """Linux refuses an environment variable of 128 KiB with its name; the shell of the entrypoint needs room as well."""
 RequireMessages = Literal["never", "if_opened", "always"]
+Result: TypeAlias = MaterializeResult[Any] | AssetCheckResult
 _LOOK_SECONDS = 0.5
+
+
+class CompletedRayJob(PipesClientCompletedInvocation, tuple[Result, ...]):
+    """What a Pipes client returns: the results of a job that has succeeded.
+
+    It is the tuple of its results, so an asset may return it as it is: Dagster takes each result of a returned tuple.
+    `get_results`, `get_materialize_result`, `get_asset_check_result` and `get_custom_messages` return what they
+    return for every Pipes client.
+    """
+
+    def __new__(cls, session: PipesSession, metadata: Mapping[str, Any]) -> Self:
+        """Take the session, whose messages are all there, and metadata that each result gets."""
+        results = cast("Any", PipesClientCompletedInvocation(session, metadata)).get_results()
+        return super().__new__(cls, cast("Sequence[Result]", results))
+
+    def __init__(self, session: PipesSession, metadata: Mapping[str, Any]) -> None:
+        """Keep the session, which `get_results` and the others ask."""
+        super().__init__(session, metadata)  # pyright: ignore[reportUnknownMemberType]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,10 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
-from dagster_ray.core import image_candidates
+from dagster_ray.core import StepContext, image_candidates, run_of, step_key_of
 from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._messages import LogLine
 from dagster_ray.pipes._packages import with_content
-from dagster_ray.pipes._step_context import StepContext, run_of, step_key_of
 from dagster_ray.pipes._submission import NONCE
 
 STEP_KEY, CALL_KEY = "dagster-ray/step", "dagster-ray/call"

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import dagster as dg
 from dagster._core.events import EngineEventData
 
+from dagster_ray.core import StepContext, run_of
 from dagster_ray.pipes._reattach import CallIdentity, entries_of_run
-from dagster_ray.pipes._step_context import StepContext, run_of
 
 Verdict = Literal["good", "bad"]
 PREFIX = "dagster_ray/"

@@ -7,7 +7,6 @@ from dagster_ray.pipes._client import ClientOptions, find_attempt
 from dagster_ray.pipes._job_run import JobRun, RequireMessages, RunSettings, check_context
 from dagster_ray.pipes._reader import MessageChannel
 from dagster_ray.pipes._reattach import Attempt, CallIdentity, call_identity, numbered
-from dagster_ray.pipes._step_context import StepContext
 from dagster_ray.pipes._submission import checked_job
 from dagster_ray.pipes._submitted_job import Place
 from dagster_ray.pipes._verdicts import Verdict, rejected_jobs
@@ -21,7 +20,6 @@ __all__ = [
     "Place",
     "RequireMessages",
     "RunSettings",
-    "StepContext",
     "Verdict",
     "call_identity",
     "check_context",

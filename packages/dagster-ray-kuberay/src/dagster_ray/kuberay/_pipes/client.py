@@ -11,7 +11,7 @@ from typing import Any, get_args
 from dagster import PipesContextInjector, PipesEnvContextInjector
 from typing_extensions import override
 
-from dagster_ray.core import Lifecycle, with_values
+from dagster_ray.core import Lifecycle, StepContext, with_values
 from dagster_ray.core.variables import env_vars_fault, resolved
 from dagster_ray.kuberay._bundle.storage import checked_place
 from dagster_ray.kuberay._head.route import Access, checked_head_host
@@ -30,7 +30,6 @@ from dagster_ray.pipes.clients import (
     ClientOptions,
     MessageChannel,
     RequireMessages,
-    StepContext,
     call_identity,
     check_context,
     checked_job,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster import PipesContextInjector
 
-from dagster_ray.core import DagsterContext, Deadline, Identity, interrupts_deferred, is_interrupt
+from dagster_ray.core import DagsterContext, Deadline, Identity, StepContext, interrupts_deferred, is_interrupt
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.core.step_report.around import StepReport
 from dagster_ray.kuberay._head.route import Access
@@ -47,7 +47,6 @@ from dagster_ray.pipes.clients import (
     JobRun,
     Place,
     RunSettings,
-    StepContext,
     find_attempt,
     numbered,
     rejected_jobs,
