@@ -78,7 +78,7 @@ def _head(gcs: int, dashboard: int, agent: int, client: int) -> Generator[Head]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            process.wait(10)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(10)

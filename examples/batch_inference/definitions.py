@@ -24,8 +24,12 @@ BATCH_SIZE = 32
 POSITIVE, NEGATIVE = {"good", "great"}, {"bad", "poor"}
 
 
+@ray.remote(num_cpus=0)
 class Model:
-    """A model that is slow to load and quick to use: here, words that count."""
+    """A model that is slow to load and quick to use: here, words that count.
+
+    What is decorated is sent to the cluster by value, so its image need not have this file.
+    """
 
     def __init__(self) -> None:
         """Load the model. The name shows which copy has answered."""
@@ -55,13 +59,8 @@ def batches_of(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def model_on_the_cluster() -> Any:
     """Return the model's actor. It outlives this run, so that the next partition need not load the model again."""
-    return (
-        ray.remote(Model)
-        .options(  # pyright: ignore[reportCallIssue]
-            name="model", namespace="batch_inference", lifetime="detached", get_if_exists=True, num_cpus=0
-        )
-        .remote()
-    )
+    actor: Any = Model
+    return actor.options(name="model", namespace="batch_inference", lifetime="detached", get_if_exists=True).remote()
 
 
 @dg.asset(partitions_def=MONTHS)

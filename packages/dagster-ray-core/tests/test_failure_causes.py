@@ -205,6 +205,25 @@ def task_error(cause: Exception, last_line: str) -> Exception:
     return RayTaskError("f", f"ray::f() (pid=1)\n{last_line}", cause).as_instanceof_cause()
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(ErrorFacts("ModuleNotFoundError", "No module named 'features'"), id="through Ray Client"),
+        pytest.param(
+            ErrorFacts(
+                "ray.exceptions.ActorDiedError",
+                "The actor died because of an error raised in its creation task: ModuleNotFoundError: ...",
+            ),
+            id="in an actor",
+        ),
+    ],
+)
+def test_a_module_that_the_cluster_lacks_is_explained(error: ErrorFacts) -> None:
+    found = judged([error], tuple)
+    assert found.failure_class == "user"
+    assert "must be in the cluster's image, or be sent by runtime_env" in found.why
+
+
 def test_errors_are_read_as_raised_and_as_stored_alike() -> None:
     pytest.importorskip("ray", reason="the errors are Ray's own")
     from ray.exceptions import NodeDiedError, RuntimeEnvSetupError

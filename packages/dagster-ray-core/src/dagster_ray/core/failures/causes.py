@@ -17,6 +17,8 @@ OWN_NEEDS: tuple[LossKind, ...] = ("out-of-memory", "out-of-storage")
 """What a step has met because it needed more than it had asked for."""
 
 _TEXT_LIMIT = 300
+_NO_MODULE = "ModuleNotFoundError"
+_MODULE_HINT = "What tasks and actors import must be in the cluster's image, or be sent by runtime_env."
 
 # Dagster's own, around the error of a body (dagster/_core/errors.py, _core/execution/plan/utils.py).
 _WRAPPERS = ("DagsterExecutionStepExecutionError", "RetryRequestedFromPolicy")
@@ -199,7 +201,8 @@ def _by_pods(rule: _Rule, error: ErrorFacts, losses: Sequence[Loss]) -> Judgemen
 def _said(error: ErrorFacts) -> str:
     text = " ".join(error.text.split())
     shown = text if len(text) <= _TEXT_LIMIT else text[:_TEXT_LIMIT] + "..."
-    return f"{error.name}: {shown}" if shown else error.name
+    said = f"{error.name}: {shown}" if shown else error.name
+    return f"{said}. {_MODULE_HINT}" if _NO_MODULE in error.type or _NO_MODULE in error.text else said
 
 
 def is_retried(judgement: Judgement, *, done: int, allowed: int) -> bool:
