@@ -166,6 +166,13 @@ CALL = ("get", "rayjobs.ray.io", "ray", "a")
             id="a job that was stopped",
         ),
         pytest.param(
+            pipes.RayJobFailedError(
+                "a", "FAILED", "Failed to download runtime_env file package gcs://_ray_pkg_1.zip from", None, ()
+            ),
+            "run the step again, which uploads the package again",
+            id="a job whose package Ray has dropped",
+        ),
+        pytest.param(
             pipes.JobLostError("a", "http://a", "x", "find out who deleted it"),
             "find out who deleted it.",
             id="a job whose RayJob was deleted",

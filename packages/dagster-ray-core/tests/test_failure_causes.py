@@ -142,6 +142,11 @@ CAUSES: dict[str, tuple[tuple[ErrorFacts, ...], Sequence[Loss], FailureClass]] =
         INFRASTRUCTURE,
     ),
     # What somebody wrote down
+    "an environment whose package Ray has dropped": (
+        error(R + "RuntimeEnvSetupError", "Failed to download runtime_env file package gcs://_ray_pkg_1.zip"),
+        (),
+        INFRASTRUCTURE,
+    ),
     "an environment that cannot be made": (error(R + "RuntimeEnvSetupError", "pip failed"), (), CONFIGURATION),
     "a missing token": (error(R + "AuthenticationError", "no token"), (), CONFIGURATION),
     "an error of ours, from a lost node": (

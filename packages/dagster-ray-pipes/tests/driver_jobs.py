@@ -304,9 +304,9 @@ def changer() -> None:
     changes_the_instance()
 
 
-@dg.op
+@dg.op(config_schema={"lines": dg.Field(int, default_value=300)})
 def talks(context: dg.OpExecutionContext, ray_cluster: RayResource) -> None:
-    for n in range(300):
+    for n in range(context.op_config["lines"]):
         context.log.info("line %d", n)
 
 

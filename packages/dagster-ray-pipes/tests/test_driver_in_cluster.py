@@ -218,14 +218,18 @@ def test_a_job_that_no_other_process_can_load_is_refused(workers: ForkedWorkers)
     assert workers.bodies == []
 
 
+@pytest.mark.parametrize(
+    "count", [pytest.param(300, id="300 lines"), pytest.param(10_000, id="10000 lines", marks=pytest.mark.weekly)]
+)
 def test_lines_arrive_whole_and_in_order_and_no_secret_is_seen(
-    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    config = {**IN_PROCESS, "resources": {"loud": {"config": {"path": "canary-4711"}}}}
+    talks = {"ops": {"talks": {"config": {"lines": count}}}}
+    config = {**IN_PROCESS, **talks, "resources": {"loud": {"config": {"path": "canary-4711"}}}}
     run = in_cluster(instance, workers, tmp_path, "talker", config)
     lines = [text for kind, _, text in told(instance, run.run_id) if kind == "LOG"]
-    assert lines == [f"line {n}" for n in range(300)]
+    assert lines == [f"line {n}" for n in range(count)]
     sent = json.dumps(workers.bodies)
     assert "step_worker" in sent
     for secret in ("canary-4711", str(tmp_path / "home"), "DAGSTER_HOME", "sqlite"):

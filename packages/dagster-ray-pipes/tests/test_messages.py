@@ -121,3 +121,21 @@ def test_a_failed_job_is_told_with_what_is_known(message: str, lines: tuple[str,
     text = RayJobFailedError("job", "FAILED", message, None, lines).problem
     assert said in text
     assert ("Ray's message goes on:\n    ERROR: no matching" in text) is (bool(message) and not lines)
+
+
+@pytest.mark.parametrize(
+    ("message", "failure_class"),
+    [
+        pytest.param(
+            "runtime_env setup failed: Failed to download runtime_env file package gcs://_ray_pkg_1.zip",
+            "infrastructure",
+            id="a package that Ray has dropped",
+        ),
+        pytest.param("runtime_env setup failed: No matching distribution", "configuration", id="another setup"),
+        pytest.param("Job supervisor actor could not be scheduled", "configuration", id="no room"),
+        pytest.param("The node it was running on is dead", "infrastructure", id="a lost node"),
+        pytest.param("Job entrypoint command failed with exit code 1", "user", id="the job itself"),
+    ],
+)
+def test_whose_failure_a_failed_job_is(message: str, failure_class: str) -> None:
+    assert RayJobFailedError("job", "FAILED", message, None, ()).failure_class == failure_class

@@ -103,6 +103,25 @@ def lingers(ray_cluster: RayResource, folder: Folder, lingering: Lingering) -> N
     folder.note("body")
 
 
+class LingeringHere(dg.ConfigurableResource[Any]):
+    """What takes for ever to be torn down in the step's process."""
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        while True:
+            time.sleep(0.05)  # noqa: TID251
+
+
+@dg.asset(retry_policy=dg.RetryPolicy(max_retries=5))
+def plain(lingering_here: LingeringHere, folder: Folder) -> None:
+    """A step of Dagster alone."""
+    folder.note("body")
+
+
+@dg.asset(deps=[plain])
+def after_plain() -> None:
+    """Starts once Dagster has heard of the success of `plain`."""
+
+
 @dg.asset
 def other(ray_cluster: RayResource, folder: Folder) -> None:
     folder.note("other")
@@ -161,8 +180,9 @@ def job_of(name: str, kind: str, fields: dict[str, Any], folder: str, in_pods: b
         "io_manager": dg.FilesystemIOManager(base_dir=folder),
         "folder": Folder(path=folder),
         "lingering": Lingering(),
+        "lingering_here": LingeringHere(),
     }
-    assets = [squares, slow, fails, fails_once, counted, lingers, other]
+    assets = [squares, slow, fails, fails_once, counted, lingers, plain, after_plain, other]
     job = dg.define_asset_job("job", name.split(","), executor_def=steps_elsewhere if in_pods else None)
     defs = dg.Definitions(assets=assets, jobs=[job], resources=resources)
     return defs.resolve_job_def("job")

@@ -165,10 +165,11 @@ class DriverWorld:
         finally:
             thread.join()
 
-    def kill_step(self) -> None:
-        """Kill the process of the step that started last, as a node that goes away does."""
+    def kill_step(self, key: str = "") -> None:
+        """Kill the process of the step that started last, or of the one with a key, as a node that goes away does."""
         events = [entry.dagster_event for entry in self.logs if entry.dagster_event is not None]
-        pids = [event.pid for event in events if event.event_type_value == "STEP_WORKER_STARTED"]
+        started = [event for event in events if event.event_type_value == "STEP_WORKER_STARTED"]
+        pids = [event.pid for event in started if key in {"", event.step_key}]
         os.kill(int(pids[-1] or 0), signal.SIGKILL)
 
 

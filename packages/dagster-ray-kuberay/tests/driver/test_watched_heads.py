@@ -14,6 +14,7 @@ from dagster_ray.kuberay import KubeRayInteractiveJob
 from dagster_ray.kuberay._jobs import watch as watching
 from dagster_ray.kuberay._jobs.watch import ClusterWatch
 from dagster_ray.kuberay._kubernetes.fields import at
+from dagster_ray.pipes.errors import JobLostError
 from dagster_ray.simulator import Simulator
 
 pytestmark = pytest.mark.many_processes
@@ -75,3 +76,29 @@ def test_a_head_that_was_replaced_while_no_job_ran_is_no_loss_of_the_next_one(
         resources = {"ray_cluster": resource(simulator)}
         dg.materialize([step], resources=resources, instance=instance, raise_on_error=False)
     assert [found is not None for found in said] == [is_lost]
+
+
+def test_a_cluster_that_was_deleted_before_its_watch_began_is_lost() -> None:
+    """The first list does not show it, and no event comes."""
+    said: list[str] = []
+
+    def is_lost(watch: ClusterWatch) -> bool:
+        try:
+            watch.check()
+        except JobLostError as error:
+            said.append(error.reason)
+        return bool(said)
+
+    @dg.asset
+    def step(ray_cluster: RayResource) -> None:
+        assert isinstance(ray_cluster, KubeRayInteractiveJob)
+        created = ray_cluster._created
+        simulator.store.delete("rayjobs", "default", created.made.name)
+        eventually(lambda: not simulator.store.list("rayjobs"))
+        with ClusterWatch(created, "of the step") as watch:
+            eventually(lambda: is_lost(watch))
+
+    with simulated() as simulator, dg.DagsterInstance.ephemeral() as instance:
+        resources = {"ray_cluster": resource(simulator)}
+        dg.materialize([step], resources=resources, instance=instance, raise_on_error=False)
+    assert said == ["the RayJob was deleted by somebody else"]

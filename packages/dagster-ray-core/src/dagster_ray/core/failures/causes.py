@@ -130,6 +130,8 @@ _DEAD = "ActorDiedError RayActorError TaskUnschedulableError ActorUnschedulableE
 _RULES = (
     _Rule(_types("OutOfMemoryError"), (), "user"),
     _Rule(frozenset(), ("low on memory", "memory pressure", "memory monitor"), "user"),
+    # Ray drops an uploaded package that nothing uses for ten minutes; another attempt uploads it again.
+    _Rule(_types("RuntimeEnvSetupError"), ("Failed to download runtime_env file package",), "infrastructure"),
     _Rule(_types("RuntimeEnvSetupError AuthenticationError"), (), "configuration"),
     _Rule(_types(_DEAD), _NODE, "infrastructure", "any"),
     _Rule(_types(f"{_DEAD} ObjectReconstructionFailedError"), _OWN_DOING, "user"),
