@@ -65,5 +65,4 @@ FULL_DISK_UNNOTICED = f"{STEP_TESTS}::test_a_full_disk_under_the_steps_output_is
 WRONG_CLOCK = f"{STEP_TESTS}::test_a_step_whose_clock_is_wrong_by_an_hour_notices_nothing"
 WRONG_CLOCKS = ("the step's clock is behind", "the step's clock is ahead")
 SERVER_DOWN = "API server down for 5 min"
-DROPPED_WATCHES = ("job-drop_watches", "job-cut_watches", "shared-drop_watches")
 EXPIRED_WATCHES = ("job-expire_watches", "shared-expire_watches")

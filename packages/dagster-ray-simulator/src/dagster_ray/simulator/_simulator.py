@@ -90,10 +90,6 @@ class Simulator:
         """Every request that was received, in order."""
         return self._server.requests
 
-    def api_requests(self, *, exclude_watch: bool = False) -> list[Request]:
-        """Return the requests that were received, in order; port-forwards count, one for each connection."""
-        return [request for request in self.requests if not (exclude_watch and request.is_watch)]
-
     def add_namespace(self, name: str) -> None:
         """Make a namespace."""
         self.store.create("namespaces", {"metadata": {"name": name}, "status": {"phase": "Active"}})

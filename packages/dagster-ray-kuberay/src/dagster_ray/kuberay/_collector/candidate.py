@@ -144,7 +144,7 @@ class Candidate:
 def candidate_of(kind: Kind, obj: Manifest) -> Candidate:
     """Return the facts of an object as a list of the API server has it."""
     metadata = mapping(obj.get("metadata"))
-    labels = mapping(metadata.get("labels"))
+    labels, annotations = mapping(metadata.get("labels")), mapping(metadata.get("annotations"))
     created_at = time_of(metadata.get("creationTimestamp"))
     return Candidate(
         kind=kind,
@@ -154,21 +154,23 @@ def candidate_of(kind: Kind, obj: Manifest) -> Candidate:
         resource_version=_text(metadata.get("resourceVersion")),
         is_ours=labels.get(MANAGED_BY_LABEL) == MANAGED_BY,
         is_terminating=bool(metadata.get("deletionTimestamp")),
-        is_of_rayjob=_is_of_rayjob(metadata),
+        is_of_rayjob=_is_of_rayjob(metadata, labels),
         is_shared=labels.get(SHARING_LABEL) == SHARED,
         is_run_scoped=labels.get(SCOPE_LABEL) == RUN_SCOPE,
         is_pipes=CALL_LABEL in labels,
         is_driver=labels.get(DRIVER_LABEL) == DRIVER_IN_CLUSTER,
-        run_id=_full_value(metadata, RUN_LABEL),
-        step_key=_full_value(metadata, STEP_LABEL),
-        instance_id=_full_value(metadata, INSTANCE_LABEL),
-        policy=_full_value(metadata, CLEANUP_LABEL),
+        run_id=_full_value(labels, annotations, RUN_LABEL),
+        step_key=_full_value(labels, annotations, STEP_LABEL),
+        instance_id=_full_value(labels, annotations, INSTANCE_LABEL),
+        policy=_full_value(labels, annotations, CLEANUP_LABEL),
         locks=locks_of(obj),
         created_at=created_at,
         job=_job_facts(obj, created_at) if kind == RAYJOBS else None,
-        backfill_id=_full_value(metadata, BACKFILL_LABEL) if labels.get(SCOPE_LABEL) == BACKFILL_SCOPE else None,
-        alive_at=time_of(at(metadata, "annotations", ALIVE_ANNOTATION)),
-        held_until=time_of(at(metadata, "annotations", HELD_ANNOTATION)),
+        backfill_id=(
+            _full_value(labels, annotations, BACKFILL_LABEL) if labels.get(SCOPE_LABEL) == BACKFILL_SCOPE else None
+        ),
+        alive_at=time_of(annotations.get(ALIVE_ANNOTATION)),
+        held_until=time_of(annotations.get(HELD_ANNOTATION)),
         pool=_text(labels.get(POOL_LABEL)) or None if kind == RAYCLUSTERS else None,
     )
 
@@ -185,17 +187,17 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _full_value(metadata: Manifest, key: str) -> str | None:
+def _full_value(labels: Manifest, annotations: Manifest, key: str) -> str | None:
     """Return what a label says; where it had to be shortened, the annotation of the same key has all of it."""
-    label, full = at(metadata, "labels", key), at(metadata, "annotations", key)
+    label, full = labels.get(key), annotations.get(key)
     if not isinstance(label, str) or not label:
         return None
     return full if isinstance(full, str) and Identity.label_value(full) == label else label
 
 
-def _is_of_rayjob(metadata: Manifest) -> bool:
+def _is_of_rayjob(metadata: Manifest, labels: Manifest) -> bool:
     owned = any(owner.get("kind") == RAYJOBS.kind for owner in mappings(metadata.get("ownerReferences")))
-    return owned or at(metadata, "labels", ORIGIN_LABEL) == RAYJOBS.kind
+    return owned or labels.get(ORIGIN_LABEL) == RAYJOBS.kind
 
 
 def _job_facts(obj: Manifest, created_at: datetime | None) -> JobFacts:

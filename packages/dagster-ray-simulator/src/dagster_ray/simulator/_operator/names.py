@@ -95,12 +95,6 @@ def owner_reference(owner: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def is_owned_by(obj: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
-    """Whether this owner's uid is among the object's owners."""
-    uid = at(owner, "metadata", "uid")
-    return any(mapping(reference).get("uid") == uid for reference in at(obj, "metadata", "ownerReferences") or ())
-
-
 def checked_name(text: str) -> str:
     """A name that fits a label: the last 50 characters, never starting with a digit (util.go, CheckName)."""
     cut = text[-_POD_PREFIX:]

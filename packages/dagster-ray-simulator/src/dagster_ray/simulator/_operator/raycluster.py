@@ -11,7 +11,7 @@ from typing import Any
 
 from dagster_ray.kuberay._kubernetes.fields import at, mapping, mappings
 from dagster_ray.simulator._operator.actions import Action, Create, Delete, Tell
-from dagster_ray.simulator._operator.conditions import condition, is_true
+from dagster_ray.simulator._operator.conditions import is_true
 from dagster_ray.simulator._operator.facts import ClusterFacts
 from dagster_ray.simulator._operator.names import (
     CLUSTER_CONTROLLER,
@@ -242,8 +242,3 @@ def autoscaler_request(cluster: Mapping[str, Any]) -> dict[str, Any] | None:
     asked = copy.deepcopy(dict(cluster))
     asked["spec"]["workerGroupSpecs"][0]["replicas"] = 1
     return asked
-
-
-def head_ready(cluster: Mapping[str, Any]) -> bool:
-    """Whether the condition HeadPodReady is True."""
-    return mapping(condition(cluster, "HeadPodReady")).get("status") == "True"
