@@ -1,12 +1,8 @@
-"""The asset and the job by which the kit runs a step. Annotations are evaluated here: Dagster reads them.
-
-`python -m dagster_ray.core.testing._jobs PLAN` carries out one plan in a process of its own.
-"""
+"""The asset and the job by which the kit runs a step. Annotations are evaluated here: Dagster reads them."""
 
 # Dagster's own functions are annotated in part only.
 # pyright: reportUnknownMemberType=false
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -54,15 +50,3 @@ def materialize(
     return dg.materialize(
         [conformance_asset(plan, backend)], resources=resources, instance=instance, raise_on_error=False
     )
-
-
-def main(plan_file: str) -> int:
-    """Return 0 if the run succeeded."""
-    plan = read_plan(Path(plan_file))
-    backend = load(plan)
-    with ephemeral_instance() as instance:
-        return 0 if materialize(plan, backend, plan.make(backend), instance).success else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

@@ -154,7 +154,7 @@ def _meet(notes: Notes, plan: Plan, backend: type[BackendUnderTest]) -> None:
 
 def child_command(plan: Plan) -> list[str]:
     """Return the command that carries out a plan in a process of its own."""
-    return [sys.executable, "-m", "dagster_ray.core.testing._jobs", str(plan.save())]
+    return [sys.executable, "-m", "dagster_ray.core.testing._child", str(plan.save())]
 
 
 def child_environment() -> dict[str, str]:
