@@ -73,6 +73,12 @@ def fails(ray_cluster: RayResource, folder: Folder) -> None:
     raise ValueError("no")
 
 
+@dg.asset
+def broken(ray_cluster: RayResource, folder: Folder) -> None:
+    folder.note("broken")
+    raise ValueError("no")
+
+
 @dg.asset(retry_policy=dg.RetryPolicy(max_retries=1))
 def fails_once(ray_cluster: RayResource, folder: Folder) -> None:
     if folder.note("body") == 1:
@@ -182,7 +188,7 @@ def job_of(name: str, kind: str, fields: dict[str, Any], folder: str, in_pods: b
         "lingering": Lingering(),
         "lingering_here": LingeringHere(),
     }
-    assets = [squares, slow, fails, fails_once, counted, lingers, plain, after_plain, other]
+    assets = [squares, slow, fails, broken, fails_once, counted, lingers, plain, after_plain, other]
     job = dg.define_asset_job("job", name.split(","), executor_def=steps_elsewhere if in_pods else None)
     defs = dg.Definitions(assets=assets, jobs=[job], resources=resources)
     return defs.resolve_job_def("job")

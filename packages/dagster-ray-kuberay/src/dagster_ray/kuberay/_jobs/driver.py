@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -56,14 +57,14 @@ class DriverHost:
         self._request: ClusterRequest | None = None
         self._is_complete = False
         self._job_id: str | None = None
+        self._job_ids: dict[str, str] = {}
         self._is_unheard = False
         self._is_only_step = True
         self._is_lifted, self._lift_at = False, 0.0
 
-    @property
-    def job_id(self) -> str | None:
-        """The submission id of the last body; None before one was submitted."""
-        return self._job_id
+    def job_id_of(self, step_key: str | None) -> str | None:
+        """Return the submission id of a step's last attempt; None if it submitted none, or the work is no step."""
+        return None if step_key is None else self._job_ids.get(step_key)
 
     @property
     def has_ended_jobs(self) -> bool:
@@ -183,14 +184,17 @@ class DriverHost:
 
     def place(self, context: dg.OpExecutionContext) -> "Place":
         """Return where the body of a step runs."""
-        return self.place_for(is_only_step=is_only_step(context), about="of this step")
+        key = context.get_step_execution_context().step.key
+        self._job_ids.pop(key, None)  # an attempt before this one has had a job of its own
+        return self.place_for(is_only_step=is_only_step(context), about="of this step", step_key=key)
 
-    def place_for(self, *, is_only_step: bool, about: str) -> "Place":
+    def place_for(self, *, is_only_step: bool, about: str, step_key: str | None = None) -> "Place":
         """Return where jobs run.
 
         Args:
             is_only_step: Whether there will be one job only, with whose end that of the cluster comes.
             about: Whose jobs they are, for errors that come before one has an id.
+            step_key: The step whose body it is; None: the jobs are those of an executor.
         """
         cluster, own = self._cluster, self._cluster.made
         self._is_only_step = is_only_step
@@ -205,7 +209,7 @@ class DriverHost:
             open_client(cluster, self._opened),
             self._watch,
             self._opened,
-            submitted=self._submitted,
+            submitted=partial(self._submitted, step_key),
             judged=self._judged,
             pending=self._why_pending,
             explained=self._explained,
@@ -232,8 +236,10 @@ class DriverHost:
             return self._watch.unreachable(error)
         return error
 
-    def _submitted(self, submission_id: str) -> None:
+    def _submitted(self, step_key: str | None, submission_id: str) -> None:
         assert self._watch is not None  # noqa: S101 - opened with the place
+        if step_key is not None:
+            self._job_ids[step_key] = submission_id
         self._job_id, self._lift_at = submission_id, 0.0
         self._watch.submitted(submission_id)
         self._lift_limit()
