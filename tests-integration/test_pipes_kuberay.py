@@ -29,6 +29,17 @@ with open_dagster_pipes() as context:
     print("a line of the log")
     context.report_asset_materialization(metadata={"n": context.get_extra("n")}, data_version="alpha")
 """
+FAILING = """
+import ray
+ray.init()
+
+@ray.remote(num_cpus=0)
+def refuse_odd(number):
+    raise ValueError(f"{number} is odd")
+
+print("a line of the log", flush=True)
+ray.get(refuse_odd.remote(3))
+"""
 HEAD_ALONE: dict[str, Any] = {"headGroupSpec": head_group(cpus=1, memory="2Gi"), "workerGroupSpecs": []}
 
 
@@ -59,6 +70,33 @@ def test_an_asset_gets_what_its_job_reports(
     (rayjob,) = target.objects("rayjobs")
     assert rayjob["spec"]["jobId"] == made.metadata["dagster_ray/submission_id"].value
     eventually(lambda: target.objects("rayjobs")[0]["status"].get("jobStatus") == "SUCCEEDED", "the operator follows")
+
+
+@pytest.mark.weekly
+def test_a_job_that_fails_leaves_its_failed_tasks_and_the_end_of_its_log(
+    target: ClusterTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    job = pipes_jobs.job_of(tmp_path, FAILING)
+    options = target.pipes_options(spec={"rayClusterSpec": HEAD_ALONE}, evidence=str(tmp_path / "kept"), hours=True)
+
+    @dg.asset
+    def computed(context: dg.AssetExecutionContext, ray_pipes_client: PipesKubeRayJobClient) -> None:
+        ray_pipes_client.run(context=context, ray_job=job)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        resources = {"ray_pipes_client": PipesKubeRayJobClient(**options)}
+        result = dg.materialize([computed], resources=resources, instance=instance, raise_on_error=False)
+        events = [entry.dagster_event for entry in instance.all_logs(result.run_id) if entry.dagster_event is not None]
+    (index,) = tmp_path.rglob("index.md")
+    kept = {path.name: path.read_text(encoding="utf-8") for path in index.parent.iterdir() if path.is_file()}
+    assert "refuse_odd" in kept["tasks.yaml"]
+    assert "a line of the log" in kept.get("driver.log", ""), kept["index.md"]
+    assert "ValueError: 3 is odd" in kept["driver.log"]
+    assert "Failed tasks and actors**: 1 x task refuse_odd (TASK_EXECUTION_EXCEPTION)" in kept["index.md"]
+    (figures,) = [event for event in events if (event.message or "").startswith("Figures of ")]
+    samples: Any = figures.engine_event_data.metadata["dagster_ray/usage_samples"].value
+    assert samples >= 1
 
 
 def test_a_killed_step_finds_its_job_again_on_a_cluster_with_a_token(

@@ -60,7 +60,10 @@ class RayLike:
         return (200, "") if name in self.packages else (404, f"Package {name} does not exist")
 
     def _dashboards_file(self, _method: str, parts: SplitResult, _body: bytes) -> tuple[int, object]:
-        return self.file(parse_qs(parts.query)["filename"][0], (500, "RuntimeError: not found"))
+        asked = parse_qs(parts.query)
+        if "filename" not in asked or asked.get("node_id") != [NODE]:
+            return 500, "500 Internal Server Error\n\nServer got itself in trouble"
+        return self.file(asked["filename"][0], (500, "RuntimeError: not found"))
 
     def _agents_file(self, _method: str, parts: SplitResult, _body: bytes) -> tuple[int, object]:
         return self.file(parts.path.removeprefix("/logs/"), (404, "404: Not Found"))

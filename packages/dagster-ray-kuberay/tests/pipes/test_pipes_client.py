@@ -309,6 +309,30 @@ def test_the_evidence_of_a_job_that_failed_is_kept_before_its_rayjob_is_deleted(
 
 
 @pytest.mark.parametrize(
+    ("node", "kept", "unread"),
+    [
+        pytest.param({"driver_node_id": "n"}, ["the last line"], "", id="a driver that ran"),
+        pytest.param({}, [], "the driver's log could not be read: LookupError: the job has no", id="no driver yet"),
+    ],
+)
+def test_the_evidence_of_a_job_has_the_end_of_its_log_or_says_why_not(
+    world: PipesWorld, tmp_path: Path, node: dict[str, str], kept: list[str], unread: str
+) -> None:
+    """Ray serves a log only to those who name the node of the driver."""
+    spec = {"headGroupSpec": head_group(cpus=1, memory="2Gi")}
+    world.simulator.store.create("rayclusters", {"metadata": {"name": "a", "namespace": "default"}, "spec": spec})
+    eventually(lambda: world.heads and world.heads[0].ready)
+    world.heads[0].driver_log = "the last line"
+    with world.ending("FAILED", **node):
+        run_job(world.client(evidence=str(tmp_path)), {**JOB, "cluster_selector": {"ray.io/cluster": "a"}})
+    (index,) = tmp_path.rglob("index.md")
+    assert [path.read_text(encoding="utf-8").strip() for path in index.parent.glob("driver.log")] == kept
+    told = index.read_text(encoding="utf-8").partition("## Not read")[2]
+    assert unread in told
+    assert ("the driver's log" in told) == (not kept)
+
+
+@pytest.mark.parametrize(
     "driver",
     [pytest.param({"job_id": "02000000"}, id="a job with a driver"), pytest.param({}, id="a job without one")],
 )

@@ -17,7 +17,7 @@ from dagster_ray.kuberay._diagnosis.diagnosis import Diagnosis
 from dagster_ray.kuberay._diagnosis.evidence import Evidence, Question
 from dagster_ray.kuberay._head.dashboard import Metadata, fetch, read_answer
 from dagster_ray.kuberay._kubernetes.errors import UnavailableError
-from dagster_ray.kuberay._kubernetes.fields import Manifest, at, json_of, mappings, name_of, text, time_text
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, json_of, mapping, mappings, name_of, text, time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 
 if TYPE_CHECKING:
@@ -198,7 +198,10 @@ class Collection:
 
     def _submitted_job(self, deadline: Deadline) -> str | None:
         """Return Ray's id of the job that was submitted; None if it has not come as far as a driver."""
-        return text(json_of(self._ask(f"/api/jobs/{self._driver.submission_id}", deadline)), "job_id") or None
+        return text(self._submitted(deadline), "job_id") or None
+
+    def _submitted(self, deadline: Deadline) -> Manifest:
+        return mapping(json_of(self._ask(f"/api/jobs/{self._driver.submission_id}", deadline)))
 
     def _rows(self, resource: str, failures: Sequence[Failure], job_id: str | None) -> list[Manifest]:
         """Return failed tasks, or dead actors. A task that has just failed may not be known yet."""
@@ -222,10 +225,19 @@ class Collection:
         return found if resource == "tasks" else [row for row in found if is_failure(row)]
 
     def _driver_log(self, deadline: Deadline) -> str:
-        """Return the end of the driver's log; of long lines as many as fit, for an answer that is cut lacks the end."""
+        """Return the end of the driver's log; of long lines as many as fit, for an answer that is cut lacks the end.
+
+        Ray serves it only to those who name the node too, although the job's id would tell it: without one
+        `GetLogOptions` (ray/util/state/common.py) raises, and the dashboard answers 500 (run with 2.60).
+        """
+        node = text(self._submitted(deadline), "driver_node_id")
+        if not node:
+            raise LookupError("the job has no driver on a node yet")
+        # ray/dashboard/modules/job/common.py, JOB_LOGS_PATH_TEMPLATE
+        file = {"node_id": node, "filename": f"job-driver-{self._driver.submission_id}.log"}
         said = b""
         for lines in _LOG_LINES, _LOG_LINES // 10, _LOG_LINES // 100:
-            query = urlencode({"submission_id": self._driver.submission_id, "lines": lines, "timeout": 2})
+            query = urlencode({**file, "lines": lines, "timeout": 2})
             try:
                 said = self._ask(f"/api/v0/logs/file?{query}", deadline)
             except (OSError, http.client.HTTPException, LookupError):

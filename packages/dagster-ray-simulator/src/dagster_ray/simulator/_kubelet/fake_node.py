@@ -83,6 +83,7 @@ class FakeRayNode(IdleNode):
     Attributes:
         jobs: What its job server knows.
         rows: What its state API lists.
+        driver_log: What each of its jobs has printed, for those whose details tell a `driver_node_id`.
         is_silent: Whether its dashboard breaks each connection without an answer.
     """
 
@@ -92,6 +93,7 @@ class FakeRayNode(IdleNode):
         self._order = order
         self.jobs: FakeJobs = {}
         self.rows: FakeRows = {"tasks": [], "actors": [], "placement_groups": []}
+        self.driver_log = ""
         self.is_silent = False
         self._dashboard: _Dashboard | None = None
         self._client: _ClientPort | None = None
@@ -207,6 +209,21 @@ def state_answer(rows: FakeRows, path: str) -> dict[str, Any] | None:
     return {"result": True, "msg": "", "data": {"result": {"total": len(found), "result": found}}}
 
 
+def log_answer(jobs: FakeJobs, log: str, path: str) -> tuple[int, str] | None:
+    """What a fake dashboard answers to GET /api/v0/logs/file; None where the path is another.
+
+    As Ray's does, it wants a node even where the job's id would tell it (ray/util/state/common.py, GetLogOptions).
+    """
+    parts = urlsplit(path)
+    if parts.path != "/api/v0/logs/file":
+        return None
+    asked = {key: values[0] for key, values in parse_qs(parts.query).items()}
+    places = {(job.get("driver_node_id"), f"job-driver-{name}.log") for name, job in jobs.items()}
+    if "node_id" in asked and (asked["node_id"], asked.get("filename")) in places:
+        return HTTPStatus.OK, log
+    return HTTPStatus.INTERNAL_SERVER_ERROR, "500 Internal Server Error\n\nServer got itself in trouble"
+
+
 class _Dashboard(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -236,6 +253,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(*refusal)
         elif (rows := state_answer(node.rows, self.path)) is not None:
             self._send(HTTPStatus.OK, rows)
+        elif (log := log_answer(node.jobs, node.driver_log, self.path)) is not None:
+            self._send(*log)
         else:
             self._send(*fake_answer(node.jobs, method, self.path, json.loads(text) if text else {}))
 
