@@ -67,6 +67,8 @@ DECISIONS: dict[str, tuple[list[Member], Claimer, Sizes, Decision | str | type[W
     "all are used, and there is room": ([BUSY], ME, SIZES, Create(1)),
     "a slot whose name was taken is not tried again": ([BUSY], replace(ME, taken={1}), SIZES, Queue(BUSY)),
     "all are used": ([BUSY], ME, Sizes(), Queue(BUSY)),
+    "its ticket is not seen yet, and is not asked for twice": ([BUSY], replace(ME, ticket_at="uid2"), Sizes(), Wait),
+    "what had its ticket is gone": ([BUSY], replace(ME, ticket_at="uid9"), Sizes(), Queue(BUSY)),
     "a cluster that is being deleted takes room": ([member(is_going=True)], ME, Sizes(), Wait),
     "a claim that ended is not taken over, and its end is noted": (
         [member(claims=(lock(-1),)), BUSY],

@@ -192,7 +192,7 @@ class KubeRayCluster(KubeRayResource):
         """Use a cluster of a pool."""
         from dagster_ray.kuberay._pool.requests import pool_request
 
-        number = None if self._host is None else self._host.earlier().first_number
+        number = None if self._host is None else self._host.first_number()
         request = pool_request(self._config.plain(), self._settings, pool, cluster, number)
         cluster.check_before(request.sample(), self.preflight, "pool", is_driver=self._host is None)
         cluster.claim(request)

@@ -16,10 +16,18 @@ from dagster_ray.pipes._step_driver.resource import ClusterDriverResource
 
 if TYPE_CHECKING:
     from dagster_ray.pipes._job_run import RunSettings
-    from dagster_ray.pipes._step_driver.attempts import EarlierAttempts, earlier_attempts, is_only_step
+    from dagster_ray.pipes._step_driver.attempts import EarlierAttempts, earlier_attempts, ended_jobs, is_only_step
     from dagster_ray.pipes._submitted_job import Place
 
-__all__ = ["ClusterDriverResource", "EarlierAttempts", "Place", "RunSettings", "earlier_attempts", "is_only_step"]
+__all__ = [
+    "ClusterDriverResource",
+    "EarlierAttempts",
+    "Place",
+    "RunSettings",
+    "earlier_attempts",
+    "ended_jobs",
+    "is_only_step",
+]
 
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 _LATER = {
@@ -27,6 +35,7 @@ _LATER = {
     "Place": "_submitted_job",
     "RunSettings": "_job_run",
     "earlier_attempts": "_step_driver.attempts",
+    "ended_jobs": "_step_driver.attempts",
     "is_only_step": "_step_driver.attempts",
 }
 

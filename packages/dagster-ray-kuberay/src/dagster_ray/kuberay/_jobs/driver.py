@@ -25,7 +25,7 @@ from dagster_ray.kuberay._steps.creation import IDENTITY_LABELS, ClusterRequest
 from dagster_ray.kuberay._steps.ending import final_ttl, outcome_labels
 from dagster_ray.kuberay._steps.registration import WITHOUT_LIMIT, limit_at_end, limit_of
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
-from dagster_ray.pipes.drivers import EarlierAttempts, earlier_attempts, is_only_step
+from dagster_ray.pipes.drivers import EarlierAttempts, earlier_attempts, ended_jobs, is_only_step
 from dagster_ray.pipes.errors import (
     JobNotFoundError,
     JobServerAnswerError,
@@ -90,7 +90,7 @@ class DriverHost:
         found = cluster.api.list(request.kind, request.namespace, cluster.deadline, label_selector=selector).items
         if not found:
             return False
-        left = choose_left(request.kind, request.namespace, found, self.earlier())
+        left = choose_left(request.kind, request.namespace, found, self._earlier())
         for leftover in left.leftovers:
             self._delete(leftover)
         if left.followed is None or not self._has_cluster(left):
@@ -143,13 +143,23 @@ class DriverHost:
                 status = "not known to its head any more"
         return f"{own.target}: its job {job_id} is {status}." if status not in _FOLLOWED else None
 
-    def earlier(self) -> EarlierAttempts:
+    def first_number(self) -> int:
+        """Return the number of the first job that this attempt is about, by the log of the run; 0 outside of a step."""
+        step = self._step()
+        return 0 if step is None else EarlierAttempts(ended_jobs(*step)).first_number
+
+    def _earlier(self) -> EarlierAttempts:
         """Return what the log of the run tells of earlier attempts of this step; nothing outside of a step."""
+        step = self._step()
+        return EarlierAttempts() if step is None else earlier_attempts(*step)
+
+    def _step(self) -> tuple[dg.DagsterInstance, str, str] | None:
+        """Return Dagster's instance, the run and the step; None outside of a step."""
         context = self._cluster.context
         identity = identity_of(context, attempt=0)
         if context.instance is None or identity.run_id is None or identity.step_key is None:
-            return EarlierAttempts()
-        return earlier_attempts(context.instance, identity.run_id, identity.step_key)
+            return None
+        return context.instance, identity.run_id, identity.step_key
 
     def _delete(self, leftover: Created) -> None:
         kind, cluster = leftover.kind, self._cluster

@@ -43,6 +43,7 @@ class Claimer:
         chance_since: Since when it has seen a free member, or room for one more; None while it sees neither.
         tried: Members, by uid and resourceVersion, whose claim failed: they are other than they were seen.
         taken: Slots whose name was taken when it tried to create a member.
+        ticket_at: The uid of the member that has its ticket, also where an older version of the member is seen.
     """
 
     id: str
@@ -51,6 +52,7 @@ class Claimer:
     chance_since: datetime | None = None
     tried: Collection[tuple[str, str]] = ()
     taken: Collection[int] = ()
+    ticket_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ def has_chance(members: Sequence[Member], now: datetime, who: Claimer, sizes: Si
 
 def _line(members: Sequence[Member], now: datetime, who: Claimer) -> Member | None:
     """Return the claimed member with the fewest tickets; None for a step that has a ticket, or if none is claimed."""
-    if any(ticket.id == who.id for one in members for ticket in one.tickets):
+    if any(one.uid == who.ticket_at or any(ticket.id == who.id for ticket in one.tickets) for one in members):
         return None
     lines = [one for one in members if one.is_claimed(now) and not one.is_going]
     return min(lines, key=lambda one: (len(one.tickets), _spread(who.id, one.uid)), default=None)

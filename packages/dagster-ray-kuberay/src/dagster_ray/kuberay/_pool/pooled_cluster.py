@@ -270,7 +270,7 @@ class PooledCluster(StepCluster):
         ticket = Ticket(request.claim_id, view.who.since, until)
         try:
             patch = annotation_patch(own, {ticket.key: ticket.text()})
-            view.clusters[member.uid] = self._patch(own, patch, self.deadline)
+            view.queued(member.uid, self._patch(own, patch, self.deadline))
         except KubernetesError as error:
             if proves_gone(error):
                 view.gone(member.uid)
@@ -285,7 +285,8 @@ class PooledCluster(StepCluster):
         for uid, cluster in view.clusters.items():
             key = Ticket(request.claim_id, view.who.since, view.who.since).key
             is_claimed = held is not None and held.own.uid == uid
-            if is_claimed or at(cluster, "metadata", "annotations", key) is None:
+            has_ticket = uid == view.who.ticket_at or at(cluster, "metadata", "annotations", key) is not None
+            if is_claimed or not has_ticket:
                 continue
             own = created(RAYCLUSTERS, request.namespace, cluster)
             try:

@@ -50,13 +50,19 @@ def earlier_attempts(instance: dg.DagsterInstance, run_id: str, step_key: str) -
     An attempt whose process was killed has told nothing, and its job may go on: it is in neither set. What Dagster
     writes about such a process is no event of the job.
     """
+    rejected = rejected_by_log(instance, (run_id,), step_key)
+    return EarlierAttempts(ended_jobs(instance, run_id, step_key), rejected)
+
+
+def ended_jobs(instance: dg.DagsterInstance, run_id: str, step_key: str) -> frozenset[str]:
+    """Return `EarlierAttempts.ended` alone, which takes one pass over the run's log; the whole takes another one."""
     ended: set[str] = set()
     for entry in entries_of_run(instance, run_id, _ENDS):
         event = entry.dagster_event
         if event is not None and event.step_key == step_key:
             tags = cast("Mapping[str, str]", event.logging_tags or {})
             ended |= {tags[JOB_TAG]} if JOB_TAG in tags else set()
-    return EarlierAttempts(frozenset(ended), rejected_by_log(instance, (run_id,), step_key))
+    return frozenset(ended)
 
 
 def is_only_step(context: dg.OpExecutionContext) -> bool:
