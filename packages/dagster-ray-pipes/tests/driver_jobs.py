@@ -41,6 +41,17 @@ def both(down: int, ray_cluster: RayResource) -> Iterator[Any]:
     yield dg.Output(down + 1, "m2")
 
 
+@dg.multi_asset(
+    specs=[dg.AssetSpec(name, skippable=True, code_version="1") for name in ("even", "odd")],
+    check_specs=[dg.AssetCheckSpec(name, asset=asset) for asset in ("even", "odd") for name in ("few", "many")],
+    can_subset=True,
+)
+def parts(context: dg.AssetExecutionContext, ray_cluster: RayResource) -> Iterator[Any]:
+    yield from (dg.MaterializeResult(asset_key=key) for key in context.op_execution_context.selected_asset_keys)
+    for asset, name in sorted(context.op_execution_context.selected_asset_check_keys):
+        yield dg.AssetCheckResult(passed=True, asset_key=asset, check_name=name)
+
+
 @dg.asset_check(asset=up)
 def up_is_small(up: int, ray_cluster: RayResource) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=up < 2, severity=dg.AssetCheckSeverity.WARN)
@@ -56,10 +67,7 @@ def daily_up(context: dg.AssetExecutionContext) -> str:
     return context.partition_key
 
 
-@dg.asset(
-    partitions_def=DAYS,
-    code_version="1",
-)
+@dg.asset(partitions_def=DAYS, code_version="1")
 def daily(context: dg.AssetExecutionContext, daily_up: Any, ray_cluster: RayResource) -> str:
     window = context.partition_time_window
     return f"{context.partition_key} {window.start} {sorted(daily_up)}"
@@ -80,7 +88,7 @@ def cell(context: dg.AssetExecutionContext, ray_cluster: RayResource) -> dg.Mate
     return dg.MaterializeResult(metadata={"key": str(context.partition_key)})
 
 
-ASSETS = [up, down, both, result_of, daily_up, daily, group, cell, dg.AssetSpec("source")]
+ASSETS = [up, down, both, parts, result_of, daily_up, daily, group, cell, dg.AssetSpec("source")]
 CHECKS = [up_is_small, daily_is_there]
 
 
@@ -294,6 +302,25 @@ def counter() -> None:
     counts()
 
 
+@dg.op(out=dg.DynamicOut(int), retry_policy=dg.RetryPolicy(max_retries=3))
+def fans(context: dg.OpExecutionContext, folder: Folder, ray_cluster: RayResource) -> Iterator[Any]:
+    attempts(folder.path)
+    yield dg.DynamicOutput(1, mapping_key="k0")
+    for n in range(200):
+        context.log.info("line %d", n)
+    yield dg.DynamicOutput(2, mapping_key="k1")
+
+
+@dg.op
+def one(n: int) -> int:
+    return n
+
+
+@dg.job
+def fan() -> None:
+    total.alias("rest")(fans().map(one).collect())
+
+
 @dg.op
 def changes_the_instance(context: dg.OpExecutionContext, ray_cluster: RayResource) -> None:
     context.instance.add_dynamic_partitions("groups", ["new"])
@@ -337,7 +364,7 @@ def loser() -> None:
 
 
 JOBS = [
-    loser, dynamic, retries, nested_jobs, loud_job, broken_resource, dies, counter, changer, talker,
+    loser, dynamic, fan, retries, nested_jobs, loud_job, broken_resource, dies, counter, changer, talker,
     sleeper, flooder, burster,
 ]  # fmt: skip
 
@@ -346,9 +373,11 @@ def definitions(url: str, driver: str, folder: str, base: str | None = None, **f
     ray = watched(url, driver, **fields)
     base_dir = folder if base is None else base
     io_manager = dg.FilesystemIOManager(base_dir=base_dir) if base_dir else dg.FilesystemIOManager()
-    selected = [dg.define_asset_job("assets", ["up", "down", "m1", "m2", "result_of"])]
-    daily_assets = dg.AssetSelection.assets("daily_up", "daily")
-    selected += [dg.define_asset_job("days", daily_assets, partitions_def=DAYS)]
+    selected = [
+        dg.define_asset_job("assets", ["up", "down", "m1", "m2", "result_of"]),
+        dg.define_asset_job("numbers", ["even", "odd"]),
+    ]
+    selected += [dg.define_asset_job("days", ["daily_up", "daily"], partitions_def=DAYS)]
     selected += [dg.define_asset_job("groups", ["group"], partitions_def=GROUPS)]
     selected += [dg.define_asset_job("cells", ["cell"], partitions_def=DAYS_OF_GROUPS)]
     return dg.Definitions(

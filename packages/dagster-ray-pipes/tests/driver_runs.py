@@ -4,11 +4,14 @@
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.data_version import INPUT_EVENT_POINTER_TAG_PREFIX
+from dagster._core.execution.api import execute_run
+from dagster._core.test_utils import create_run_for_test
 from dagster._serdes import serialize_value
 from dagster._utils.interrupts import capture_interrupts
 
@@ -25,6 +28,21 @@ def reconstructable(name: str, url: str, driver: str, folder: Path, base: str | 
 
 def execute(instance: dg.DagsterInstance, job: Any, config: Any = IN_PROCESS, **options: Any) -> dg.JobExecutionResult:
     return dg.execute_job(job, instance, run_config=config, raise_on_error=False, **options)
+
+
+def execute_selected(
+    instance: dg.DagsterInstance, job: Any, config: Any, assets: set[dg.AssetKey], checks: set[dg.AssetCheckKey]
+) -> dg.JobExecutionResult:
+    """Run a part of an asset job as a code location does: the run says what is selected."""
+    run = create_run_for_test(
+        instance,
+        job.job_name,
+        run_config=config,
+        asset_selection=assets,
+        asset_check_selection=checks,
+        job_code_origin=job.get_python_origin(),
+    )
+    return execute_run(job, run, instance)
 
 
 def host(home: str, name: str, url: str, folder: str, config: Any) -> None:
@@ -45,6 +63,17 @@ def told(instance: dg.DagsterInstance, run_id: str) -> list[Any]:
             data = json.loads(serialize_value(event.event_specific_data)) if event.event_specific_data else None
             found.append((event.event_type_value, event.step_key, _plain(instance, run_id, data)))
     return found
+
+
+def same(instance: dg.DagsterInstance, tmp_path: Path, here: Any, there: Any) -> None:
+    """Compare what two runs tell, in the folders of either driver, for each step in its order."""
+    one, other = (sorted(told(instance, run.run_id), key=lambda each: str(each[1])) for run in (here, there))
+    assert len(one) > 3
+    told_here, told_there = (
+        [str(each).replace(str(tmp_path / driver), "FOLDER") for each in found]
+        for driver, found in (("step", one), ("cluster", other))
+    )
+    assert "\n".join(told_there) == "\n".join(told_here)
 
 
 def _plain(instance: dg.DagsterInstance, run_id: str, value: Any) -> Any:
@@ -81,3 +110,10 @@ def messages(run: Any) -> str:
     """Return all that the errors of a run say."""
     found = [getattr(event.event_specific_data, "error", None) for event in run.all_events]
     return "\n".join(error.to_string() for error in found if error is not None)
+
+
+def until(condition: Any, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)  # noqa: TID251

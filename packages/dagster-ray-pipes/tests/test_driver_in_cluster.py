@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 from cutting_proxy import cutting_proxy
 from dagster._core.definitions.partitions.utils import get_tags_from_multi_partition_key
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
-from driver_runs import IN_PROCESS, execute, host, messages, reconstructable, told
+from driver_runs import IN_PROCESS, execute, execute_selected, host, messages, reconstructable, same, told, until
 from forked_workers import FORKED_STEPS, ForkedWorkers, forked, start_fork_server
 from scripted_job_server import Server
 from watched_ray import watched
@@ -28,6 +27,8 @@ from dagster_ray.core import RayResource
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*:Warning")
 HERE = Path(__file__).parent
+EXECUTORS = [pytest.param(IN_PROCESS, id="in process"), pytest.param(FORKED_STEPS, id="multiprocess")]
+SLOW_EXECUTORS = [EXECUTORS[0], pytest.param(FORKED_STEPS, id="multiprocess", marks=pytest.mark.weekly)]
 
 
 @pytest.fixture
@@ -46,15 +47,15 @@ def instance(tmp_path: Path) -> Generator[dg.DagsterInstance]:
 
 
 def runs(
-    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, name: str, **options: Any
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, name: str, config: Any, **options: Any
 ) -> tuple[dg.JobExecutionResult, dg.JobExecutionResult]:
-    """Run a job with its bodies in the step's process, and in the cluster; each in a folder of its own."""
+    """Run a job in this process, and with its bodies in the cluster as configured; each in a folder of its own."""
     found: list[dg.JobExecutionResult] = []
-    for driver in ("step", "cluster"):
+    for driver, how in (("step", IN_PROCESS), ("cluster", config)):
         folder = tmp_path / driver
         folder.mkdir(exist_ok=True)
         job = reconstructable(name, workers.url, driver, folder)
-        found.append(execute(instance, job, **options))
+        found.append(execute(instance, job, how, **options))
     return found[0], found[1]
 
 
@@ -64,43 +65,68 @@ def in_cluster(
     return execute(instance, reconstructable(name, workers.url, "cluster", folder), config)
 
 
-def same(instance: dg.DagsterInstance, tmp_path: Path, here: Any, there: Any) -> None:
-    one, other = (
-        [str(each).replace(str(tmp_path / driver), "FOLDER") for each in told(instance, run.run_id)]
-        for driver, run in (("step", here), ("cluster", there))
-    )
-    assert len(one) > 4
-    assert "\n".join(other) == "\n".join(one)
-
-
 def ends(instance: dg.DagsterInstance, run: Any) -> list[str]:
     return [
         kind for kind, *_ in told(instance, run.run_id) if kind in {"STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY"}
     ]
 
 
-def test_assets_checks_and_their_versions(instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path) -> None:
-    here, there = runs(instance, workers, tmp_path, "assets")
+@pytest.mark.parametrize("config", SLOW_EXECUTORS)
+def test_assets_checks_and_their_versions(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, config: Any
+) -> None:
+    here, there = runs(instance, workers, tmp_path, "assets", config)
     assert (here.success, there.success) == (True, True)
     assert len(workers.bodies) == 4
     quiet = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_COLOR_PREFIX": "0"}
     assert all(quiet.items() <= body["runtime_env"]["env_vars"].items() for body in workers.bodies)
     same(instance, tmp_path, here, there)
     selected = {"asset_selection": [dg.AssetKey("down")]}
-    here, there = runs(instance, workers, tmp_path, "assets", **selected)
+    here, there = runs(instance, workers, tmp_path, "assets", config, **selected)
     same(instance, tmp_path, here, there)
 
 
-def test_dynamic_outputs_and_several_outputs(
-    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+@pytest.mark.parametrize(
+    ("selected", "config"),
+    [
+        pytest.param(([], ["many"]), IN_PROCESS, id="one check and no asset"),
+        pytest.param(([], ["many"]), FORKED_STEPS, id="one check and no asset, multiprocess"),
+        pytest.param((["odd"], []), IN_PROCESS, id="an asset without its checks"),
+        pytest.param((["even"], ["few"]), IN_PROCESS, id="an asset with one of its checks"),
+    ],
+)
+def test_only_the_selected_checks_run(
+    instance: dg.DagsterInstance,
+    workers: ForkedWorkers,
+    tmp_path: Path,
+    selected: tuple[list[str], list[str]],
+    config: Any,
 ) -> None:
-    here, there = runs(instance, workers, tmp_path, "dynamic")
+    """Of an op that makes two assets and four checks."""
+    assets, checks = selected
+    ran: list[dg.JobExecutionResult] = []
+    for driver, how in (("step", IN_PROCESS), ("cluster", config)):
+        (tmp_path / driver).mkdir()
+        job = reconstructable("numbers", workers.url, driver, tmp_path / driver)
+        keys = {dg.AssetCheckKey(dg.AssetKey("even"), name) for name in checks}
+        ran.append(execute_selected(instance, job, how, {dg.AssetKey(name) for name in assets}, keys))
+    found = told(instance, ran[1].run_id)
+    assert [data["check_name"] for kind, _, data in found if kind == "ASSET_CHECK_EVALUATION"] == checks
+    assert (ran[1].success, len(workers.bodies)) == (True, 1)
+    same(instance, tmp_path, *ran)
+
+
+@pytest.mark.parametrize("config", SLOW_EXECUTORS)
+def test_dynamic_outputs_and_several_outputs(
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, config: Any
+) -> None:
+    here, there = runs(instance, workers, tmp_path, "dynamic", config)
     assert (here.success, there.success) == (True, True)
     same(instance, tmp_path, here, there)
 
 
 def test_retries_failures_and_hooks(instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path) -> None:
-    here, there = runs(instance, workers, tmp_path, "retries")
+    here, there = runs(instance, workers, tmp_path, "retries", IN_PROCESS)
     assert (here.success, there.success) == (False, False)
     same(instance, tmp_path, here, there)
     hooks = [sorted((tmp_path / driver / "hooks").read_text().splitlines()) for driver in ("step", "cluster")]
@@ -122,7 +148,7 @@ def test_partitions(instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_pa
     tags = {"dagster/partition": str(key)}
     if isinstance(key, dg.MultiPartitionKey):
         tags |= get_tags_from_multi_partition_key(key)
-    here, there = runs(instance, workers, tmp_path, name, tags=tags)
+    here, there = runs(instance, workers, tmp_path, name, IN_PROCESS, tags=tags)
     assert (here.success, there.success) == (True, True)
     same(instance, tmp_path, here, there)
 
@@ -149,9 +175,7 @@ def test_other_resources_are_set_up_and_torn_down_on_both_sides(
     assert noted == ["up host", "up cluster", "down cluster", "down host"]
 
 
-@pytest.mark.parametrize(
-    "config", [pytest.param(IN_PROCESS, id="in process"), pytest.param(FORKED_STEPS, id="multiprocess")]
-)
+@pytest.mark.parametrize("config", EXECUTORS)
 def test_a_resource_that_fails_in_the_cluster_fails_the_step_by_its_policy(
     instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, config: Any
 ) -> None:
@@ -162,10 +186,11 @@ def test_a_resource_that_fails_in_the_cluster_fails_the_step_by_its_policy(
     assert "CheckError" not in messages(run)
 
 
+@pytest.mark.parametrize("config", EXECUTORS)
 def test_a_worker_that_dies_is_tried_again_by_the_policy(
-    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, config: Any
 ) -> None:
-    run = in_cluster(instance, workers, tmp_path, "dies")
+    run = in_cluster(instance, workers, tmp_path, "dies", config)
     assert ends(instance, run) == ["STEP_UP_FOR_RETRY", "STEP_SUCCESS"]
     assert [body["submission_id"][-2:] for body in workers.bodies] == ["-0", "-1"]
     assert "ray-job-failed" in messages(run)
@@ -274,17 +299,17 @@ def test_events_that_cannot_be_read_fail_the_step_by_its_policy(
     assert "driver-events-missing" in messages(run)
 
 
-def until(condition: Any, seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)  # noqa: TID251
-
-
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        pytest.param("counter", ["counts"], id="a body that runs"),
+        pytest.param("fan", ["fans", "one[k0]", "one[k1]", "rest"], id="dynamic outputs of which one is stored"),
+    ],
+)
 def test_a_killed_process_of_the_step_is_followed_by_one_that_goes_on(
-    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
+    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, name: str, steps: list[str]
 ) -> None:
-    """SIGKILL amid the lines: one submission, each line once, one success."""
+    """SIGKILL amid the lines: one submission, each line once, one success, and what the step has made is used."""
 
     def kill() -> None:
         def lines() -> list[Any]:
@@ -298,16 +323,19 @@ def test_a_killed_process_of_the_step_is_followed_by_one_that_goes_on(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    run = in_cluster(instance, workers, tmp_path, "counter", FORKED_STEPS)
+    run = in_cluster(instance, workers, tmp_path, name, FORKED_STEPS)
     killer.join()
-    found = told(instance, run.run_id)
-    assert run.success
+    everything = told(instance, run.run_id)
+    assert run.success, messages(run)
+    assert sorted(step for kind, step, _ in everything if kind == "STEP_SUCCESS") == steps
+    found = [each for each in everything if each[1] == steps[0]]
     assert (len(workers.bodies), (tmp_path / "attempts").read_text()) == (1, "x")
-    assert [text for kind, _, text in found if kind == "LOG"] == [f"line {n}" for n in range(40)]
+    assert [text for kind, _, text in found if kind == "LOG"] == [
+        f"line {n}" for n in range(40 if name == "counter" else 200)
+    ]
     kinds = [kind for kind, *_ in found]
-    assert kinds.count("STEP_SUCCESS") == 1
     assert [kind for kind in kinds if "START" in kind] == ["STEP_START", "STEP_RESTARTED"]
-    assert kinds.count("STEP_OUTPUT") == 1
+    assert kinds.count("STEP_OUTPUT") == (1 if len(steps) == 1 else 2)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The parts of a step in the cluster that need no run: lines, verdicts, and what a job is submitted with."""
 
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -167,6 +168,27 @@ def test_the_runtime_environment_of_the_worker(
     assert found == wanted
     assert package.name == "step-job-0"
     assert "canary" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "pip"),
+    [
+        pytest.param({}, DriverOptions("upload"), [f"dagster=={version('dagster')}"], id="the step's own dagster"),
+        pytest.param(
+            {"pip": ["a"]}, DriverOptions("upload"), ["a", f"dagster=={version('dagster')}"], id="after what is given"
+        ),
+        pytest.param({}, DriverOptions("upload", pip=["dagster"]), ["dagster"], id="what the user says"),
+        pytest.param({}, DriverOptions("upload", pip=[]), None, id="the image has all"),
+        pytest.param({}, DriverOptions("image"), None, id="nothing is uploaded"),
+    ],
+)
+def test_uploaded_code_brings_dagster_to_an_image_without_it(
+    given: Mapping[str, Any], options: DriverOptions, pip: list[str] | None, tmp_path: Path
+) -> None:
+    found = runtime_env_of(given, None, reference(), options, tmp_path)
+    assert found.get("pip") == pip
+    sent = {package.name.partition("-")[0] for package in found["py_modules"]}
+    assert ("dagster_ray" in sent, "working_dir" in found) == (options.code == "upload",) * 2
 
 
 def test_what_a_driver_takes_is_what_rays_job_api_calls_it() -> None:
