@@ -41,7 +41,7 @@ def _wait_until_ready(dashboard: str, agent: int, process: subprocess.Popen[byte
     raise TimeoutError("the head did not start")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return different ports that nobody uses, from below the range that the system hands out by itself."""
     found: set[int] = set()
     while len(found) < count:
@@ -55,7 +55,7 @@ def _free_ports(count: int) -> list[int]:
 @contextmanager
 def ray_head() -> Generator[Head]:
     """Start a Ray head, and end it with all its processes."""
-    yield from _head(*_free_ports(4))
+    yield from _head(*free_ports(4))
 
 
 def _head(gcs: int, dashboard: int, agent: int, client: int) -> Generator[Head]:
