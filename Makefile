@@ -38,7 +38,7 @@ demo: .venv/.synced ## Compute the tutorial's first asset on a real Ray cluster 
 	@$(RUN) python examples/tutorial/demo.py
 
 test: .venv/.synced ## Run the tests of every package, and every code block of the documents
-	$(BIN)pytest -n 2 --dist worksteal
+	$(BIN)pytest -n 3 --dist worksteal
 
 weekly: .venv/.synced ## Run the long tests, which make test leaves out and CI runs once a week
 	$(BIN)pytest -n 2 --dist worksteal -m weekly

@@ -78,8 +78,8 @@ def submitted(head: Head, run_id: str) -> list[str]:
     return sorted(job.submission_id or "" for job in jobs)
 
 
-def test_steps_write_their_events_into_the_database_and_its_password_is_not_sent(
-    instance: dg.DagsterInstance, database: Database, database_head: Head, tmp_path: Path
+def test_steps_write_their_events_into_the_database(
+    instance: dg.DagsterInstance, database_head: Head, tmp_path: Path
 ) -> None:
     assert type(instance.event_log_storage).__name__ == "PostgresEventLogStorage"
     config = {"execution": {"config": {"ray": {}}}}
@@ -96,8 +96,6 @@ def test_steps_write_their_events_into_the_database_and_its_password_is_not_sent
         "one STEP_SUCCESS",
         "other STEP_SUCCESS",
     ]
-    with RayJobClient(database_head.dashboard) as client:
-        assert database.password not in str(client.list())
     assert len(submitted(database_head, run.run_id)) == 5
 
 
