@@ -1,7 +1,7 @@
 """Give the project its home: `python scripts/home.py https://host/owner/name [DOCUMENTATION]`.
 
 Writes `[project.urls]` into each pyproject.toml, and makes the links and images of the READMEs absolute, so that they
-read the same on a package index. Run it again to move.
+read the same on a package index. To move, run it again with `--before` and the old address.
 """
 
 import argparse

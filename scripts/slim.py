@@ -159,8 +159,11 @@ def main(dist_folder: str) -> None:
     with tempfile.TemporaryDirectory(prefix="slim-") as scratch:
         # Half of the time one process installs or collects, so two environments keep two cores busy.
         with ThreadPoolExecutor(2) as at_once:
-            for done in [at_once.submit(check, case, dist, Path(scratch) / case.member) for case in CASES]:
-                done.result()
+            try:
+                for done in [at_once.submit(check, case, dist, Path(scratch) / case.member) for case in CASES]:
+                    done.result()
+            finally:
+                at_once.shutdown(cancel_futures=True)
         for number, requirement in enumerate(dict.fromkeys(documented_installs(ROOT / "docs/install.md"))):
             python = environment(Path(scratch) / f"documented-{number}")
             install(python, dist, f"{requirement}=={version()}")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -56,8 +57,9 @@ def _user() -> Mapping[str, Any]:
 
 def _wait_until_ready(found: Path, port: int, process: subprocess.Popen[bytes]) -> None:
     """Return when the server lets clients in: it listens some moments before."""
-    pause, asked = threading.Event(), [found / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
-    for _ in range(START_SECONDS * 10):
+    pause, asked = threading.Event(), [found / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port), "-t", "1"]
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
         if process.poll() is not None:
             raise RuntimeError(f"postgres ended with {process.returncode}")
         if subprocess.run(asked, check=False).returncode == 0:
@@ -74,7 +76,7 @@ def _fill(folder: Path, found: Path, password: str, user: Mapping[str, Any]) -> 
             os.chown(path, user["user"], user["group"])
     command = [found / "initdb", "-D", folder / "data", "-U", "dagster", "-A", "scram-sha-256", "-E", "UTF8"]
     command += ["--no-sync", f"--pwfile={folder / 'password'}"]
-    subprocess.run(command, check=True, cwd=folder, capture_output=True, **user)
+    subprocess.run(command, check=True, cwd=folder, capture_output=True, timeout=START_SECONDS, **user)
 
 
 @contextmanager

@@ -73,7 +73,6 @@ def executable(folder: Path, name: str) -> str:
     [
         pytest.param("other:own", "own:other:own", id="another Python comes first"),
         pytest.param("empty", "own:empty", id="no Python"),
-        pytest.param("", "own", id="no PATH"),
         pytest.param("own:other", "own:other", id="an environment that is activated"),
     ],
 )
@@ -84,9 +83,17 @@ def test_a_path_leads_to_this_python(tmp_path: Path, path: str, expected: str) -
     def folders(names: str) -> str:
         return os.pathsep.join(str(tmp_path / name) for name in names.split(":") if name)
 
-    assert path_with_python(folders(path), python) == folders(expected)
+    assert path_with_python(folders(path), python, is_environment=True) == folders(expected)
+
+
+def test_the_python_of_a_machine_comes_first_only_where_there_is_none(tmp_path: Path) -> None:
+    """Its folder has more programs, which the user's PATH may have put last."""
+    other, own = executable(tmp_path / "other", "python"), executable(tmp_path / "own", "python")
+    path = str(Path(other).parent)
+    assert path_with_python(path, own, is_environment=False) == path
+    assert path_with_python("", own, is_environment=False) == os.pathsep.join((str(Path(own).parent), os.defpath))
 
 
 def test_a_path_stays_where_this_python_has_no_such_name(tmp_path: Path) -> None:
     python = executable(tmp_path / "own", "python3")
-    assert path_with_python("/bin", python) == "/bin"
+    assert path_with_python("/empty", python, is_environment=True) == "/empty"

@@ -58,7 +58,8 @@ def test_what_the_holder_of_the_cluster_gets(name: str, expected: bool) -> None:
 def test_only_this_user_can_read_the_file(folder: Path) -> None:
     path = write_step_environment(folder, {"KEY": CANARY})
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert json.loads(path.read_text())["environ"] == {"KEY": CANARY}
+    environ = json.loads(path.read_text())["environ"]
+    assert (sorted(environ), environ["KEY"]) == (["KEY", "PATH"], CANARY)
 
 
 def test_files_of_steps_that_were_killed_are_removed(folder: Path) -> None:

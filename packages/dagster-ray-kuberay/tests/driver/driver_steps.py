@@ -85,6 +85,11 @@ def fails_once(ray_cluster: RayResource, folder: Folder) -> None:
         raise ValueError("the first time")
 
 
+@dg.asset(deps=[fails_once])
+def broken_at_last(ray_cluster: RayResource) -> None:
+    raise ValueError("at last")
+
+
 @dg.asset(retry_policy=dg.RetryPolicy(max_retries=5), check_specs=[dg.AssetCheckSpec("whole", asset="counted")])
 def counted(context: dg.AssetExecutionContext, ray_cluster: RayResource, folder: Folder) -> Iterator[Any]:
     folder.note("body")
@@ -188,7 +193,7 @@ def job_of(name: str, kind: str, fields: dict[str, Any], folder: str, in_pods: b
         "lingering": Lingering(),
         "lingering_here": LingeringHere(),
     }
-    assets = [squares, slow, fails, broken, fails_once, counted, lingers, plain, after_plain, other]
+    assets = [squares, slow, fails, broken, broken_at_last, fails_once, counted, lingers, plain, after_plain, other]
     job = dg.define_asset_job("job", name.split(","), executor_def=steps_elsewhere if in_pods else None)
     defs = dg.Definitions(assets=assets, jobs=[job], resources=resources)
     return defs.resolve_job_def("job")

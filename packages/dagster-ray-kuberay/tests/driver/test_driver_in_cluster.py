@@ -159,17 +159,21 @@ def test_steps_of_one_process_share_a_cluster_that_ends_after_the_last_one(world
     eventually(lambda: world.objects("rayjobs")[0]["status"].get("jobDeploymentStatus") == "Complete")
 
 
-def test_evidence_of_a_step_names_its_own_job_though_another_step_of_the_process_ran_later(world: DriverWorld) -> None:
+@pytest.mark.parametrize(
+    ("steps", "bodies"),
+    [
+        pytest.param("broken,other", [True, False], id="another step ran later"),
+        pytest.param("fails_once,broken_at_last", [False, False, True], id="a step before it was tried again"),
+    ],
+)
+def test_evidence_names_the_job_of_the_step_that_failed(world: DriverWorld, steps: str, bodies: list[bool]) -> None:
     """By that job, tasks and actors are chosen on a cluster that others use as well."""
     fields = world.fields(evidence=str(world.folder / "kept"))
-    run = world.execute(reconstructable("broken,other", "RayJob", fields, world.folder), IN_PROCESS)
+    run = world.execute(reconstructable(steps, "RayJob", fields, world.folder), IN_PROCESS)
     assert not run.success
-    assert world.notes == ["broken", "other"]
-    first, last = (body["submission_id"] for body in world.bodies)
     (page,) = (world.folder / "kept").rglob("index.md")
     text = page.read_text(encoding="utf-8")
-    assert first in text
-    assert last not in text
+    assert [body["submission_id"] in text for body in world.bodies] == bodies
 
 
 @pytest.mark.parametrize("steps", ["other", "slow,other"])

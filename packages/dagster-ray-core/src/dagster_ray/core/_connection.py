@@ -116,8 +116,8 @@ def connect(
         on_slow_start: Called with Ray's words when Ray gave up a start on this machine, and it is tried again.
         job_name: What the driver of a Ray Client has as `job_name` in its metadata. A native driver gets its metadata
             by the option `job_config`.
-        code_folders: Folders where the workers of a native driver find modules besides. Not with a `working_dir`,
-            which would be shadowed.
+        code_folders: Folders where the workers of a native driver find modules besides. Not with a `working_dir` or
+            `py_modules` in the options, which would be shadowed.
 
     Raises:
         DriverInUseError: This process has a driver already, on another cluster.
@@ -143,13 +143,15 @@ def connect(
 
 def _with_code_folders(address: str, options: Mapping[str, Any], folders: Sequence[str]) -> Mapping[str, Any]:
     """Add folders to those that Ray gives to the workers of a native driver: its script's and its working directory."""
-    runtime_env: Mapping[str, Any] = options.get("runtime_env") or {}
-    if not folders or address.startswith(CLIENT_SCHEME) or "working_dir" in runtime_env:
+    if not folders or address.startswith(CLIENT_SCHEME):
         return options
     from ray.job_config import JobConfig
 
     config: Any = copy.copy(options["job_config"]) if options.get("job_config") else JobConfig()
+    if {"working_dir", "py_modules"} & {*(options.get("runtime_env") or {}), *(config.runtime_env or {})}:
+        return options
     config._py_driver_sys_path = [*config._py_driver_sys_path, *folders]  # noqa: SLF001 - it has no public name
+    config._cached_pb = None  # noqa: SLF001 - what was made of it before lacks them
     return {**options, "job_config": config}
 
 

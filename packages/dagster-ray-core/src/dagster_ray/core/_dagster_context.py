@@ -116,21 +116,36 @@ def run_of(context: DagsterContext) -> dg.DagsterRun | None:
         return None
 
 
-def code_folders_of(context: DagsterContext) -> tuple[str, ...]:
-    """Return where the modules of a code location are that was loaded by file, and that imports do not find.
+def code_folders_of(context: DagsterContext, *, is_elsewhere: bool = False) -> tuple[str, ...]:
+    """Return where the modules of a code location are that was loaded by file, and that workers of Ray do not find.
 
-    Dagster loads such a file by its path, and keeps `sys.path` as it was (dagster/_core/code_pointer.py).
+    Dagster loads such a file by its path, and keeps `sys.path` as it was (dagster/_core/code_pointer.py). A folder that
+    has a module by the name of another one is left out: Ray puts folders before all others, and workers would get it.
+
+    Args:
+        context: The context of the step.
+        is_elsewhere: Whether this is not the machine whose paths the run tells.
     """
     origin = getattr(run_of(context), "job_code_origin", None)
     pointer = None if origin is None else origin.repository_origin.code_pointer
     pointer = getattr(pointer, "reconstructor_pointer", pointer)
     name = Path(getattr(pointer, "python_file", "")).name
-    # In a cluster the file has another path than the one that the run tells.
-    file = getattr(sys.modules.get(name.removesuffix(".py")), "__file__", None)
-    found = [str(Path(file).resolve().parent)] if name and file and Path(file).name == name else []
-    folder = getattr(pointer, "working_directory", None)
-    found += [str(Path(folder).resolve())] if folder and Path(folder).is_dir() else []
-    return tuple(entry for entry in dict.fromkeys(found) if entry not in sys.path)
+    module = name.removesuffix(".py")
+    file = getattr(sys.modules.get(module), "__file__", None)
+    found = [Path(file).absolute().parent] if name and file and Path(file).name == name else []
+    folder = None if is_elsewhere else getattr(pointer, "working_directory", None)
+    found += [Path(folder).absolute()] if folder and Path(folder).is_dir() else []
+    inherited = {Path(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)} | {Path.cwd()}
+    return tuple(str(each) for each in dict.fromkeys(found) if each not in inherited and not _hides(each, module))
+
+
+def _hides(folder: Path, own: str) -> bool:
+    """Return whether a folder has a module by the name of one of Python's, or of one that is loaded from elsewhere."""
+    for name in {entry.stem for entry in folder.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").exists()}:
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if name in sys.stdlib_module_names or (file and name != own and not Path(file).is_relative_to(folder)):
+            return True
+    return False
 
 
 def run_is_over(context: DagsterContext) -> bool:

@@ -25,8 +25,10 @@ def init(
     reach: Callable[[], None] = lambda: None,
     before_shutdown: Callable[[], None] = lambda: None,
     ignore_reinit_error: bool = False,
+    job_config: object = None,
 ) -> SimpleNamespace:
     """Connect; `reach` runs in the middle of it, `before_shutdown` at the start of the next `shutdown`."""
+    del job_config  # there are no workers
     global _address, _before_shutdown, _connected, _driver  # noqa: PLW0603 - a process has one driver
     if _connected and ignore_reinit_error:
         return SimpleNamespace(dashboard_url="127.0.0.1:8265")

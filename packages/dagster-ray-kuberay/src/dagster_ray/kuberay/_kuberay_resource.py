@@ -268,7 +268,8 @@ class KubeRayResource(ClusterDriverResource):
         from dagster_ray.kuberay._bundle.keeping import keep
 
         job_id = self.job_id if self.is_connected else None
-        submission_id = None if self._host is None else self._host.job_id_of(failures[0].step_key)
+        jobs = [] if self._host is None else [self._host.job_id_of(failure.step_key) for failure in failures]
+        submission_id = next(filter(None, jobs), None)
         driver = Driver(job_id, submission_id, in_cluster=self.driver_in_cluster)
         try:
             return keep(

@@ -32,7 +32,7 @@ from dagster_ray.local._holder import remove_session
 from dagster_ray.local._machine import (
     cluster_temp_dir,
     name_current_cluster,
-    path_with_python,
+    path_of_ray,
     undo_use_this_python,
     usable_cpus,
     use_this_python,
@@ -234,7 +234,7 @@ class LocalRay(BaseRayResource):
         process started the cluster, and the token is in this user's home, where Ray put it.
         """
         if not self.share:
-            return {"PATH": path_with_python(os.environ.get("PATH", ""), sys.executable)}
+            return {"PATH": path_of_ray(os.environ)}
         mode = None if self._claim is None else self._claim.auth_mode
         return {} if mode is None else {"RAY_AUTH_MODE": mode}
 

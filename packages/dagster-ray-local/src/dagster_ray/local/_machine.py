@@ -3,6 +3,7 @@
 import importlib
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,7 @@ def undo_use_this_python() -> None:
     setattr(constants, _VARIABLE, True)
 
 
-def path_with_python(path: str, executable: str) -> str:
+def path_with_python(path: str, executable: str, *, is_environment: bool) -> str:
     """Return a PATH on which `python` is this Python: a job whose command begins with it runs in the step's packages.
 
     Without an activated environment, as in `.venv/bin/dg dev`, `python` would be another one, or none.
@@ -144,9 +145,16 @@ def path_with_python(path: str, executable: str) -> str:
     Args:
         path: PATH as it is.
         executable: `sys.executable`.
+        is_environment: Whether this is a virtual environment. The folder of another Python has more programs, so it
+            comes first only where there is no `python` at all.
     """
     folder = Path(executable).parent
     found = shutil.which("python", path=path)
-    if (found is not None and Path(found).parent == folder) or not (folder / "python").exists():
-        return path
-    return os.pathsep.join((str(folder), path)) if path else str(folder)
+    is_right = found is not None and (Path(found).parent == folder or not is_environment)
+    return path if is_right or not (folder / "python").exists() else os.pathsep.join((str(folder), path or os.defpath))
+
+
+def path_of_ray(environ: Mapping[str, str]) -> str:
+    """Return the PATH of a Ray that this process starts."""
+    given = environ.get("PATH", "")
+    return path_with_python(given, sys.executable, is_environment=sys.prefix != sys.base_prefix)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dagster_ray.local._machine import path_with_python
+from dagster_ray.local._machine import path_of_ray
 
 # What Ray, pip, uv and conda need to run on this machine, and what decides how Ray itself works.
 _OF_THE_CLUSTER = re.compile(
@@ -35,13 +35,16 @@ def of_the_cluster(environ: Mapping[str, str]) -> dict[str, str]:
         for name, value in environ.items()
         if _OF_THE_CLUSTER.fullmatch(name) and name != _SET_BY_RAYS_IMPORT
     }
-    return {**kept, "PATH": path_with_python(environ.get("PATH", ""), sys.executable)}
+    return {**kept, "PATH": path_of_ray(environ)}
 
 
 def write_step_environment(folder: Path, environ: Mapping[str, str]) -> Path:
     """Write this step's environment and working directory to a file in `folder` that only this user can read."""
     said = {
-        "environ": {name: value for name, value in environ.items() if name not in ("PWD", _SET_BY_RAYS_IMPORT)},
+        "environ": {
+            **{name: value for name, value in environ.items() if name not in ("PWD", _SET_BY_RAYS_IMPORT)},
+            "PATH": path_of_ray(environ),
+        },
         "of_the_cluster": of_the_cluster(environ),
         "cwd": str(Path.cwd()),
         "cluster_cwd": str(folder),

@@ -3,6 +3,7 @@
 A client makes a place for the job, then lets a `JobRun` submit, follow and judge it there.
 """
 
+from dagster_ray.core import StepContext
 from dagster_ray.pipes._client import ClientOptions, find_attempt
 from dagster_ray.pipes._job_run import JobRun, RequireMessages, RunSettings, check_context
 from dagster_ray.pipes._reader import MessageChannel
@@ -20,6 +21,7 @@ __all__ = [
     "Place",
     "RequireMessages",
     "RunSettings",
+    "StepContext",
     "Verdict",
     "call_identity",
     "check_context",

@@ -18,7 +18,9 @@ OWN_NEEDS: tuple[LossKind, ...] = ("out-of-memory", "out-of-storage")
 
 _TEXT_LIMIT = 300
 _NO_MODULE = "ModuleNotFoundError"
-_MODULE_HINT = "What tasks and actors import must be in the cluster's image, or be sent by runtime_env."
+_MODULE_HINT = (
+    "If it was in a task or actor: what they import must be in the cluster's image, or be sent by runtime_env."
+)
 
 # Dagster's own, around the error of a body (dagster/_core/errors.py, _core/execution/plan/utils.py).
 _WRAPPERS = ("DagsterExecutionStepExecutionError", "RetryRequestedFromPolicy")
@@ -204,7 +206,7 @@ def _said(error: ErrorFacts) -> str:
     text = " ".join(error.text.split())
     shown = text if len(text) <= _TEXT_LIMIT else text[:_TEXT_LIMIT] + "..."
     said = f"{error.name}: {shown}" if shown else error.name
-    return f"{said}. {_MODULE_HINT}" if _NO_MODULE in error.type or _NO_MODULE in error.text else said
+    return f"{said.rstrip('.')}. {_MODULE_HINT}" if _NO_MODULE in error.type or _NO_MODULE in error.text else said
 
 
 def is_retried(judgement: Judgement, *, done: int, allowed: int) -> bool:

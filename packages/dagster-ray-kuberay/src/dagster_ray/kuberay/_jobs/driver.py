@@ -63,7 +63,7 @@ class DriverHost:
         self._is_lifted, self._lift_at = False, 0.0
 
     def job_id_of(self, step_key: str | None) -> str | None:
-        """Return the submission id of a step's last attempt; None if it submitted none, or the work is no step."""
+        """Return the submission id of a step's last attempt; None if it submitted none, or has succeeded."""
         return None if step_key is None else self._job_ids.get(step_key)
 
     @property
@@ -220,7 +220,7 @@ class DriverHost:
             self._watch,
             self._opened,
             submitted=partial(self._submitted, step_key),
-            judged=self._judged,
+            judged=partial(self._judged, step_key),
             pending=self._why_pending,
             explained=self._explained,
         )
@@ -263,11 +263,13 @@ class DriverHost:
         otherwise = "the operator may end it while a body runs; this is tried again"
         self._is_lifted = self._change({"spec": WITHOUT_LIMIT}, otherwise) is not None
 
-    def _judged(self, verdict: "Verdict") -> None:
+    def _judged(self, step_key: str | None, verdict: "Verdict") -> None:
         """Write an outcome while the job's process still tears down, so that the operator knows it when the job ends.
 
         To Ray the job succeeds: the body has ended the step by an event.
         """
+        if verdict == "good" and step_key is not None:
+            self._job_ids.pop(step_key, None)  # what failed before it is another job's
         if verdict != "bad" or not self._is_only_step:
             return
         if self._cluster.made.kind is RAYJOBS:
