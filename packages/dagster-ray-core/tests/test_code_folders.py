@@ -62,6 +62,24 @@ def test_a_folder_that_would_hide_modules_is_left_out(file: Path, name: str, *, 
     assert code_folders_of(context_of(file)) == ((str(file.parent),) if kept else ())
 
 
+def test_a_folder_that_cannot_be_read_is_left_out(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_: Path) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    assert code_folders_of(context_of(file)) == ()
+
+
+def test_a_deleted_working_directory_changes_nothing(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = tmp_path / "left"
+    left.mkdir()
+    monkeypatch.chdir(left)
+    left.rmdir()
+    assert code_folders_of(context_of(file)) == (str(file.parent),)
+
+
 def test_without_a_file_there_is_none() -> None:
     none: Any = SimpleNamespace(run=SimpleNamespace(job_code_origin=None))
     assert code_folders_of(none) == ()
@@ -81,18 +99,25 @@ def test_native_drivers_give_folders_to_their_workers(
     address: str, options: dict[str, Any], expected: list[str] | None
 ) -> None:
     pytest.importorskip("ray", reason="Ray's JobConfig carries the folders")
-    given = _with_code_folders(address, options, ("/code",))
+    given = _with_code_folders(address, options, lambda: ("/code",))
     config: Any = given.get("job_config")
     assert (None if config is None else config._py_driver_sys_path) == expected
     assert {name: value for name, value in given.items() if name != "job_config"} == options
+
+
+def test_for_ray_client_no_folders_are_sought() -> None:
+    def sought() -> tuple[str, ...]:
+        raise AssertionError
+
+    assert _with_code_folders("ray://head:10001", {"num_cpus": 1}, sought) == {"num_cpus": 1}
 
 
 def test_a_job_config_of_the_users_is_kept_and_not_changed() -> None:
     job_config = pytest.importorskip("ray.job_config", reason="Ray's JobConfig carries the folders")
     own: Any = job_config.JobConfig(metadata={"a": "b"})
     own._serialize()
-    given: Any = _with_code_folders("local", {"job_config": own}, ("/code",))["job_config"]
+    given: Any = _with_code_folders("local", {"job_config": own}, lambda: ("/code",))["job_config"]
     assert (given.metadata, given._py_driver_sys_path, own._py_driver_sys_path) == ({"a": "b"}, ["/code"], [])
     assert b"/code" in given._serialize()
     sent: Any = job_config.JobConfig(runtime_env={"working_dir": "."})
-    assert _with_code_folders("local", {"job_config": sent}, ("/code",)) == {"job_config": sent}
+    assert _with_code_folders("local", {"job_config": sent}, lambda: ("/code",)) == {"job_config": sent}

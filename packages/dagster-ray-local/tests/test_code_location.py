@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_ray.local._machine import path_with_python
+from dagster_ray.local._machine import path_of_ray, path_with_python
 
 CODE = """
 import json
@@ -97,3 +97,8 @@ def test_the_python_of_a_machine_comes_first_only_where_there_is_none(tmp_path: 
 def test_a_path_stays_where_this_python_has_no_such_name(tmp_path: Path) -> None:
     python = executable(tmp_path / "own", "python3")
     assert path_with_python("/empty", python, is_environment=True) == "/empty"
+
+
+def test_where_no_path_is_set_ray_gets_that_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    assert path_of_ray({}) == os.defpath

@@ -96,7 +96,7 @@ def connect(
     check_cluster: Callable[[], None] | None = None,
     on_slow_start: Callable[[str], None] | None = None,
     job_name: str | None = None,
-    code_folders: Sequence[str] = (),
+    code_folders: Callable[[], Sequence[str]] = tuple,
 ) -> Connection:
     """Connect this process to the cluster at `address`, trying again until the deadline.
 
@@ -116,8 +116,8 @@ def connect(
         on_slow_start: Called with Ray's words when Ray gave up a start on this machine, and it is tried again.
         job_name: What the driver of a Ray Client has as `job_name` in its metadata. A native driver gets its metadata
             by the option `job_config`.
-        code_folders: Folders where the workers of a native driver find modules besides. Not with a `working_dir` or
-            `py_modules` in the options, which would be shadowed.
+        code_folders: Returns folders where the workers of a native driver find modules besides; asked for no other
+            driver. Not with a `working_dir` or `py_modules` in the options, which would be shadowed.
 
     Raises:
         DriverInUseError: This process has a driver already, on another cluster.
@@ -141,9 +141,11 @@ def connect(
         _init_lock.release()
 
 
-def _with_code_folders(address: str, options: Mapping[str, Any], folders: Sequence[str]) -> Mapping[str, Any]:
+def _with_code_folders(
+    address: str, options: Mapping[str, Any], code_folders: Callable[[], Sequence[str]]
+) -> Mapping[str, Any]:
     """Add folders to those that Ray gives to the workers of a native driver: its script's and its working directory."""
-    if not folders or address.startswith(CLIENT_SCHEME):
+    if address.startswith(CLIENT_SCHEME) or not (folders := code_folders()):
         return options
     from ray.job_config import JobConfig
 

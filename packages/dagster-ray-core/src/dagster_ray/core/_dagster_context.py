@@ -121,6 +121,7 @@ def code_folders_of(context: DagsterContext, *, is_elsewhere: bool = False) -> t
 
     Dagster loads such a file by its path, and keeps `sys.path` as it was (dagster/_core/code_pointer.py). A folder that
     has a module by the name of another one is left out: Ray puts folders before all others, and workers would get it.
+    So is a folder that cannot be read.
 
     Args:
         context: The context of the step.
@@ -132,16 +133,27 @@ def code_folders_of(context: DagsterContext, *, is_elsewhere: bool = False) -> t
     name = Path(getattr(pointer, "python_file", "")).name
     module = name.removesuffix(".py")
     file = getattr(sys.modules.get(module), "__file__", None)
-    found = [Path(file).absolute().parent] if name and file and Path(file).name == name else []
+    try:
+        here = Path.cwd()
+    except OSError:  # it was deleted
+        here = Path(os.sep)
+    found = [(here / file).parent] if name and file and Path(file).name == name else []
     folder = None if is_elsewhere else getattr(pointer, "working_directory", None)
-    found += [Path(folder).absolute()] if folder and Path(folder).is_dir() else []
-    inherited = {Path(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)} | {Path.cwd()}
+    found += [here / folder] if folder and Path(folder).is_dir() else []
+    inherited = {Path(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)} | {here}
     return tuple(str(each) for each in dict.fromkeys(found) if each not in inherited and not _hides(each, module))
 
 
 def _hides(folder: Path, own: str) -> bool:
-    """Return whether a folder has a module by the name of one of Python's, or of one that is loaded from elsewhere."""
-    for name in {entry.stem for entry in folder.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").exists()}:
+    """Return whether a folder has a module by the name of one of Python's, or of one that is loaded from elsewhere.
+
+    One that cannot be read may have any.
+    """
+    try:
+        names = {entry.stem for entry in folder.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").exists()}
+    except OSError:
+        return True
+    for name in names:
         file = getattr(sys.modules.get(name), "__file__", None)
         if name in sys.stdlib_module_names or (file and name != own and not Path(file).is_relative_to(folder)):
             return True

@@ -305,7 +305,7 @@ class BaseRayResource(StepHooks, ProgressConfig, dg.ConfigurableResource[Any]):
                     "%s did not come up within Ray's own 30 s, so it is started again: %s", self.display_name, reason
                 ),
                 job_name=step_key_of(context),
-                code_folders=code_folders_of(context),
+                code_folders=lambda: code_folders_of(context),
             )
             self.on_driver(context, deadline)
         if (limits := self._ray_data_limits) is not None:

@@ -156,5 +156,5 @@ def path_with_python(path: str, executable: str, *, is_environment: bool) -> str
 
 def path_of_ray(environ: Mapping[str, str]) -> str:
     """Return the PATH of a Ray that this process starts."""
-    given = environ.get("PATH", "")
+    given = environ.get("PATH", os.defpath)
     return path_with_python(given, sys.executable, is_environment=sys.prefix != sys.base_prefix)

@@ -21,6 +21,7 @@ DagsterRayError
 
 from dagster_ray.core.errors import DagsterRayError, clause
 from dagster_ray.core.failures import FailureClass
+from dagster_ray.core.failures.causes import DROPPED_PACKAGE
 from dagster_ray.pipes._driver_errors import (
     DriverElsewhereError,
     DriverEventsMissingError,
@@ -33,8 +34,6 @@ _MESSAGE_LINES, _LINE_CHARACTERS = 30, 500
 # What the job manager says of a job that it has lost (ray/dashboard/modules/job/job_manager.py, Ray 2.46 to 2.60), and
 # of one that never started. A supervisor whose process died without its node is not among them: memory may have ended.
 _LOST_WORDS = ("node has died", "node it was running on is dead", "node was preempted", "failed to get job supervisor")
-# What Ray says of an uploaded package that it dropped before the job started (ray/_private/runtime_env/packaging.py).
-_DROPPED_WORDS = "Failed to download runtime_env file package"
 _SETUP_WORDS = ("runtime_env", "runtime environment", "could not be scheduled", "failed to start within")
 _MEMORY_WORDS = ("OOMKilled", "out of memory", "memory pressure")
 
@@ -196,7 +195,7 @@ class RayJobFailedError(DagsterRayError):
     @property
     def failure_class(self) -> FailureClass:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Infrastructure if Ray has lost the node, the supervisor or a package; else by what Ray says of the start."""
-        if any(words in self.message for words in (*_LOST_WORDS, _DROPPED_WORDS)):
+        if any(words in self.message for words in (*_LOST_WORDS, DROPPED_PACKAGE)):
             return "infrastructure"
         return "configuration" if any(words in self.message for words in _SETUP_WORDS) else "user"
 
@@ -223,7 +222,7 @@ class RayJobFailedError(DagsterRayError):
         """What to do about a job that failed, that was stopped, or whose package is gone."""
         if self.status == "STOPPED":
             return "find out who stopped it; the step itself does so only when it is interrupted"
-        if _DROPPED_WORDS in self.message:
+        if DROPPED_PACKAGE in self.message:
             return (
                 "run the step again, which uploads the package again; if jobs often start long after their upload, set "
                 "RAY_RUNTIME_ENV_TEMPORARY_REFERENCE_EXPIRATION_S in the head's container to more than Ray's 600 s"

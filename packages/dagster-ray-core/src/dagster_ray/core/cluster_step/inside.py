@@ -130,7 +130,7 @@ class ClusterInside:
             self._here.address,
             options,
             Deadline(_CONNECT_SECONDS),
-            code_folders=code_folders_of(context, is_elsewhere=True),
+            code_folders=lambda: code_folders_of(context, is_elsewhere=True),
         )
         if (limits := self._resource.data_execution_options) is not None:
             _connection.limit_ray_data(limits)

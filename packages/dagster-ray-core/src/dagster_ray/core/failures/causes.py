@@ -128,12 +128,16 @@ _NODE = (
 )
 _OWN_DOING = ("ray.kill", "exit_actor", "never ran", "creation task", "because of an error", "was cancelled")
 _DEAD = "ActorDiedError RayActorError TaskUnschedulableError ActorUnschedulableError OwnerDiedError WorkerCrashedError"
+DROPPED_PACKAGE = "Failed to download runtime_env file package"
+"""What Ray says of an uploaded package that it dropped before the job started (ray/_private/runtime_env/packaging.py).
+
+It drops one that nothing uses for ten minutes; another attempt uploads it again.
+"""
 # The first rule that fits decides.
 _RULES = (
     _Rule(_types("OutOfMemoryError"), (), "user"),
     _Rule(frozenset(), ("low on memory", "memory pressure", "memory monitor"), "user"),
-    # Ray drops an uploaded package that nothing uses for ten minutes; another attempt uploads it again.
-    _Rule(_types("RuntimeEnvSetupError"), ("Failed to download runtime_env file package",), "infrastructure"),
+    _Rule(_types("RuntimeEnvSetupError"), (DROPPED_PACKAGE,), "infrastructure"),
     _Rule(_types("RuntimeEnvSetupError AuthenticationError"), (), "configuration"),
     _Rule(_types(_DEAD), _NODE, "infrastructure", "any"),
     _Rule(_types(f"{_DEAD} ObjectReconstructionFailedError"), _OWN_DOING, "user"),
