@@ -74,7 +74,7 @@ build: .venv/.synced ## Build the six wheels into dist/ and check what they hold
 	$(BIN)python scripts/wheels.py dist
 
 TURNS ?= 3
-bench: .venv/.synced ## Measure everything, compared with dagster-ray 0.4.8 and bare Ray or Kubernetes: benchmarks/RESULTS.md (a quarter of an hour)
+bench: .venv/.synced ## Measure everything, compared with dagster-ray 0.4.8 and bare Ray or Kubernetes: benchmarks/RESULTS.md (plan an hour)
 	$(BIN)python benchmarks/run_all.py --turns $(TURNS)
 
 docs: .venv/.synced ## Build the documentation into site/ and check its links, its English and the reference of fields

@@ -8,6 +8,8 @@ RAYCLUSTERS = 10_000
 EXPIRED = 100
 SLOW_LINES, FAST_LINES = 100, 200_000
 TINY_TASKS, RESULT_BYTES = 2_000, 200_000_000
+LOG_LINES = 2_000
+STEPS, STEPS_A_TURN, AT_ONCE = 200, 40, 4
 
 _RAY_INIT = "`ray.init` at the moment when the port speaks"
 _STEP = "a step of its `KubeRayInteractiveJob`"
@@ -207,7 +209,8 @@ DRIVER = Benchmark(
     f"{TINY_TASKS:,} tasks that return 1, one after another, and gets each result. Then a task makes a result of "
     f"{RESULT_BYTES // 10**6} MB for another task, and once more for the body. The head's object store has 100 MB, so "
     "that Ray keeps such a result in a file. Network costs nothing here; on Kubernetes, each call and each byte of "
-    "Ray Client crosses it.",
+    f"Ray Client crosses it. Another body writes {LOG_LINES:,} lines by `context.log`: seconds are from the first line "
+    "until the last one is in the step's SQLite instance.",
     (
         Figure(
             "driver-start",
@@ -227,10 +230,50 @@ DRIVER = Benchmark(
         ),
         Figure("driver-kept", '`driver="cluster"`: 200 MB that stay in the cluster', "s", floor=_SCRIPT),
         Figure("driver-fetched", '`driver="cluster"`: 200 MB that the body fetches', "s", floor=_SCRIPT),
+        Figure(
+            "driver-lines",
+            f'`driver="cluster"`: {LOG_LINES:,} lines of `context.log`',
+            "s",
+            floor="the same body in the step's process, without Ray",
+            budgets=(Budget(1.25, times="floor"),),
+        ),
         Figure("client-start", '`driver="step"`: set-up of the resource to first line of the body', "s"),
         Figure("client-tasks", f'`driver="step"`: {TINY_TASKS:,} tiny tasks, one by one', "s", floor=_SCRIPT),
         Figure("client-kept", '`driver="step"`: 200 MB that stay in the cluster', "s", floor=_SCRIPT),
         Figure("client-fetched", '`driver="step"`: 200 MB that the body fetches', "s", floor=_SCRIPT),
+    ),
+)
+
+EXECUTOR = Benchmark(
+    "executor",
+    "Steps as Ray jobs",
+    f"A run of many steps that do nothing, of which at most {AT_ONCE} run at the same time: with `ray_executor` on a "
+    "real head on the same machine, and with Dagster's `multiprocess_executor`. The instance has SQLite. Each executor "
+    f"runs in a fresh process. The run has {STEPS} steps, and {STEPS_A_TURN} in each turn of `make bench`. Both "
+    "executors start a process for each step, which imports Dagster and loads the job; beside it, Ray starts a process "
+    "that supervises the job. The ratio shows what that costs where the step itself costs nothing. It has no budget, "
+    "because most of it is Ray's. Requests to the job server are counted by a proxy: one `POST` submits a step, and a "
+    "step that runs is looked at every 20 s, so the number of `GET`s depends on the machine.",
+    (
+        Figure(
+            "executor-rate",
+            "`ray_executor`: steps that do nothing",
+            "steps/s",
+            floor="the same run with Dagster's `multiprocess_executor`",
+        ),
+        Figure(
+            "executor-posts",
+            "`ray_executor`: `POST` requests to the job server, by step",
+            "requests",
+            budgets=(Budget(1, each_turn=True),),
+        ),
+        Figure("executor-gets", "`ray_executor`: `GET` requests to the job server, by step", "requests"),
+        Figure(
+            "executor-failures",
+            "`ray_executor`: attempts of these steps that were called failures",
+            "failures",
+            budgets=(Budget(0, each_turn=True),),
+        ),
     ),
 )
 
@@ -302,6 +345,6 @@ COLLECTOR = Benchmark(
     ),
 )
 
-BENCHMARKS = (IMPORT_COST, LOCAL_RAY, INTERACTIVE_STEP, DRIVER, PIPES_LOGS, SHARING, BACKFILL, COLLECTOR)
+BENCHMARKS = (IMPORT_COST, LOCAL_RAY, INTERACTIVE_STEP, DRIVER, EXECUTOR, PIPES_LOGS, SHARING, BACKFILL, COLLECTOR)
 SUMMARY = ("step-requests", "step-connect", "import-time", "log-p95", "log-rate", "tick-seconds")
 """The figures that the README shows."""

@@ -11,6 +11,9 @@ one cluster; each is a fresh process with everything imported, and runs the same
 
 The body runs tiny tasks one after another and waits for each, then lets a task make a large result twice: for a task,
 which reads it in the cluster, and for itself. A worker process of Ray is running before anything is measured.
+
+Another body writes lines by `context.log`. Seconds are from the first line to the moment when the last one is in the
+SQLite instance of the step's process; the floor is the same body in that process, without Ray.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -24,13 +27,13 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import dagster as dg
-from catalogue import DRIVER, RESULT_BYTES, TINY_TASKS
+from catalogue import DRIVER, LOG_LINES, RESULT_BYTES, TINY_TASKS
 from rivals import MARK, Collected, measured, parser_of, present, take_turns, tell
 
 from dagster_ray.core import RayResource
@@ -87,7 +90,31 @@ def measured_body(ray_cluster: RayResource, tasks: dg.ResourceParam[int]) -> dg.
     return dg.MaterializeResult(metadata={**body(tasks), "cluster": ray_cluster.display_name})
 
 
-def job_of(kubeconfig: str, driver: Literal["step", "cluster"], folder: str, tasks: int) -> dg.JobDefinition:
+def write_lines(context: dg.AssetExecutionContext) -> None:
+    """Write numbered lines."""
+    for number in range(LOG_LINES):
+        context.log.info("line %d", number)
+
+
+@dg.asset
+def lines_in_cluster(context: dg.AssetExecutionContext, ray_cluster: RayResource) -> None:
+    """Write lines where the cluster is."""
+    del ray_cluster
+    write_lines(context)
+
+
+@dg.asset
+def lines_in_process(context: dg.AssetExecutionContext) -> None:
+    """Write lines without Ray."""
+    write_lines(context)
+
+
+ASSETS = (measured_body, lines_in_cluster, lines_in_process)
+
+
+def job_of(
+    kubeconfig: str, driver: Literal["step", "cluster"], folder: str, tasks: int, asset: str = "measured_body"
+) -> dg.JobDefinition:
     """Return the job with one step on the shared cluster; the worker in the cluster loads it here, too."""
     from dagster_ray.kuberay import ClusterSharing, KubeRayCluster, RayClusterConfig
     from dagster_ray.kuberay.groups import head_group
@@ -107,8 +134,8 @@ def job_of(kubeconfig: str, driver: Literal["step", "cluster"], folder: str, tas
         "io_manager": dg.FilesystemIOManager(base_dir=folder),
         "tasks": tasks,
     }
-    defs = dg.Definitions([measured_body], resources=resources, jobs=[dg.define_asset_job("job", [measured_body])])
-    return defs.resolve_job_def("job")
+    jobs = [dg.define_asset_job(str(each.key.path[-1]), [each]) for each in ASSETS]
+    return dg.Definitions(ASSETS, resources=resources, jobs=jobs).resolve_job_def(asset)
 
 
 def by_step(kubeconfig: str, driver: Literal["step", "cluster"], tasks: int = TINY_TASKS) -> dict[str, float]:
@@ -134,6 +161,35 @@ def _metadata(entry: dg.EventLogEntry) -> Mapping[str, Any]:
 def figures_of(started: float, found: Mapping[str, float]) -> dict[str, float]:
     """Return a body's figures, with its start since some time."""
     return {"start": found["begun"] - started, **{name: found[name] for name in ("tasks", "kept", "fetched")}}
+
+
+def lines_stored(kubeconfig: str, asset: str) -> float:
+    """Return the seconds from the first line that a body writes until the last one is in this process's instance."""
+    with tempfile.TemporaryDirectory() as folder, dg.DagsterInstance.local_temp(folder) as instance:
+        stored: list[float] = []
+        _on_line(instance, lambda: stored.append(now()))
+        arguments: Any = (kubeconfig, "cluster", folder, 0, asset)
+        job = dg.build_reconstructable_job("driver", "job_of", arguments, {}, str(Path(__file__).parent))
+        result = dg.execute_job(job, instance, run_config=RUN, raise_on_error=True)
+        lines = [entry for entry in instance.all_logs(result.run_id) if _is_line(entry)]
+    if [entry.user_message for entry in lines] != [f"line {number}" for number in range(LOG_LINES)]:
+        raise RuntimeError(f"{len(lines)} lines of {LOG_LINES} arrived, or in another order")
+    return stored[-1] - lines[0].timestamp
+
+
+def _is_line(entry: dg.EventLogEntry) -> bool:
+    return entry.dagster_event is None and entry.user_message.startswith("line ")
+
+
+def _on_line(instance: dg.DagsterInstance, then: Callable[[], None]) -> None:
+    store = instance.handle_new_event
+
+    def handle(event: dg.EventLogEntry, **more: Any) -> None:
+        store(event, **more)
+        if _is_line(event):
+            then()
+
+    cast("Any", instance).handle_new_event = handle
 
 
 def by_script(address: str) -> dict[str, float]:
@@ -166,6 +222,8 @@ def measure(rival: str, kubeconfig: str = "", address: str = "") -> dict[str, fl
         return script()
     if rival == "floor":
         return by_script(address)
+    if rival.startswith("lines"):
+        return {"driver-lines": lines_stored(kubeconfig, rival)}
     if rival == "cold":
         return by_step(kubeconfig, "step", tasks=1)
     return by_step(kubeconfig, "cluster" if rival == "ours" else "step")
@@ -185,6 +243,10 @@ def collect(turns: int) -> Collected:
         for rival in take_turns(turns, ["floor", "ours", "step"]):
             found = measured(__file__, rival, kubeconfig, address, patience=PATIENCE_SECONDS)
             add(collected, rival, found)
+        bodies = {"lines_in_process": "floor", "lines_in_cluster": "ours"}
+        for body_of in take_turns(turns, list(bodies)):
+            found = measured(__file__, body_of, kubeconfig, patience=PATIENCE_SECONDS)
+            collected.add(bodies[body_of], found, ["driver-lines"])
         if len(simulator.store.list("rayclusters")) != 1:
             raise RuntimeError("the cluster was not shared")
     return collected

@@ -62,8 +62,10 @@ def number(value: float, unit: str) -> str:
     >>> number(0.0514, "s"), number(101.4, "ms"), number(1008577.2, "lines/s"), number(3.0, "requests")
     ('0.05 s', '101 ms', '1,008,577 lines/s', '3 requests')
     """
-    if unit in {"s", "MB"}:
-        return f"{value:.2f} {unit}" if unit == "s" else f"{value:.1f} {unit}"
+    if unit in {"s", "steps/s"}:
+        return f"{value:.2f} {unit}"
+    if unit == "MB":
+        return f"{value:.1f} {unit}"
     if unit in {"ms", "lines/s"}:
         return f"{value:,.0f} {unit}"
     word = unit.removesuffix("s") if value == 1 else unit

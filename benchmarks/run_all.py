@@ -20,7 +20,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from catalogue import BENCHMARKS, IMPORT_COST, SUMMARY
+from catalogue import BENCHMARKS, EXECUTOR, IMPORT_COST, STEPS_A_TURN, SUMMARY
 from figures import NOT_MEASURED, Values, verdict
 from machine import machine, versions
 from results_page import Results, docs_part, figures_of, readme_part, results_page, with_part
@@ -35,6 +35,8 @@ PATIENCE_SECONDS = 1200.0
 FAREWELL_SECONDS = 60.0
 # It takes a few seconds a turn, and its values scatter most.
 MORE_TURNS = {IMPORT_COST.name: 3}
+OPTIONS = {EXECUTOR.name: ("--steps", str(STEPS_A_TURN))}
+"""What a benchmark is told here that it does not do by itself."""
 
 
 def load(file: Path = FILE) -> Results | None:
@@ -75,6 +77,7 @@ def measured(name: str, turns: int, folder: str) -> tuple[Values, str | None]:
     """Run a benchmark in a process of its own; return its values, or why it has none."""
     file = Path(folder, f"{name}.json")
     command = [sys.executable, str(ROOT / f"benchmarks/{name}.py"), "--turns", str(turns), "--json", str(file)]
+    command.extend(OPTIONS.get(name, ()))
     process = subprocess.Popen(command, start_new_session=True)
     try:
         code = process.wait(PATIENCE_SECONDS)

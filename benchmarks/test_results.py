@@ -130,7 +130,7 @@ def test_no_budget_is_an_absolute_time() -> None:
         for benchmark in BENCHMARKS
         for figure in benchmark.figures
         if any(budget.times is None and budget.over is None for budget in figure.budgets)
-        and figure.unit in {"s", "ms", "lines/s"}
+        and figure.unit in {"s", "ms", "lines/s", "steps/s"}
     ]
     assert absolute == []
 
@@ -189,6 +189,7 @@ def test_every_figure_has_a_key_of_its_own_and_each_benchmark_a_script() -> None
         (101.4, "ms", "101 ms"),
         (1.26, "MB", "1.3 MB"),
         (1008577.2, "lines/s", "1,008,577 lines/s"),
+        (1.0, "steps/s", "1.00 steps/s"),
         (3.0, "requests", "3 requests"),
         (2.115, "requests", "2.12 requests"),
         (1.0, "clusters", "1 cluster"),
