@@ -13,7 +13,7 @@ from dagster_ray.core import Deadline
 from dagster_ray.kuberay._head.dashboard import Silent, ask
 from dagster_ray.kuberay._head.route import speaks_http2
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
-from dagster_ray.kuberay._kubernetes.errors import UnavailableError
+from dagster_ray.kuberay._kubernetes.errors import KubernetesAnswerError, UnavailableError
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 
 
@@ -46,7 +46,8 @@ def test_an_api_server_with_tls_that_drips_is_unavailable(first: bytes, certific
         api = KubernetesApi.load(str(file))
         with pytest.raises(UnavailableError, match="the answer was not over after"):
             api.get(RAYJOBS, "ray", "a", Deadline(1.0))
-        with pytest.raises(OSError, match="not over after"):
+        # Old releases of websocket-client do not read the body of a refusal, so they end before the deadline.
+        with pytest.raises((OSError, KubernetesAnswerError), match=r"not over after|something else answered"):
             api.open_stream("ray", "head", 8265, 1.0)
         api.close()
 

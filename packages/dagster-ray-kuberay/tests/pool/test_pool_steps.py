@@ -162,7 +162,9 @@ def test_the_actors_of_ray_data_are_no_step_s(world: World) -> None:
 @pytest.mark.parametrize(
     ("status", "spec"),
     [
-        pytest.param("SUCCEEDED", {"authOptions": {"mode": "token"}}, id="on a cluster with a token"),
+        pytest.param(
+            "SUCCEEDED", {"authOptions": {"mode": "token"}, "rayVersion": "2.52.0"}, id="on a cluster with a token"
+        ),
         pytest.param("FAILED", {}, id="that fails"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 
 from dagster_ray.simulator._kubelet import ports
 from dagster_ray.simulator._kubelet.ports import BLOCK, PortBlock, range_end
+from dagster_ray.simulator._kubelet.relay import NoPodAddressError, PodAddress
 
 
 @pytest.mark.parametrize(
@@ -57,3 +58,11 @@ def test_a_closed_block_is_free_again(two_blocks: int) -> None:
 def test_a_block_has_a_guard() -> None:
     with pytest.raises(ValueError, match="1 to 7 ports, not 8"):
         PortBlock(8)
+
+
+def test_a_port_that_is_taken_on_all_addresses_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))  # as the agent of a Ray does that somebody has started
+        taken.listen()
+        with pytest.raises(NoPodAddressError, match=f"all addresses may have port {taken.getsockname()[1]} "):
+            PodAddress((taken.getsockname()[1],))

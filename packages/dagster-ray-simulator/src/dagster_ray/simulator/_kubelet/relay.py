@@ -1,6 +1,7 @@
 """Addresses of simulated pods: loopback addresses of their own, whose ports lead to the real ones on this machine."""
 
 import contextlib
+import errno
 import itertools
 import os
 import socket
@@ -143,16 +144,19 @@ class PodAddress:
 
 
 def _bound(ports: tuple[int, ...]) -> tuple[str, dict[int, Relay]]:
-    last: OSError | None = None
+    failures: dict[int, OSError] = {}
     for address in _candidates():
         relays: dict[int, Relay] = {}
-        try:
-            for port in ports:
+        for port in ports:
+            try:
                 relays[port] = Relay(address, port)
-        except OSError as error:
-            last = error
-            for relay in relays.values():
-                relay.close()
-            continue
-        return address, relays
-    raise NoPodAddressError(f"no address in {_NETWORK}.0.0/16 is free for a pod: {last}") from last
+            except OSError as error:
+                failures[port] = error
+                break
+        else:
+            return address, relays
+        for relay in relays.values():
+            relay.close()
+    port, last = next(iter(failures.items()))
+    taken = f": a program that listens on all addresses may have port {port}" if last.errno == errno.EADDRINUSE else ""
+    raise NoPodAddressError(f"no address in {_NETWORK}.0.0/16 is free for a pod{taken} ({last})") from last
