@@ -5,7 +5,7 @@
 
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -96,18 +96,22 @@ class Ran:
 
 
 def run_job(
-    client: PipesKubeRayJobClient, ray_job: dict[str, Any], extras: dict[str, Any] | None = None, retries: int = 0
+    client: PipesKubeRayJobClient,
+    ray_job: dict[str, Any],
+    extras: dict[str, Any] | None = None,
+    retries: int = 0,
+    instance: dg.DagsterInstance | None = None,
 ) -> Ran:
-    """Run one asset that submits a job; return how it ended."""
+    """Run one asset that submits a job; return how it ended. Without an instance, the run has one of its own."""
 
     @dg.asset(retry_policy=dg.RetryPolicy(max_retries=retries) if retries else None)
     def computed(context: dg.AssetExecutionContext, ray_pipes_client: PipesKubeRayJobClient) -> Any:
         return ray_pipes_client.run(context=context, ray_job=ray_job, extras=extras)
 
-    with dg.DagsterInstance.ephemeral() as instance:
+    with nullcontext(instance) if instance is not None else dg.DagsterInstance.ephemeral() as given:
         resources = {"ray_pipes_client": client}
-        result = dg.materialize([computed], resources=resources, instance=instance, raise_on_error=False)
-        log = "\n".join(str(entry) for entry in instance.all_logs(result.run_id))
+        result = dg.materialize([computed], resources=resources, instance=given, raise_on_error=False)
+        log = "\n".join(str(entry) for entry in given.all_logs(result.run_id))
         made: Any = result.asset_materializations_for_node("computed") if result.success else []
     metadata: dict[str, Any] = {}
     for item in cast("list[dg.AssetMaterialization]", made):

@@ -88,10 +88,8 @@ PHASES = {"create": in_create, "wait": in_wait, "job": in_job}
 
 
 @pytest.mark.parametrize("reach", PHASES.values(), ids=PHASES)
-def test_sigterm_stops_the_job_and_leaves_no_cluster(
-    world: PipesWorld, home: Path, reach: Callable[[PipesWorld], Step]
-) -> None:
-    with reach(world) as process:
+def test_sigterm_stops_the_job_and_leaves_no_cluster(world: PipesWorld, home: Path, reach: Callable[..., Step]) -> None:
+    with reach(world, hold_on_failure=900) as process:
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_SECONDS) != 0
     eventually(lambda: not world.simulator.store.list("rayjobs"))

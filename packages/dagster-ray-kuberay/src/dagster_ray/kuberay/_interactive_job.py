@@ -9,6 +9,8 @@ from dagster_ray.core import CleanupPolicy, DagsterContext, Deadline, Lifecycle,
 from dagster_ray.kuberay._kuberay_resource import KubeRayResource
 from dagster_ray.kuberay.configs import InteractiveRayJobConfig
 
+LONGEST_HOLD_SECONDS = 86400
+
 
 class InteractiveJobLifecycle(Lifecycle):
     """Which phases Dagster runs around the step, and when it deletes the RayJob."""
@@ -43,7 +45,7 @@ class KubeRayInteractiveJob(KubeRayResource):
     hold_on_failure: float = Field(
         default=0.0,
         ge=0,
-        le=86400,
+        le=LONGEST_HOLD_SECONDS,
         description=(
             "Seconds for which the cluster of a step that failed is held, so that you can look at it: up to a day. It "
             "costs money until then. A step that is tried again, was interrupted or never connected holds nothing."

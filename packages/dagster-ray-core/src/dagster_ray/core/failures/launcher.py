@@ -265,6 +265,28 @@ def policy_request(step_context: "StepExecutionContext") -> RetryRequestedFromPo
     return RetryRequestedFromPolicy(max_retries=policy.max_retries, seconds_to_wait=delay)
 
 
+def is_tried_again(context: dg.OpExecutionContext | dg.AssetExecutionContext, error: BaseException) -> bool:
+    """Return whether Dagster tries a step again after an error, if the step's body does not catch it.
+
+    Args:
+        context: The context of the step; False for that of a direct call.
+        error: What the body raises.
+    """
+    step = _step_of(context)
+    if step is None or step.retry_mode.disabled:
+        return False
+    request = error if isinstance(error, dg.RetryRequested) else policy_request(step)
+    return request is not None and step.previous_attempt_count < request.max_retries
+
+
+def _step_of(context: dg.OpExecutionContext | dg.AssetExecutionContext) -> "StepExecutionContext | None":
+    """Return the context of a step; None for that of a direct call."""
+    try:
+        return context.get_step_execution_context()
+    except DagsterInvalidPropertyError:
+        return None
+
+
 def _exhausted(message: str) -> Exception:
     """Return the request that an event says was one too many; any other error if it says something else."""
     found = _EXHAUSTED.match(message.strip())
@@ -309,10 +331,7 @@ def failures_told(
     except DecidedRetry:
         raise
     except Exception as error:
-        try:
-            step = context.get_step_execution_context()
-        except DagsterInvalidPropertyError:
-            step = None
+        step = _step_of(context)
         if step is None or is_interrupt(error):
             raise
         own = policy_request(step)

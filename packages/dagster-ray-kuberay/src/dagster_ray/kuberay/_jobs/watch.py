@@ -230,6 +230,11 @@ class RayJobWatch(ClusterWatch):
         super().check()
 
     @property
+    def is_registered(self) -> bool:
+        """Whether the RayJob has the id of the job that was submitted last."""
+        return self._is_registered
+
+    @property
     def is_unseen(self) -> bool:
         """Whether the operator, as far as is known, still waits for pods, so that it does not look at the job."""
         return self.misses_pods and waits_for_pods(self._seen)

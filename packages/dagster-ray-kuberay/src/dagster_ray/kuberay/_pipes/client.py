@@ -16,7 +16,7 @@ from dagster_ray.core.variables import env_vars_fault, resolved
 from dagster_ray.kuberay._bundle.storage import checked_place
 from dagster_ray.kuberay._head.route import Access, checked_head_host
 from dagster_ray.kuberay._hours.prices import Price
-from dagster_ray.kuberay._interactive_job import InteractiveJobLifecycle
+from dagster_ray.kuberay._interactive_job import LONGEST_HOLD_SECONDS, InteractiveJobLifecycle
 from dagster_ray.kuberay._pipes.job import read_call, with_secrets_apart
 from dagster_ray.kuberay._pipes.rayjob import rayjob_of
 from dagster_ray.kuberay._pipes.run import Call, ClientSettings, run_call
@@ -58,6 +58,7 @@ class KubeRayClientOptions(ClientOptions):
     hours: bool
     prices: Sequence[Price]
     evidence: str | None
+    hold_on_failure: float
 
     def settings(self) -> ClientSettings:
         """Return the settings of a call.
@@ -77,6 +78,9 @@ class KubeRayClientOptions(ClientOptions):
         for name, seconds in (("timeout", self.timeout), ("queue_timeout", self.queue_timeout)):
             if seconds <= 0:
                 raise InvalidSpecError(name, f"is {seconds:g}", "give more than 0 seconds")
+        if not 0 <= self.hold_on_failure <= LONGEST_HOLD_SECONDS:
+            advice = f"give 0 to {LONGEST_HOLD_SECONDS} seconds: a day at most"
+            raise InvalidSpecError("hold_on_failure", f"is {self.hold_on_failure:g}", advice)
         lifecycle = self._lifecycle()
         return ClientSettings(
             rayjob=Settings(
@@ -98,6 +102,7 @@ class KubeRayClientOptions(ClientOptions):
             hours=self.hours,
             rates=[price.rate() for price in self.prices],
             evidence=None if self.evidence is None else checked_place(self.evidence),
+            hold_on_failure=self.hold_on_failure,
         )
 
     def _lifecycle(self) -> Lifecycle:
@@ -138,6 +143,9 @@ class PipesKubeRayJobClient(RayPipesClient):
         prices: With hours: prices by which the figures contain a cost. The first one that fits a node is used.
         evidence: Folder, or URL of a file system that fsspec knows, where the evidence of a failure is written before
             the RayJob is deleted: objects, events, logs and failed tasks. None: none is kept.
+        hold_on_failure: Seconds for which the cluster of a job that failed is held, so that you can look at it: up to a
+            day. It costs money until then. A step that is tried again or was interrupted holds nothing, nor does a job
+            that was lost, or that runs on a cluster which exists without it.
         context_injector: How the Pipes context is passed. None: in an environment variable.
         forward_termination: Whether the job is stopped when the step is interrupted. False: it continues, and a retry
             of the step follows it.
@@ -173,6 +181,7 @@ class PipesKubeRayJobClient(RayPipesClient):
         hours: bool = False,
         prices: Sequence[Price] = (),
         evidence: str | None = None,
+        hold_on_failure: float = 0.0,
         context_injector: PipesContextInjector | None = None,
         forward_termination: bool = True,
         termination_timeout: float = 30.0,
@@ -188,10 +197,9 @@ class PipesKubeRayJobClient(RayPipesClient):
             lifecycle=lifecycle, image=image, env_vars=env_vars, queue=queue, priority=priority, timeout=timeout,
             queue_timeout=queue_timeout, access=access, head_host=head_host, preflight=preflight,
             kubeconfig_file=kubeconfig_file, kube_context=kube_context, hours=hours, prices=prices, evidence=evidence,
-            context_injector=context_injector,
+            hold_on_failure=hold_on_failure, context_injector=context_injector, server_timeout=server_timeout,
             forward_termination=forward_termination, termination_timeout=termination_timeout,
             require_messages=require_messages, message_channel=message_channel, forward_logs=forward_logs,
-            server_timeout=server_timeout,
         )  # fmt: skip
         if self._options.are_known:
             self._options.settings()

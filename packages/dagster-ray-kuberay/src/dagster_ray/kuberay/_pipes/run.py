@@ -51,13 +51,21 @@ from dagster_ray.pipes.clients import (
     numbered,
     rejected_jobs,
 )
-from dagster_ray.pipes.errors import JobLostError, JobNotFoundError, JobServerUnavailableError, RayJobFailedError
+from dagster_ray.pipes.errors import (
+    JobLostError,
+    JobNotFoundError,
+    JobServerUnavailableError,
+    PipesMessagesMissingError,
+    RayJobFailedError,
+)
 
 if TYPE_CHECKING:
     from dagster_ray.core.failures.causes import Loss
 
 _CLEANUP_SECONDS = 20.0
 _LOSSES_SECONDS = 4.0
+_OF_ENDED_JOBS = (RayJobFailedError, PipesMessagesMissingError)
+"""After these the job has ended, so that the operator sees an end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,7 @@ class ClientSettings:
     hours: bool
     rates: Sequence[Rate]
     evidence: str | None
+    hold_on_failure: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +146,7 @@ class _RayJobCall:
 
     def run(self) -> CompletedRayJob:
         """Run the job to its end."""
-        from dagster_ray.core.failures.launcher import failures_told
+        from dagster_ray.core.failures.launcher import failures_told, is_tried_again
 
         allowed = self._settings.retry_infrastructure
         try:
@@ -149,7 +158,9 @@ class _RayJobCall:
                 is_retry = isinstance(error, dg.RetryRequested) and error.__cause__ is not None
                 own = error.__cause__ if is_retry else error
                 self._keep_evidence(own)
-                self._end_after(own, Deadline(_CLEANUP_SECONDS))
+                deadline = Deadline(_CLEANUP_SECONDS)
+                if is_tried_again(self._call.context, error) or not self._is_held(own, deadline):
+                    self._end_after(own, deadline)
             raise
         with interrupts_deferred(redeliver=True):
             self._report.end()
@@ -325,6 +336,25 @@ class _RayJobCall:
                 deadline=Deadline(EVIDENCE_SECONDS),
             ),
         )
+
+    def _is_held(self, error: BaseException | None, deadline: Deadline) -> bool:
+        """Hold the RayJob of a job that has failed, if that is wanted; return whether the operator deletes it later."""
+        seconds, watch = self._settings.hold_on_failure, self._watch
+        is_wanted = seconds > 0 and isinstance(error, _OF_ENDED_JOBS) and self._settings.rayjob.cleanup != "never"
+        if not is_wanted or watch is None or not self._cluster.may_exist:
+            return False
+        from dagster_ray.kuberay._steps.holding import hold
+
+        self._cluster.stop_heartbeat()
+        watch.register_at_end(deadline)
+        if not watch.is_registered:
+            said = "%s is not held although hold_on_failure is set: its operator does not know its job."
+            self._cluster.log.warning(said, self._name())
+            return False
+        is_held = hold(self._cluster, seconds, deadline)
+        if is_held:
+            watch.leave(None, limit_of(self._cluster.made.manifest))
+        return is_held
 
     def _end_after(self, error: BaseException | None, deadline: Deadline) -> None:
         """Delete the RayJob, or leave it to the operator."""
