@@ -3,7 +3,7 @@
 # Dagster is typed in part only.
 # pyright: reportUnknownMemberType=false
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,11 +48,13 @@ class Evident(BaseRayResource):
     def delete_cluster(self, context: DagsterContext, outcome: StepOutcome, deadline: Deadline) -> None: ...
 
     @override
-    def keep_evidence(self, context: DagsterContext, failures: Sequence[Failure], deadline: Deadline) -> Kept | None:
+    def keep_evidence(
+        self, context: DagsterContext, failures: Sequence[Failure], deadline: Deadline
+    ) -> Mapping[str | None, Kept]:
         TOLD.failures = [*failures]
         if TOLD.error is not None:
             raise TOLD.error
-        return TOLD.kept
+        return {failure.step_key: TOLD.kept for failure in failures if TOLD.kept is not None}
 
 
 @pytest.fixture
@@ -78,6 +80,29 @@ def test_a_backend_keeps_the_evidence_of_a_step_that_failed_and_the_log_links_it
     assert "odd number 3" in failure.error
     assert kept_of_run(instance, result.run_id) == [("model", TOLD.kept)]
     assert failures_after(instance, result.run_id, 0) == [failure]
+
+
+def test_each_step_of_a_process_that_failed_at_last_has_its_own_evidence(instance: dg.DagsterInstance) -> None:
+    attempts: list[int] = []
+
+    @dg.asset
+    def first(ray_cluster: dg.ResourceParam[Any]) -> None:
+        raise ValueError("odd number 3")
+
+    @dg.asset(retry_policy=dg.RetryPolicy(max_retries=1))
+    def once(ray_cluster: dg.ResourceParam[Any]) -> None:
+        attempts.append(len(attempts))
+        if len(attempts) == 1:
+            raise ValueError("the first time")
+
+    @dg.asset(deps=[once])
+    def last(ray_cluster: dg.ResourceParam[Any]) -> None:
+        raise KeyError("no column")
+
+    resources = {"ray_cluster": Evident()}
+    result = dg.materialize([first, once, last], resources=resources, instance=instance, raise_on_error=False)
+    assert {failure.step_key for failure in TOLD.failures} == {"first", "last"}
+    assert {step for step, _ in kept_of_run(instance, result.run_id)} == {"first", "last"}
 
 
 def test_an_error_of_the_evidence_changes_nothing_but_one_warning(instance: dg.DagsterInstance) -> None:

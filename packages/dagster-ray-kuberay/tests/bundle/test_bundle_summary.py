@@ -17,7 +17,7 @@ NOW, LONG_AGO, JUST_NOW = "2026-01-01T12:00:00Z", "2026-01-01T09:00:00Z", "2026-
 def cause(error: str, **more: Any) -> str:
     about = About("run", "job", "RayCluster ray/a", "in the step", NOW, {})
     failure = Failure("model", error, Judgement("user", WHY))
-    return cause_of(Collected(about=about, failures=[failure], raycluster={"metadata": {"name": "a"}}, **more))
+    return cause_of(Collected(about=about, failure=failure, raycluster={"metadata": {"name": "a"}}, **more))
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_the_traceback_and_the_colors_of_a_task_are_not_in_the_summary() -> None
     )
     about = About("run", "job", "RayCluster ray/a", "in the step", NOW, {})
     failure = Failure("model", error, Judgement("user", f"RayTaskError(ValueError): {error}"))
-    lines = dict(summary_lines(Collected(about=about, failures=[failure], tasks=[{"name": "square"}])))
+    lines = dict(summary_lines(Collected(about=about, failure=failure, tasks=[{"name": "square"}])))
     assert lines["Cause"] == "task square failed: ValueError: odd number 3"
-    unknown = dict(summary_lines(Collected(about=about, failures=[failure])))
+    unknown = dict(summary_lines(Collected(about=about, failure=failure)))
     assert "ray::square() (pid=7" in unknown["Cause"]
     assert "\x1b" not in unknown["Cause"]

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import dagster as dg
 from fault_world import FAST, eventually, simulated
@@ -63,6 +64,10 @@ class WorkersNode(FakeRayNode):
                 }
             if path.startswith(("/api/v0/actors?", "/api/v0/placement_groups?")):
                 return 200, {"data": {"result": {"num_filtered": 0, "result": []}}}
+            if path.startswith("/api/v0/tasks?"):
+                asked = dict(zip(*(parse_qs(path)[key] for key in ("filter_keys", "filter_values")), strict=True))
+                rows = [row for row in self.rows["tasks"] if asked.items() <= row.items()]
+                return 200, {"data": {"result": {"num_filtered": len(rows), "result": rows}}}
             return ours(method, path, body)
 
         server.script = script

@@ -17,8 +17,9 @@ import pytest
 from driver_steps import SPEC, reconstructable
 from driver_world import IN_PROCESS, DriverWorld, driver_world
 from fault_world import eventually, operator_limits, with_late_worker
-from forked_workers import FORKED_STEPS, forked
+from forked_workers import FORKED_STEPS, ForkedWorkers, forked
 
+from dagster_ray.core.failures.record import kept_of_run
 from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob, RayClusterConfig
 from dagster_ray.kuberay._jobs import watch
 from dagster_ray.kuberay._kubernetes.fields import time_of
@@ -174,6 +175,35 @@ def test_evidence_names_the_job_of_the_step_that_failed(world: DriverWorld, step
     (page,) = (world.folder / "kept").rglob("index.md")
     text = page.read_text(encoding="utf-8")
     assert [body["submission_id"] in text for body in world.bodies] == bodies
+
+
+def test_each_step_that_failed_has_evidence_of_its_own_job(world: DriverWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what Ray knows of all jobs, each bundle has what is about its own."""
+    submitted = ForkedWorkers.submit
+
+    def submit(workers: ForkedWorkers, body: Mapping[str, Any]) -> tuple[int, object]:
+        answer = submitted(workers, body)
+        job_id = f"0{len(workers.jobs)}000000"
+        workers.jobs[str(body["submission_id"])]["job_id"] = job_id
+        row = {"task_id": job_id, "name": f"task of {job_id}", "state": "FAILED", "job_id": job_id}
+        world.heads[0].rows["tasks"].append(row)
+        return answer
+
+    monkeypatch.setattr(ForkedWorkers, "submit", submit)
+    fields = world.fields(evidence=str(world.folder / "kept"))
+    run = world.execute(reconstructable("broken,broken_at_last", "RayJob", fields, world.folder), IN_PROCESS)
+    assert not run.success
+    kept = dict(kept_of_run(world.instance, run.run_id))
+    named: list[str] = []
+    for step in ("broken", "broken_at_last"):
+        folder = Path(kept[step].place).parent
+        index = (folder / "index.md").read_text(encoding="utf-8")
+        (job,) = [one for one in world.told if one["submission_id"] in index]
+        tasks = (folder / "tasks.yaml").read_text(encoding="utf-8")
+        assert [one["job_id"] for one in world.told if one["job_id"] in tasks] == [job["job_id"]]
+        assert (folder / "driver.log").is_file()
+        named.append(job["submission_id"])
+    assert named == [body["submission_id"] for body in world.bodies]
 
 
 @pytest.mark.parametrize("steps", ["other", "slow,other"])

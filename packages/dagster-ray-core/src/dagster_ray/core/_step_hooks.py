@@ -1,6 +1,6 @@
 """The hooks of a `BaseRayResource`: those of users who subclass a backend, and what a backend may tell of a failure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -64,14 +64,15 @@ class StepHooks:
         context: DagsterContext,  # noqa: ARG002 - of those who override
         failures: Sequence[Failure],  # noqa: ARG002
         deadline: Deadline,  # noqa: ARG002
-    ) -> Kept | None:
-        """Keep what is known of a failure, before anything is cleaned up; the default keeps nothing.
+    ) -> Mapping[str | None, Kept]:
+        """Return what was kept of each failure, by the step's key, before anything is cleaned up; by default nothing.
 
-        The driver is still connected if it was. What is returned is linked in the run's log. An error costs a warning.
+        The driver is still connected if it was. The run's log links what is kept of each step. An error costs a
+        warning.
 
         Args:
             context: The context of the resource's set-up.
-            failures: The steps that failed, at least one.
-            deadline: Ends it, some seconds later.
+            failures: The steps that failed, at least one; several if one process ran them on one cluster.
+            deadline: Ends it, some seconds later, however many they are.
         """
-        return None
+        return {}

@@ -20,6 +20,7 @@ from dagster_ray.pipes.drivers import ClusterDriverResource
 # What only a running step needs loads with the step: a code location imports this module to read its configuration.
 if TYPE_CHECKING:
     from dagster_ray.core.failures.causes import Failure, Kept, Loss
+    from dagster_ray.kuberay._bundle.collected import Driver
     from dagster_ray.kuberay._hours.measurement import ClusterMeasurement
     from dagster_ray.kuberay._jobs.driver import DriverHost
     from dagster_ray.kuberay._steps.requests import Settings
@@ -259,30 +260,35 @@ class KubeRayResource(ClusterDriverResource):
     @override
     def keep_evidence(
         self, context: DagsterContext, failures: "Sequence[Failure]", deadline: Deadline
-    ) -> "Kept | None":
-        """Write what is known of a failure to the place that `evidence` names."""
+    ) -> "Mapping[str | None, Kept]":
+        """Write what is known of each failure to the place that `evidence` names."""
         cluster = self._cluster
         if self.evidence is None or cluster is None or cluster.is_closed:
-            return None
-        from dagster_ray.kuberay._bundle.collection import Driver
+            return {}
         from dagster_ray.kuberay._bundle.keeping import keep
 
-        job_id = self.job_id if self.is_connected else None
-        jobs = [] if self._host is None else [self._host.job_id_of(failure.step_key) for failure in failures]
-        submission_id = next(filter(None, jobs), None)
-        driver = Driver(job_id, submission_id, in_cluster=self.driver_in_cluster)
         try:
             return keep(
                 cluster,
                 self.evidence,
                 self.display_name,
-                failures=failures,
-                driver=driver,
+                failures=[(failure, self._driver_of(failure)) for failure in failures],
                 secrets=self._hidden(),
                 deadline=deadline,
             )
         finally:
             self._progress.evidence_seconds = deadline.spent_seconds()
+
+    def _driver_of(self, failure: "Failure") -> "Driver":
+        """Return where the driver of a step was: steps of one process share one, unless their bodies are Ray jobs."""
+        from dagster_ray.kuberay._bundle.collected import Driver
+
+        host = self._host
+        if host is None:
+            return Driver(self.job_id if self.is_connected else None)
+        return Driver(
+            submission_id=host.job_id_of(failure.step_key), in_cluster=True, has_others=host.has_had_several_jobs
+        )
 
     def _hidden(self) -> list[str]:
         """Return the values of variables, which a log of the step may contain."""

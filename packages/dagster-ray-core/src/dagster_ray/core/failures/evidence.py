@@ -1,7 +1,7 @@
 """Lets a backend keep what is known of a failure while its cluster is there, and links that in the run's log."""
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -43,13 +43,14 @@ class EvidenceOfRun:
         context = self._context
         try:
             failures = self._failures(outcome, error, judgement)
-            kept = keep(context, failures, Deadline(EVIDENCE_SECONDS)) if failures else None
-            instance, run = context.instance, run_of(context)
-            if kept is None or instance is None or run is None:
+            if not failures:
                 return
-            for failure in failures:
-                step = FailedStep(instance, run, failure.step_key, self._resource.display_name)
-                report_kept(step, kept)
+            kept: Mapping[str | None, Kept] = keep(context, failures, Deadline(EVIDENCE_SECONDS))
+            instance, run = context.instance, run_of(context)
+            if instance is None or run is None:
+                return
+            for step_key, own in kept.items():
+                report_kept(FailedStep(instance, run, step_key, self._resource.display_name), own)
         except Exception as refusal:  # noqa: BLE001 - the step's own error matters more, and the cluster is cleaned up
             log_of(context).warning(_NOT_KEPT, self._resource.display_name, type(refusal).__name__)
 
@@ -76,7 +77,7 @@ def evidence_of_call(
     cluster: str,
     error: Exception,
     losses: Callable[[], Sequence[Loss]],
-    keep: Callable[[Sequence[Failure]], Kept | None],
+    keep: Callable[[Failure], Mapping[str | None, Kept]],
 ) -> None:
     """Let a call that a step's body makes, such as that of a Pipes client, keep what it knows of its failure.
 
@@ -87,13 +88,13 @@ def evidence_of_call(
         cluster: The cluster's name for logs.
         error: What the call raises.
         losses: Returns what became of the cluster's pods lately.
-        keep: Keeps it.
+        keep: Keeps it, and returns it by the step's key.
     """
     key, instance, run = step_key_of(context), context.instance, run_of(context)
     try:
         text = "".join(traceback.format_exception(error))
-        kept = keep([Failure(key, text, judged(facts_of(error), losses))])
-        if kept is not None and run is not None:
-            report_kept(FailedStep(instance, run, key, cluster), kept)
+        kept = keep(Failure(key, text, judged(facts_of(error), losses)))
+        if run is not None and key in kept:
+            report_kept(FailedStep(instance, run, key, cluster), kept[key])
     except Exception as refusal:  # noqa: BLE001 - the step's own error matters more, and the cluster is cleaned up
         log_of(context).warning(_NOT_KEPT, cluster, type(refusal).__name__)

@@ -113,7 +113,7 @@ def unreported_failures(
 
 
 def failures_of(entries: Sequence[dg.EventLogEntry]) -> list[Failure]:
-    """Return the last failure of each step, with the class that the log says it has. Pure.
+    """Return the last failure of each step that has not succeeded since, with the class that the log says it has. Pure.
 
     An event of ours about a failure is before it if the step may be tried again, else after it.
     """
@@ -128,6 +128,9 @@ def failures_of(entries: Sequence[dg.EventLogEntry]) -> list[Failure]:
             judgement = told.pop(key, None)
             known = judgement or judged(facts_of_info(info), tuple)
             last[key] = Failure(key, "" if info is None else info.to_string(), known)
+        elif event.event_type is dg.DagsterEventType.STEP_SUCCESS:
+            last.pop(key, None)
+            told.pop(key, None)
         elif (judgement := _judgement_of(_metadata_of(entry))) is not None:
             told[key] = judgement
     for key, judgement in told.items():
@@ -143,8 +146,12 @@ def _judgement_of(metadata: Mapping[str, Any]) -> Judgement | None:
 
 
 def failures_after(instance: dg.DagsterInstance, run_id: str, event_id: int) -> list[Failure]:
-    """Return the last failure of each step of a run after an event. May raise whatever the storage raises."""
-    return failures_of(entries_after(instance, run_id, event_id, {*_FAILURES, dg.DagsterEventType.ENGINE_EVENT}))
+    """Return the last failure of each step of a run after an event, of those that have not succeeded since.
+
+    May raise whatever the storage raises.
+    """
+    kinds = {*_FAILURES, dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.ENGINE_EVENT}
+    return failures_of(entries_after(instance, run_id, event_id, kinds))
 
 
 def report_kept(step: FailedStep, kept: Kept) -> None:

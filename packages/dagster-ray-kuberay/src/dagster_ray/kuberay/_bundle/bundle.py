@@ -1,7 +1,7 @@
-"""Which files a bundle has, of the facts about a failure: no secrets in any of them, and an index page. Pure."""
+"""Which files bundles have, of the facts about failures: no secrets in any of them, and an index page. Pure."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import yaml
@@ -16,6 +16,8 @@ INDEX = "index.md"
 _LIMIT_TEXT = 262_144
 # What is cut off need not be searched for secrets; these take up more room than what replaces them.
 _LIMIT_SEARCHED = 300_000
+_LIMIT_WHY = 200
+_MOST_OTHERS = 50
 # What Ray's state API says of a task or actor beside this is of no use here, and has runtime environments in it.
 _OF_TASK = (
     "task_id", "attempt_number", "name", "func_or_class_name", "type", "state", "job_id", "actor_id", "node_id",
@@ -29,40 +31,71 @@ _OF_ACTOR = (
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What is written.
+    """What is written of one step.
 
     Attributes:
+        step_key: The step; None: the work was no step of a run.
+        folders: The names of the folders below the place that the user names: run, step, time and cluster.
         files: Texts by path; the index page first.
         summary: The index page's first lines, as a list of Markdown.
     """
 
+    step_key: str | None
+    folders: tuple[str, ...]
     files: Mapping[str, str]
     summary: str
 
 
-def bundle_of(facts: Collected) -> Bundle:
-    """Return the files of a bundle.
+def bundles_of(steps: Sequence[Collected]) -> Iterator[Bundle]:
+    """Yield the bundle of each step that failed, each made when it is asked for.
+
+    What is about the cluster is in the first one alone, so that another step costs no more than what is its own; the
+    index of each names all files, and the other steps.
 
     Args:
-        facts: What was read.
+        steps: What was read of each step, at least one; what is about the cluster is the same in all of them.
     """
-    objects, found = redacted(_objects(facts))
-    secrets = found | facts.secrets
-    files = {path: redacted_text(_yaml(objects[path]), secrets) for path in objects if objects[path]}
-    files |= {path: _end(redacted_text(_end(said, _LIMIT_SEARCHED), secrets)) for path, said in _texts(facts) if said}
-    lines = [f"- **{heading}**: {redacted_text(said, secrets)}" for heading, said in summary_lines(facts)]
-    summary = "\n".join(lines)
-    index = _index(facts, files, summary, secrets)
-    return Bundle({INDEX: index, **files}, summary)
+    objects, found = redacted(_of_cluster(steps[0]))
+    secrets = found | steps[0].secrets
+    own: list[dict[str, object]] = []
+    for step in steps:
+        objects_of_job, found = redacted(_of_job(step))
+        own.append(objects_of_job)
+        secrets |= found
+    shared = _files(objects, _texts_of_cluster(steps[0]), secrets)
+    folders = _folders(steps)
+    for n, step in enumerate(steps):
+        files = _files(own[n], _texts_of_step(step), secrets)
+        lines = [f"- **{heading}**: {redacted_text(said, secrets)}" for heading, said in summary_lines(step)]
+        summary = "\n".join(lines)
+        if n == 0:
+            files |= shared
+        first = _beside(folders[0])
+        rows = [*files.items(), *((f"{first}/{path}", said) for path, said in shared.items() if n)]
+        others = [(_beside(place), one) for place, one in zip(folders, steps, strict=True) if one is not step]
+        index = _index(step, rows, summary, secrets, others)
+        yield Bundle(step.failure.step_key, folders[n], {INDEX: index, **files}, summary)
 
 
-def _objects(facts: Collected) -> dict[str, object]:
-    """Return what is written as YAML, by path."""
+def _files(objects: Mapping[str, object], texts: Iterable[tuple[str, str]], secrets: frozenset[str]) -> dict[str, str]:
+    """Return files by path: objects whose secrets are gone, and texts."""
+    files = {path: redacted_text(_yaml(found), secrets) for path, found in objects.items() if found}
+    return files | {path: _end(redacted_text(_end(said, _LIMIT_SEARCHED), secrets)) for path, said in texts if said}
+
+
+def _of_cluster(facts: Collected) -> dict[str, object]:
+    """Return what is written of the cluster as YAML, by path."""
     return {
         "rayjob.yaml": facts.rayjob,
         "raycluster.yaml": facts.raycluster,
         "pods.yaml": [*facts.pods],
         "workloads.yaml": [*facts.workloads],
+    }
+
+
+def _of_job(facts: Collected) -> dict[str, object]:
+    """Return what is written of a step's job as YAML, by path."""
+    return {
         "tasks.yaml": [_chosen(task, _OF_TASK) for task in facts.tasks],
         "actors.yaml": [_chosen(actor, _OF_ACTOR) for actor in facts.actors],
     }
@@ -78,9 +111,14 @@ def _chosen(row: Manifest, keys: tuple[str, ...]) -> dict[str, object]:
     return found
 
 
-def _texts(facts: Collected) -> Iterator[tuple[str, str]]:
-    """Yield what is written as text, each with its path."""
-    yield "error.txt", "\n\n".join(f"Step {one.step_key}:\n{one.error}" for one in facts.failures)
+def _texts_of_step(facts: Collected) -> Iterator[tuple[str, str]]:
+    """Yield what is written of a step as text, each with its path."""
+    yield "error.txt", f"Step {facts.failure.step_key}:\n{facts.failure.error}"
+    yield "driver.log", facts.driver_log or ""
+
+
+def _texts_of_cluster(facts: Collected) -> Iterator[tuple[str, str]]:
+    """Yield what is written of the cluster as text, each with its path."""
     found = facts.diagnosis
     if found is not None:
         said = f"{found.code}: {found.reason}\n{found.sentence}\nTo do: {found.remedy}\n{found.log}"
@@ -93,7 +131,6 @@ def _texts(facts: Collected) -> Iterator[tuple[str, str]]:
     for log in facts.logs:
         kind = ".previous" if log.previous else ""
         yield f"logs/{log.pod}.{log.container}{kind}.log", log.text
-    yield "driver.log", facts.driver_log or ""
     yield "versions.json", json.dumps(dict(facts.about.versions), indent=2)
 
 
@@ -110,23 +147,31 @@ def _yaml(value: object) -> str:
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _index(facts: Collected, files: Mapping[str, str], summary: str, secrets: frozenset[str]) -> str:
+def _index(
+    facts: Collected,
+    files: Sequence[tuple[str, str]],
+    summary: str,
+    secrets: frozenset[str],
+    others: Sequence[tuple[str, Collected]],
+) -> str:
     about = facts.about
-    steps = ", ".join(f"`{failure.step_key}`" for failure in facts.failures if failure.step_key) or "the work"
+    step = f"`{facts.failure.step_key}`" if facts.failure.step_key else "the work"
     run = f" of run `{about.run_id}` ({about.job})" if about.run_id else ""
-    table = [f"| [{path}]({path}) | {len(said.encode())} |" for path, said in files.items()]
+    table = [f"| [{path}]({path}) | {len(said.encode())} |" for path, said in files]
     unread = [
         f"- {part} could not be read: {redacted_text(' '.join(why.split()), secrets)}"
         for part, why in facts.unread.items()
     ]
     parts = [
-        f"# Why {steps} failed",
-        f"Step {steps}{run} failed on {about.target}. These facts are of {about.time}, before anything was cleaned up. "
+        f"# Why {step} failed",
+        f"Step {step}{run} failed on {about.target}. These facts are of {about.time}, before anything was cleaned up. "
         f"The driver was {about.driver}.",
         summary,
         "## Files",
         "\n".join(["| file | bytes |", "|---|---|", *table]),
     ]
+    if others:
+        parts += ["## Other steps that failed on this cluster", "\n".join(_listed(others, secrets))]
     if unread:
         parts += ["## Not read", "\n".join(unread)]
     parts.append(
@@ -134,6 +179,16 @@ def _index(facts: Collected, files: Mapping[str, str], summary: str, secrets: fr
         "Look at a bundle before you pass it on: a log can contain anything."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def _listed(others: Sequence[tuple[str, Collected]], secrets: frozenset[str]) -> Iterator[str]:
+    """Yield a line for each step, with a link to its bundle."""
+    for place, one in others[:_MOST_OTHERS]:
+        why = " ".join(redacted_text(one.failure.judgement.why, secrets).split())
+        shown = why if len(why) <= _LIMIT_WHY else why[:_LIMIT_WHY] + "..."
+        yield f"- [`{one.failure.step_key}`]({place}/{INDEX}): {shown}"
+    if len(others) > _MOST_OTHERS:
+        yield f"- and {len(others) - _MOST_OTHERS} more"
 
 
 def summary_of_index(index: str) -> str:
@@ -150,14 +205,24 @@ def summary_of_index(index: str) -> str:
     return "\n".join(lines[first:after])
 
 
-def folder_of(facts: Collected) -> tuple[str, ...]:
-    """Return the names of the folders of a bundle below the place that the user names: run, step, time and cluster."""
-    about = facts.about
-    keys = [failure.step_key for failure in facts.failures]
-    step = keys[0] if len(keys) == 1 and keys[0] else "steps"
-    cluster = name_of(facts.rayjob) or name_of(facts.raycluster) or about.target.rpartition("/")[2]
-    when = about.time.replace(":", "").replace("-", "")
-    return tuple(_plain(part) for part in (about.run_id or "no-run", step, f"{when}-{cluster}"))
+def _folders(steps: Sequence[Collected]) -> list[tuple[str, ...]]:
+    """Return the folders of each bundle: run, step, time and cluster. Each bundle has its own."""
+    found: dict[tuple[str, ...], None] = {}
+    for facts in steps:
+        about, number = facts.about, 1
+        cluster = name_of(facts.rayjob) or name_of(facts.raycluster) or about.target.rpartition("/")[2]
+        when = f"{about.time.replace(':', '').replace('-', '')}-{cluster}"
+        step = name = _plain(facts.failure.step_key or "steps")
+        while (place := (_plain(about.run_id or "no-run"), step, _plain(when))) in found:
+            number += 1
+            step = f"{name}-{number}"  # keys of mapped steps may differ in what no name of a folder has
+        found[place] = None
+    return [*found]
+
+
+def _beside(folders: tuple[str, ...]) -> str:
+    """Return the path of a bundle from the folder of another one of the run."""
+    return "/".join(("..", "..", *folders[1:]))
 
 
 def _plain(part: str) -> str:

@@ -30,6 +30,31 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
+class Driver:
+    """Where the driver of a step was.
+
+    Attributes:
+        job_id: Ray's id of a driver in the step; None: it is in the cluster, or there was none.
+        submission_id: The id of the Ray job; None: the driver was in the step.
+        in_cluster: Whether it was to be in the cluster.
+        has_others: Whether the cluster, although it is the step's own, has had other jobs: of an attempt before, or of
+            another step of the process.
+    """
+
+    job_id: str | None = None
+    submission_id: str | None = None
+    in_cluster: bool = False
+    has_others: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """Where it was, for people."""
+        if not self.in_cluster:
+            return "in the step's own process, so its output is in the step's compute log"
+        return f"the Ray job {self.submission_id}" if self.submission_id else "to be a Ray job, which was not submitted"
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerLog:
     """The end of what one container has printed."""
 
@@ -42,11 +67,11 @@ class ContainerLog:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """The facts, as far as they could be read.
+    """The facts about one step that failed and about its cluster, as far as they could be read.
 
     Attributes:
         about: What they are about.
-        failures: The steps that failed, at least one.
+        failure: The step that failed.
         rayjob, raycluster: The objects with their statuses.
         pods: The cluster's pods.
         events: Kubernetes events about all of these, as the API gave them.
@@ -60,7 +85,7 @@ class Collected:
     """
 
     about: About
-    failures: Sequence[Failure]
+    failure: Failure
     rayjob: Manifest | None = None
     raycluster: Manifest | None = None
     pods: Sequence[Manifest] = ()

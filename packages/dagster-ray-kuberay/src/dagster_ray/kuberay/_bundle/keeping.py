@@ -1,12 +1,13 @@
-"""Keeps the evidence of a failure: reads the facts, and writes the bundle."""
+"""Keeps the evidence of failures: reads the facts, and writes a bundle for each step."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from dagster_ray.core import Deadline
 from dagster_ray.core.failures.causes import Failure, Kept
-from dagster_ray.kuberay._bundle.bundle import bundle_of, folder_of
-from dagster_ray.kuberay._bundle.collection import Collection, Driver
+from dagster_ray.kuberay._bundle.bundle import bundles_of
+from dagster_ray.kuberay._bundle.collected import Driver
+from dagster_ray.kuberay._bundle.collection import Collection
 from dagster_ray.kuberay._bundle.storage import NotWrittenError, write
 
 if TYPE_CHECKING:
@@ -18,27 +19,30 @@ def keep(
     place: str,
     target: str,
     *,
-    failures: Sequence[Failure],
-    driver: Driver,
+    failures: Sequence[tuple[Failure, Driver]],
     secrets: Iterable[str],
     deadline: Deadline,
-) -> Kept | None:
-    """Keep the evidence of a failure; None, after a warning, if it cannot be written. May raise what is not foreseen.
+) -> dict[str | None, Kept]:
+    """Keep the evidence of failures; return that of each step by its key. May raise what is not foreseen.
+
+    After the first bundle that cannot be written, there is one warning and no further bundle.
 
     Args:
-        step: The cluster of the step, before anything of it is deleted.
+        step: The cluster of the steps, before anything of it is deleted.
         place: Where bundles are written: the path of a folder, or a URL of fsspec's.
         target: The cluster, for people.
-        failures: The steps that failed, at least one.
-        driver: Where the driver of the step was.
-        secrets: Values that the bundle must not contain.
+        failures: The steps that failed, at least one, each with its driver.
+        secrets: Values that no bundle must contain.
         deadline: Ends it.
     """
-    facts = Collection(step, driver, deadline).facts(target, failures, secrets)
-    bundle = bundle_of(facts)
-    try:
-        index = write(place, folder_of(facts), bundle.files, deadline)
-    except NotWrittenError as error:
-        step.log.warning("%s: the evidence of the failure could not be written to %s: %s", target, place, error)
-        return None
-    return Kept(index, bundle.summary)
+    kept: dict[str | None, Kept] = {}
+    for bundle in bundles_of(Collection(step, deadline).facts(target, failures, secrets)):
+        try:
+            index = write(place, bundle.folders, bundle.files, deadline)
+        except NotWrittenError as error:
+            missing = f" ({len(failures) - len(kept)} of {len(failures)} steps)" if len(failures) > 1 else ""
+            said = "%s: the evidence of the failure%s could not be written to %s: %s"
+            step.log.warning(said, target, missing, place, error)
+            break
+        kept[bundle.step_key] = Kept(index, bundle.summary)
+    return kept

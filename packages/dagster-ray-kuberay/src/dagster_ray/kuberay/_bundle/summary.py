@@ -23,11 +23,11 @@ def summary_lines(facts: Collected) -> list[tuple[str, str]]:
     Args:
         facts: What was read.
     """
-    first = facts.failures[0]
+    failure = facts.failure
     lines = (
         ("Cause", cause_of(facts)),
-        ("Failure class", first.judgement.failure_class),
-        ("Error", _innermost(first.error) or first.judgement.why),
+        ("Failure class", failure.judgement.failure_class),
+        ("Error", _innermost(failure.error) or failure.judgement.why),
         ("Diagnosis", _diagnosis(facts)),
         ("Cluster", f"{facts.about.target}: {_state(facts)}"),
         ("Pods", _pods(facts.pods)),
@@ -41,7 +41,7 @@ def summary_lines(facts: Collected) -> list[tuple[str, str]]:
 
 def cause_of(facts: Collected) -> str:
     """Return the cause in one sentence: what became of pods, what keeps the cluster away, or the step's own error."""
-    why, task = facts.failures[0].judgement.why, _task_of(facts)
+    why, task = facts.failure.judgement.why, _task_of(facts)
     cluster = name_of(facts.raycluster) or name_of(facts.rayjob)
     losses = losses_of(facts.pods, facts.events, cluster, now=time_of(facts.about.time))
     unsaid = [loss.sentence for loss in losses if loss.sentence not in why]
@@ -51,7 +51,7 @@ def cause_of(facts: Collected) -> str:
         why = f"the head was lost: {why}"
     elif task and not unsaid:
         # Ray's error has the whole traceback of the task in it.
-        why = f"task {task} failed: {_innermost(facts.failures[0].error) or why}"
+        why = f"task {task} failed: {_innermost(facts.failure.error) or why}"
     return f"{why} Seen in the cluster: {unsaid[0]}" if unsaid else why
 
 
@@ -60,7 +60,7 @@ def _task_of(facts: Collected) -> str:
 
     Ray writes `ray::name() (pid=...)` where the traceback of a task begins (`RayTaskError` of ray/exceptions.py).
     """
-    error = facts.failures[0].error
+    error = facts.failure.error
     found: list[tuple[int, str]] = []
     for task in facts.tasks:
         names = [name for key in ("name", "func_or_class_name") if (name := text(task, key))]

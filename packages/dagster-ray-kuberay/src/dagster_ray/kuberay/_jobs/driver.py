@@ -58,6 +58,7 @@ class DriverHost:
         self._is_complete = False
         self._job_id: str | None = None
         self._job_ids: dict[str, str] = {}
+        self._all_jobs: set[str] = set()
         self._is_unheard = False
         self._is_only_step = True
         self._is_lifted, self._lift_at = False, 0.0
@@ -65,6 +66,11 @@ class DriverHost:
     def job_id_of(self, step_key: str | None) -> str | None:
         """Return the submission id of a step's last attempt; None if it submitted none, or has succeeded."""
         return None if step_key is None else self._job_ids.get(step_key)
+
+    @property
+    def has_had_several_jobs(self) -> bool:
+        """Whether more than one job was submitted, so that what Ray knows of all jobs is not one step's."""
+        return len(self._all_jobs) > 1
 
     @property
     def has_ended_jobs(self) -> bool:
@@ -251,6 +257,7 @@ class DriverHost:
         if step_key is not None:
             self._job_ids[step_key] = submission_id
         self._job_id, self._lift_at = submission_id, 0.0
+        self._all_jobs.add(submission_id)
         self._watch.submitted(submission_id)
         self._lift_limit()
 

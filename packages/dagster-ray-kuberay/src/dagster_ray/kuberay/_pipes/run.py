@@ -316,7 +316,7 @@ class _RayJobCall:
         if place is None or not isinstance(error, Exception) or is_interrupt(error):
             return
         from dagster_ray.core.failures.evidence import EVIDENCE_SECONDS, evidence_of_call
-        from dagster_ray.kuberay._bundle.collection import Driver
+        from dagster_ray.kuberay._bundle.collected import Driver
         from dagster_ray.kuberay._bundle.keeping import keep
 
         driver = Driver(submission_id=self._submission_id, in_cluster=True)
@@ -326,12 +326,11 @@ class _RayJobCall:
             self._name(),
             error,
             self._losses,
-            lambda failures: keep(
+            lambda failure: keep(
                 self._cluster,
                 place,
                 self._name(),
-                failures=failures,
-                driver=driver,
+                failures=[(failure, driver)],
                 secrets=[str(value) for value in values],
                 deadline=Deadline(EVIDENCE_SECONDS),
             ),
