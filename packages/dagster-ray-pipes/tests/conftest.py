@@ -1,23 +1,19 @@
 """What the tests share."""
 
-import threading
 from collections.abc import Generator
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from forked_workers import ForkedWorkers, start_fork_server
 from ray_like_server import RayLike
-from scripted_job_server import Handler, Server
+from scripted_job_server import Server, job_server
 
 
 @pytest.fixture
 def server() -> Generator[Server]:
-    with Server(("127.0.0.1", 0), Handler) as found:
-        found.calls, found.headers = [], []
-        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with job_server() as found:
         yield found
-        found.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -26,3 +22,20 @@ def ray(server: Server, tmp_path: Path) -> Generator[RayLike]:
     found = RayLike(tmp_path / "ray", server)
     yield found
     found.close()
+
+
+@pytest.fixture
+def workers(server: Server, tmp_path: Path) -> Generator[ForkedWorkers]:
+    """A job server whose jobs are workers of steps."""
+    start_fork_server()
+    found = ForkedWorkers(tmp_path / "ray", server)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Generator[dg.DagsterInstance]:
+    """Dagster's instance, of which a multiprocess executor's processes can be told."""
+    (tmp_path / "home").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as found:
+        yield found

@@ -126,15 +126,6 @@ class Folder(dg.ConfigurableResource[Any]):
     path: str
 
 
-class Nested(dg.ConfigurableResource[Any]):
-    """A resource that has the cluster, as a library of the user's would."""
-
-    ray: dg.ResourceDependency[RayResource]
-
-    def name(self) -> str:
-        return self.ray.address
-
-
 class Loud(dg.ConfigurableResource[Any]):
     """Notes where it is set up and torn down."""
 
@@ -197,31 +188,6 @@ def retries() -> None:
     fails_once()
     asks_for_a_retry()
     gives_up()
-
-
-@dg.op
-def nested_too(nested: Nested, ray_cluster: RayResource) -> None:
-    assert nested.name() == ray_cluster.address
-
-
-@dg.op
-def nested_only(nested: Nested) -> None:
-    nested.name()
-
-
-@dg.job
-def nested_jobs() -> None:
-    nested_too()
-    nested_only()
-
-
-@dg.op
-def loud_op(loud: Loud, ray_cluster: RayResource) -> None: ...
-
-
-@dg.job
-def loud_job() -> None:
-    loud_op()
 
 
 @dg.op(retry_policy=dg.RetryPolicy(max_retries=1))
@@ -321,16 +287,6 @@ def fan() -> None:
     total.alias("rest")(fans().map(one).collect())
 
 
-@dg.op
-def changes_the_instance(context: dg.OpExecutionContext, ray_cluster: RayResource) -> None:
-    context.instance.add_dynamic_partitions("groups", ["new"])
-
-
-@dg.job
-def changer() -> None:
-    changes_the_instance()
-
-
 @dg.op(config_schema={"lines": dg.Field(int, default_value=300)})
 def talks(context: dg.OpExecutionContext, ray_cluster: RayResource) -> None:
     for n in range(context.op_config["lines"]):
@@ -364,12 +320,20 @@ def loser() -> None:
 
 
 JOBS = [
-    loser, dynamic, fan, retries, nested_jobs, loud_job, broken_resource, dies, counter, changer, talker,
+    loser, dynamic, fan, retries, broken_resource, dies, counter, talker,
     sleeper, flooder, burster,
 ]  # fmt: skip
 
 
-def definitions(url: str, driver: str, folder: str, base: str | None = None, **fields: Any) -> dg.Definitions:
+def definitions(
+    url: str,
+    driver: str,
+    folder: str,
+    base: str | None = None,
+    *,
+    executor: dg.ExecutorDefinition | None = None,
+    **fields: Any,
+) -> dg.Definitions:
     ray = watched(url, driver, **fields)
     base_dir = folder if base is None else base
     io_manager = dg.FilesystemIOManager(base_dir=base_dir) if base_dir else dg.FilesystemIOManager()
@@ -384,11 +348,11 @@ def definitions(url: str, driver: str, folder: str, base: str | None = None, **f
         assets=ASSETS,
         asset_checks=CHECKS,
         jobs=[*selected, *JOBS],
+        executor=executor,
         resources={
             "io_manager": io_manager,
             "ray_cluster": ray,
             "folder": Folder(path=folder),
-            "nested": Nested(ray=ray),
             "loud": Loud(path=folder),
             "fails": Fails(),
         },

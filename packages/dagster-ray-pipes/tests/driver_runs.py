@@ -21,13 +21,34 @@ OF_THE_HOST = ("ENGINE_EVENT", "RESOURCE_INIT", "STEP_WORKER", "LOGS_CAPTURED", 
 HERE = str(Path(__file__).parent)
 
 
-def reconstructable(name: str, url: str, driver: str, folder: Path, base: str | None = None) -> Any:
+def reconstructable(
+    name: str, url: str, driver: str, folder: Path, base: str | None = None, *, module: str = "driver_jobs"
+) -> Any:
     arguments: Any = (name, url, driver, str(folder), base)
-    return dg.build_reconstructable_job("driver_jobs", "job_of", arguments, {}, HERE)
+    return dg.build_reconstructable_job(module, "job_of", arguments, {}, HERE)
 
 
 def execute(instance: dg.DagsterInstance, job: Any, config: Any = IN_PROCESS, **options: Any) -> dg.JobExecutionResult:
     return dg.execute_job(job, instance, run_config=config, raise_on_error=False, **options)
+
+
+def runs(
+    instance: dg.DagsterInstance,
+    url: str,
+    tmp_path: Path,
+    name: str,
+    config: Any,
+    *,
+    module: str = "driver_jobs",
+    **options: Any,
+) -> tuple[dg.JobExecutionResult, dg.JobExecutionResult]:
+    """Run a job in this process, and with its bodies in the cluster as configured; each in a folder of its own."""
+    found: list[dg.JobExecutionResult] = []
+    for driver, how in (("step", IN_PROCESS), ("cluster", config)):
+        folder = tmp_path / driver
+        folder.mkdir(exist_ok=True)
+        found.append(execute(instance, reconstructable(name, url, driver, folder, module=module), how, **options))
+    return found[0], found[1]
 
 
 def execute_selected(
@@ -66,9 +87,24 @@ def told(instance: dg.DagsterInstance, run_id: str) -> list[Any]:
 
 
 def same(
-    instance: dg.DagsterInstance, tmp_path: Path, here: Any, there: Any, *, steps_at_the_same_time: bool = False
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    here: Any,
+    there: Any,
+    *,
+    steps_at_the_same_time: bool = False,
+    partitions_at_once: bool = False,
 ) -> None:
-    """Compare what two runs tell, in the folders of either driver and in order; for each step, if they overlap."""
+    """Compare what two runs tell, in the folders of either driver and in order.
+
+    Args:
+        instance: Where it is told.
+        tmp_path: Where the folders are.
+        here: The run by Dagster alone.
+        there: The run with its bodies in the cluster.
+        steps_at_the_same_time: Compare each step by itself, since steps overlap.
+        partitions_at_once: Compare in any order: Dagster materializes a set of partitions in that of their hashes.
+    """
     one, other = (told(instance, run.run_id) for run in (here, there))
     if steps_at_the_same_time:
         one, other = (sorted(found, key=lambda each: str(each[1])) for found in (one, other))
@@ -77,6 +113,8 @@ def same(
         [str(each).replace(str(tmp_path / driver), "FOLDER") for each in found]
         for driver, found in (("step", one), ("cluster", other))
     )
+    if partitions_at_once:
+        told_here, told_there = sorted(told_here), sorted(told_there)
     assert "\n".join(told_there) == "\n".join(told_here)
 
 

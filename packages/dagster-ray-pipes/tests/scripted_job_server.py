@@ -1,7 +1,9 @@
 """A job server that answers as a test says."""
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -49,6 +51,18 @@ class Handler(BaseHTTPRequestHandler):
     @override
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
+
+
+@contextmanager
+def job_server() -> Generator[Server]:
+    """Serve while the block runs, on a port of its own."""
+    with Server(("127.0.0.1", 0), Handler) as found:
+        found.calls, found.headers = [], []
+        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
 
 
 def client_of(server: Server, **options: Any) -> RayJobClient:

@@ -9,18 +9,15 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 from cutting_proxy import cutting_proxy
-from dagster._core.definitions.partitions.utils import get_tags_from_multi_partition_key
 from dagster._core.definitions.reconstruct import ReconstructableJob, ReconstructableRepository
-from driver_runs import IN_PROCESS, execute, execute_selected, host, messages, reconstructable, same, told, until
-from forked_workers import FORKED_STEPS, ForkedWorkers, forked, start_fork_server
-from scripted_job_server import Server
+from driver_runs import IN_PROCESS, execute, execute_selected, host, messages, reconstructable, runs, same, told, until
+from forked_workers import FORKED_STEPS, ForkedWorkers, forked
 from watched_ray import watched
 
 from dagster_ray.core import RayResource
@@ -29,34 +26,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 HERE = Path(__file__).parent
 EXECUTORS = [pytest.param(IN_PROCESS, id="in process"), pytest.param(FORKED_STEPS, id="multiprocess")]
 SLOW_EXECUTORS = [EXECUTORS[0], pytest.param(FORKED_STEPS, id="multiprocess", marks=pytest.mark.weekly)]
-
-
-@pytest.fixture
-def workers(server: Server, tmp_path: Path) -> Generator[ForkedWorkers]:
-    start_fork_server()
-    found = ForkedWorkers(tmp_path / "ray", server)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Generator[dg.DagsterInstance]:
-    (tmp_path / "home").mkdir()
-    with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as found:
-        yield found
-
-
-def runs(
-    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, name: str, config: Any, **options: Any
-) -> tuple[dg.JobExecutionResult, dg.JobExecutionResult]:
-    """Run a job in this process, and with its bodies in the cluster as configured; each in a folder of its own."""
-    found: list[dg.JobExecutionResult] = []
-    for driver, how in (("step", IN_PROCESS), ("cluster", config)):
-        folder = tmp_path / driver
-        folder.mkdir(exist_ok=True)
-        job = reconstructable(name, workers.url, driver, folder)
-        found.append(execute(instance, job, how, **options))
-    return found[0], found[1]
 
 
 def in_cluster(
@@ -75,14 +44,14 @@ def ends(instance: dg.DagsterInstance, run: Any) -> list[str]:
 def test_assets_checks_and_their_versions(
     instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, config: Any
 ) -> None:
-    here, there = runs(instance, workers, tmp_path, "assets", config)
+    here, there = runs(instance, workers.url, tmp_path, "assets", config)
     assert (here.success, there.success) == (True, True)
     assert len(workers.bodies) == 4
     quiet = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_COLOR_PREFIX": "0"}
     assert all(quiet.items() <= body["runtime_env"]["env_vars"].items() for body in workers.bodies)
     same(instance, tmp_path, here, there, steps_at_the_same_time=config is not IN_PROCESS)
-    selected = {"asset_selection": [dg.AssetKey("down")]}
-    here, there = runs(instance, workers, tmp_path, "assets", config, **selected)
+    selected: dict[str, Any] = {"asset_selection": [dg.AssetKey("down")]}
+    here, there = runs(instance, workers.url, tmp_path, "assets", config, **selected)
     same(instance, tmp_path, here, there, steps_at_the_same_time=config is not IN_PROCESS)
 
 
@@ -120,59 +89,19 @@ def test_only_the_selected_checks_run(
 def test_dynamic_outputs_and_several_outputs(
     instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, config: Any
 ) -> None:
-    here, there = runs(instance, workers, tmp_path, "dynamic", config)
+    here, there = runs(instance, workers.url, tmp_path, "dynamic", config)
     assert (here.success, there.success) == (True, True)
     same(instance, tmp_path, here, there, steps_at_the_same_time=config is not IN_PROCESS)
 
 
 def test_retries_failures_and_hooks(instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path) -> None:
-    here, there = runs(instance, workers, tmp_path, "retries", IN_PROCESS)
+    here, there = runs(instance, workers.url, tmp_path, "retries", IN_PROCESS)
     assert (here.success, there.success) == (False, False)
     same(instance, tmp_path, here, there)
     hooks = [sorted((tmp_path / driver / "hooks").read_text().splitlines()) for driver in ("step", "cluster")]
     assert hooks[0] == ["failure gives_up enough", "success asks_for_a_retry", "success fails_once"]
     assert hooks[1][0].endswith("Failure: enough")
     assert hooks[1][1:] == hooks[0][1:]
-
-
-@pytest.mark.parametrize(
-    ("name", "key"),
-    [
-        pytest.param("days", "2026-01-02", id="a time window, with an upstream asset"),
-        pytest.param("groups", "g2", id="one of several dynamic keys"),
-        pytest.param("cells", dg.MultiPartitionKey({"day": "2026-01-02", "group": "g1"}), id="multi, dynamic inside"),
-    ],
-)
-def test_partitions(instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, name: str, key: str) -> None:
-    instance.add_dynamic_partitions("groups", ["g1", "g2"])
-    tags = {"dagster/partition": str(key)}
-    if isinstance(key, dg.MultiPartitionKey):
-        tags |= get_tags_from_multi_partition_key(key)
-    here, there = runs(instance, workers, tmp_path, name, IN_PROCESS, tags=tags)
-    assert (here.success, there.success) == (True, True)
-    same(instance, tmp_path, here, there)
-
-
-def test_a_nested_resource_needs_the_cluster_beside_it(
-    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
-) -> None:
-    run = in_cluster(instance, workers, tmp_path, "nested_jobs")
-    found = {
-        event.step_key: event.event_type_value
-        for event in run.all_events
-        if event.is_step_failure or event.is_step_success
-    }
-    assert found == {"nested_too": "STEP_SUCCESS", "nested_only": "STEP_FAILURE"}
-    assert "driver-elsewhere" in messages(run)
-    assert len(workers.bodies) == 1
-
-
-def test_other_resources_are_set_up_and_torn_down_on_both_sides(
-    instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
-) -> None:
-    assert in_cluster(instance, workers, tmp_path, "loud_job").success
-    noted = (tmp_path / "loud").read_text().splitlines()
-    assert noted == ["up host", "up cluster", "down cluster", "down host"]
 
 
 @pytest.mark.parametrize("config", EXECUTORS)
@@ -221,17 +150,13 @@ def test_lost_nodes_are_retried_beside_the_policy_wherever_the_body_runs(
     assert len(workers.bodies) == (4 if driver == "cluster" else 0)
 
 
-def test_what_would_be_lost_in_silence_is_refused(
+def test_outputs_with_keys_that_only_their_worker_could_load_are_refused(
     instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path
 ) -> None:
-    run = in_cluster(instance, workers, tmp_path, "changer")
-    assert "`instance.add_dynamic_partitions` does not work" in messages(run)
-    assert instance.get_dynamic_partitions("groups") == []
-    default = reconstructable("dynamic", workers.url, "cluster", tmp_path, base="")
-    run = execute(instance, default)
+    run = execute(instance, reconstructable("dynamic", workers.url, "cluster", tmp_path, base=""))
     assert "step-not-movable" in messages(run)
     assert "no `base_dir` is given" in messages(run)
-    assert len(workers.bodies) == 1
+    assert workers.bodies == []
 
 
 def test_a_job_that_no_other_process_can_load_is_refused(workers: ForkedWorkers) -> None:
@@ -339,19 +264,22 @@ def test_a_killed_process_of_the_step_is_followed_by_one_that_goes_on(
 
 
 @pytest.mark.parametrize(
-    ("name", "status", "stored"),
+    ("name", "status", "stored", "executor"),
     [
-        pytest.param("sleeper", "STOPPED", 1, id="a body that sleeps"),
-        pytest.param("flooder", "STOPPED", 300, id="a body whose lines come faster than they are stored"),
-        pytest.param("burster", "SUCCEEDED", 300, id="a body that has ended, and many lines are not stored yet"),
+        pytest.param("sleeper", "STOPPED", 1, IN_PROCESS, id="a body that sleeps"),
+        pytest.param("sleeper", "STOPPED", 1, FORKED_STEPS, id="a body that sleeps, multiprocess"),
+        pytest.param("flooder", "STOPPED", 300, IN_PROCESS, id="a body whose lines come faster than they are stored"),
+        pytest.param(
+            "burster", "SUCCEEDED", 300, IN_PROCESS, id="a body that has ended, and many lines are not stored yet"
+        ),
     ],
 )
 def test_a_termination_ends_the_worker_and_the_step_is_not_tried_again(
-    workers: ForkedWorkers, tmp_path: Path, name: str, status: str, stored: int
+    workers: ForkedWorkers, tmp_path: Path, *, name: str, status: str, stored: int, executor: Any
 ) -> None:
     """Once so many entries are `stored`."""
     ray = {"url": workers.url, "driver": "cluster", "lifecycle": {"connect": False}, "termination_seconds": 5.0}
-    config = {**IN_PROCESS, "resources": {"ray_cluster": {"config": ray}}}
+    config = {**executor, "resources": {"ray_cluster": {"config": ray}}}
     (tmp_path / "home").mkdir()
     with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as instance:
 

@@ -8,16 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.execution.retries import RetryMode
-from dagster._core.executor.step_delegating import (
-    CheckStepHealthResult,
-    StepDelegatingExecutor,
-    StepHandler,
-    StepHandlerContext,
-)
 from dagster._utils.interrupts import capture_interrupts
-from forked_workers import as_process, dagster_command
-from typing_extensions import override
+from step_pods import steps_elsewhere
 
 from dagster_ray.core import RayResource
 from dagster_ray.core.cluster_step.inside import inside
@@ -142,47 +134,6 @@ def resource_of(kind: str, fields: dict[str, Any]) -> Any:
     made: Any = KubeRayInteractiveJob if kind == "RayJob" else KubeRayCluster
     own = {"ray_job": {"spec": {"rayClusterSpec": SPEC}}} if kind == "RayJob" else {"ray_cluster": {"spec": SPEC}}
     return made(**{**own, **fields})
-
-
-class Processes(StepHandler):
-    """Each step is a process that runs `dagster api execute_step`, as a pod does with dagster-k8s."""
-
-    def __init__(self) -> None:
-        self.processes: dict[str, Any] = {}
-
-    @property
-    @override
-    def name(self) -> str:
-        return "Processes"
-
-    @override
-    def launch_step(self, step_handler_context: StepHandlerContext) -> Iterator[dg.DagsterEvent]:
-        words = list(step_handler_context.execute_step_args.get_command_args())
-        self.processes[_key(step_handler_context)] = as_process(dagster_command, words[words.index("api") :])
-        yield from ()
-
-    @override
-    def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
-        code = self.processes[_key(step_handler_context)].exitcode
-        return CheckStepHealthResult.unhealthy(f"exit code {code}") if code else CheckStepHealthResult.healthy()
-
-    @override
-    def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[dg.DagsterEvent]:
-        self.processes[_key(step_handler_context)].terminate()
-        yield from ()
-
-
-def _key(context: StepHandlerContext) -> str:
-    keys = context.execute_step_args.step_keys_to_execute
-    assert keys is not None
-    return keys[0]
-
-
-@dg.executor(name="steps_elsewhere")
-def steps_elsewhere(_: Any) -> StepDelegatingExecutor:
-    return StepDelegatingExecutor(
-        Processes(), retries=RetryMode.ENABLED, sleep_seconds=0.2, check_step_health_interval_seconds=1
-    )
 
 
 def job_of(name: str, kind: str, fields: dict[str, Any], folder: str, in_pods: bool = False) -> dg.JobDefinition:

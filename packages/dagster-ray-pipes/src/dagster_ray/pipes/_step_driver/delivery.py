@@ -33,6 +33,9 @@ _TERMINAL = {_Type.STEP_SUCCESS, *_FAILURES}
 _STARTS = {_Type.STEP_START, _Type.STEP_RESTARTED}
 # The step's process has set up the same resources itself, and has said so.
 _DOUBLED = {_Type.RESOURCE_INIT_STARTED, _Type.RESOURCE_INIT_SUCCESS}
+# What executors say first that hear of a step's events from its process. All others read the event log, as those do
+# whose steps are pods.
+_HEAR_EVENTS = ("Executing steps in process", "Executing steps using multiprocess executor")
 _WITH_POINTERS = {_Type.ASSET_MATERIALIZATION, _Type.ASSET_OBSERVATION}
 
 _Identity: TypeAlias = tuple[float, str, str | None, str | None, str]
@@ -76,7 +79,10 @@ class Delivery:
         self._retry, self._figures = retry, figures
         self._context, self._instance, self._again = context, context.instance, again
         self.is_first = not again
-        self._stored: Counter[_Identity] = Counter(self._entries_before()) if again else Counter()
+        self._stored: Counter[_Identity] = Counter()
+        self._executor_reads_log = True
+        if again:
+            self._look_back()
         self._made: set[dg.AssetKey] = set()
         self._held: list[dg.EventLogEntry] | None = None
         self._targets = self._partition_targets(checked_assets(context))
@@ -88,16 +94,19 @@ class Delivery:
         """Whether the event that ends the step was delivered."""
         return self.end is not None
 
-    def _entries_before(self) -> Iterator[_Identity]:
+    def _look_back(self) -> None:
+        """Take note of what is stored already, and of how the executor hears of events."""
         for entry in entries_of_run(self._instance, self._context.run_id):
             if entry.step_key in {None, self._context.step.key}:
-                yield _identity(entry)
+                self._stored[_identity(entry)] += 1
+            if _is_of_executor_that_hears(entry):
+                self._executor_reads_log = False
 
     def deliver(self, line: Line) -> Iterator[dg.DagsterEvent]:
         """Store an event, and yield it if it is one of Dagster's.
 
-        From the first output with a mapping key on, all is held back until the step's end. An executor that runs
-        steps in pods would otherwise miss outputs that were stored before a step was started again.
+        From the first output with a mapping key on, all is held back until the step's end, so that an attempt that
+        goes on with this worker finds none of them stored, or all but the last ones.
 
         Raises:
             dg.RetryRequested: It says that the step has failed, and the step is to be tried again instead.
@@ -149,6 +158,9 @@ class Delivery:
             event = entry.dagster_event
         if self._stored[identity] > 0:
             self._stored[identity] -= 1
+            # An executor that reads the log has forgotten the outputs of the attempt before, as at any retry.
+            if self._executor_reads_log and event is not None and _has_mapping_key(event):
+                self._instance.handle_new_event(entry)
         else:
             self._ask_for_retry(event)
             entry = self._with_figures(entry)
@@ -288,6 +300,11 @@ def _entry(line: Line) -> dg.EventLogEntry:
     if event is not None and f'"event_type_value": "{event.event_type_value}"' not in line.value:
         raise UnreadableEventError(event.message or "")
     return entry
+
+
+def _is_of_executor_that_hears(entry: dg.EventLogEntry) -> bool:
+    event = entry.dagster_event
+    return event is not None and event.step_key is None and (event.message or "").startswith(_HEAR_EVENTS)
 
 
 def _has_mapping_key(event: dg.DagsterEvent) -> bool:

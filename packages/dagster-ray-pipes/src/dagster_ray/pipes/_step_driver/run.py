@@ -293,7 +293,8 @@ class StepRun:
             while not deadline.is_over():
                 line = self._lines.next()
                 if line is not None and line.kind == "event":
-                    delivery.without_end(line)
+                    with contextlib.suppress(UnreadableEventError):  # the lines after it can be read
+                        delivery.without_end(line)
                 elif line is None and follower.is_read:
                     return
                 elif line is None:
