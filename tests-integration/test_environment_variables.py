@@ -23,6 +23,7 @@ from dagster_ray.kuberay import (
     KubeRayCluster,
     KubeRayInteractiveJob,
     PipesKubeRayJobClient,
+    PoolSize,
     Price,
     build_cleanup_sensor,
 )
@@ -34,11 +35,12 @@ from dagster_ray.pipes.clients import ClientOptions
 RESOURCES: tuple[type[BaseRayResource], ...] = (LocalRay, KubeRayInteractiveJob, KubeRayCluster)
 FREE = (dict[str, Any], list[dict[str, Any]])
 TEXT_MAP = dict[str, str]
-# Amounts by the names of resources, requirements of pip, and prices are written out.
-WRITTEN_OUT = (dict[str, float], list[str], list[Price])
+# Amounts by the names of resources, requirements of pip, prices and schedules are written out.
+WRITTEN_OUT = (dict[str, float], list[str], list[Price], list[PoolSize])
 # What a field takes beside its type. Everything else takes 1000, "true", or the first of its words.
 SAMPLES: Mapping[str, tuple[str, Any]] = {
     "renew_seconds": ("100", 100.0),
+    "timezone": ("Europe/Berlin", "Europe/Berlin"),
     "head_host": ("{service}.example", "{service}.example"),
     "address": ("http://head:8265", "http://head:8265"),
     "managedBy": ("kueue.x-k8s.io/multikueue", "kueue.x-k8s.io/multikueue"),

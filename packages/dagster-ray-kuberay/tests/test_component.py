@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from dagster_ray.core.errors import MissingVariableError, UnknownFieldError
-from dagster_ray.kuberay import KubeRayCluster, KubeRayComponent, KubeRayInteractiveJob
+from dagster_ray.kuberay import ClusterPool, KubeRayCluster, KubeRayComponent, KubeRayInteractiveJob
 from dagster_ray.kuberay.errors import InvalidSpecError
 
 SPEC = {"workerGroupSpecs": [{"groupName": "cpu", "maxReplicas": 4}]}
@@ -42,6 +42,14 @@ def test_it_has_the_configuration_that_python_has() -> None:
     fields = {key: value for key, value in attributes.items() if key not in {"resource", "resource_key"}}
 
     assert built(attributes).resources == {"shared": KubeRayCluster(**fields)}
+
+
+def test_a_pool_may_have_a_schedule() -> None:
+    schedule = [{"cron": "0 8 * * 1-5", "size": 4}, {"cron": "0 19 * * *", "size": 0}]
+    pool: dict[str, Any] = {"max_size": 6, "schedule": schedule, "timezone": "Europe/Berlin"}
+    made = (built({"resource": "KubeRayCluster", "pool": pool}).resources or {})["ray_cluster"]
+
+    assert made.pool == ClusterPool(**pool)
 
 
 def test_an_interactive_job_keeps_the_defaults_of_its_lifecycle() -> None:

@@ -17,6 +17,10 @@ from fault_world import eventually, simulated
 from dagster_ray.kuberay import _rights as rights
 from dagster_ray.kuberay._collector.plan import plan
 from dagster_ray.kuberay._collector.run_facts import InstanceFacts, Rules
+from dagster_ray.kuberay._kubernetes.fields import time_text
+from dagster_ray.kuberay._labels import POOL_LABEL, POOL_NAME_LABEL, SLOT_LABEL
+from dagster_ray.kuberay._pool.members import SIZES_ANNOTATION, USED_ANNOTATION, USES_ANNOTATION, Sizes
+from dagster_ray.kuberay._pool.schedule import Entry, Schedule
 from dagster_ray.kuberay.command._cluster_rows import candidates_of, rows_of
 from dagster_ray.simulator import Account, Rule, Simulator
 
@@ -125,9 +129,44 @@ def test_pod_hours_are_the_sum_of_what_the_pods_have_run() -> None:
     pods = [pod("one", 3600), pod("one", 7200, ended=3600), pod("other", 9000), pod("one", -5)]
     chosen = candidates_of([cluster], [])
     planned = plan([what for what, _ in chosen], InstanceFacts(None), NOON, Rules())
-    (row,) = rows_of(chosen, [cluster], pods, planned, NOON)
+    (row,) = rows_of(chosen, [cluster], pods, planned, NOON, wanted={})
     assert row.pod_hours == pytest.approx(2.0)  # pyright: ignore[reportUnknownMemberType]
     assert row.goes
+
+
+def pooled(name: str, slot: int, size: int | Schedule, **more: str) -> dict[str, Any]:
+    """Return a cluster of a pool that has just been given back."""
+    made = raycluster(name, {**labels(), POOL_LABEL: "digest", POOL_NAME_LABEL: "train", SLOT_LABEL: str(slot)})
+    sizes = Sizes(size=size, max_size=3)
+    notes = {SIZES_ANNOTATION: sizes.text(), USED_ANNOTATION: time_text(now()), USES_ANNOTATION: "3", **more}
+    return {**made, "metadata": {**made["metadata"], "annotations": notes}}
+
+
+def test_the_size_of_a_pool_is_told_and_when_it_ends(simulator: Simulator) -> None:
+    tomorrow = (now() + timedelta(days=1)).replace(second=0, microsecond=0)
+    until = time_text(tomorrow)
+    schedule = Schedule((Entry("@yearly", 3), Entry(f"{tomorrow:%M %H %d %m} *", 0)))
+    simulator.store.create("rayclusters", pooled("train-1", 1, schedule))
+    row = by_name(verb(simulator, "clusters", "--json"))["train-1"]
+    assert (row["use"], row["pool"], row["uses"]) == ("pool", "train", 3)
+    assert (row["pool_size"], row["pool_size_until"]) == (3, until)
+    assert f"pool train, used 3 times, size 3 until {until}" in verb(simulator, "clusters").out
+
+
+@pytest.mark.parametrize(
+    ("notes", "size", "words"),
+    [
+        pytest.param({}, 2, "pool train, used 3 times, size 2  ", id="of a pool without a schedule"),
+        pytest.param({SIZES_ANNOTATION: "?"}, None, "pool train, used 3 times  ", id="where it cannot be read"),
+    ],
+)
+def test_the_size_of_a_pool_has_no_end(
+    simulator: Simulator, notes: dict[str, str], size: int | None, words: str
+) -> None:
+    simulator.store.create("rayclusters", pooled("train-1", 1, 2, **notes))
+    row = by_name(verb(simulator, "clusters", "--json"))["train-1"]
+    assert (row["pool_size"], row["pool_size_until"]) == (size, None)
+    assert words in verb(simulator, "clusters").out
 
 
 # gc

@@ -1,16 +1,14 @@
-"""What a step does to get a cluster of a pool, and what a sensor does with the rest. Tables."""
+"""What a step does to get a cluster of a pool, and whether it gives it back. Tables."""
 
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
+from pool_cases import BUSY, NOON, SIZES, ago, lock, member, old_lock, ticket
 
 from dagster_ray.core import StepOutcome
 from dagster_ray.kuberay._pool.choice import (
-    Care,
     Claim,
     Claimer,
     Create,
@@ -19,46 +17,16 @@ from dagster_ray.kuberay._pool.choice import (
     Queue,
     Spend,
     Wait,
-    care,
     decide,
     is_given_back,
 )
 from dagster_ray.kuberay._pool.leftovers import actors_left, groups_left
-from dagster_ray.kuberay._pool.members import Member, Sizes, Ticket, copy_of, member_of, sizes_of, ticket_of
-from dagster_ray.kuberay._sharing.locks import Lock, UnreadableLock
+from dagster_ray.kuberay._pool.members import Member, Sizes
+from dagster_ray.kuberay._sharing.locks import UnreadableLock
 
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-SIZES = Sizes(size=2, max_size=2)
 ME = Claimer("me", NOON)
-
-
-def ago(seconds: float) -> datetime:
-    return NOON - timedelta(seconds=seconds)
-
-
-def member(slot: int = 1, **more: object) -> Member:
-    given: dict[str, object] = {"is_ready": True, "used_at": ago(100), "sizes": SIZES, **more}
-    return replace(Member(f"m{slot}", f"uid{slot}", "7", slot, ago(500)), **given)  # pyright: ignore[reportArgumentType]
-
-
-def lock(seconds: float = 100, name: str = "other") -> Lock:
-    """Return a claim that ends in so many seconds."""
-    return (
-        Lock(name, "run", "step", ago(500), ago(0), seconds) if seconds > 0 else Lock(name, "r", "s", ago(9), ago(9), 1)
-    )
-
-
-def old_lock() -> Lock:
-    """Return a claim that ended some minutes ago."""
-    return Lock("other", "r", "s", ago(900), ago(900), 600)
-
-
-def ticket(name: str, seconds: float, until: float = 500) -> Ticket:
-    """Return the ticket of a step that has waited for so many seconds."""
-    return Ticket(name, ago(seconds), NOON + timedelta(seconds=until))
-
-
-BUSY = member(2, claims=(lock(),))
+TICKETED = replace(ME, ticket_at="uid2", ticket_until=ago(-500))
+BUSY_AND_OVER = replace(BUSY, tickets=(ticket("me", 86400, 0),))
 DECISIONS: dict[str, tuple[list[Member], Claimer, Sizes, Decision | str | type[Wait | Spend]]] = {
     "an empty pool": ([], ME, Sizes(), Create(1)),
     "one is free": ([member(), BUSY], ME, SIZES, "m1"),
@@ -67,8 +35,16 @@ DECISIONS: dict[str, tuple[list[Member], Claimer, Sizes, Decision | str | type[W
     "all are used, and there is room": ([BUSY], ME, SIZES, Create(1)),
     "a slot whose name was taken is not tried again": ([BUSY], replace(ME, taken={1}), SIZES, Queue(BUSY)),
     "all are used": ([BUSY], ME, Sizes(), Queue(BUSY)),
-    "its ticket is not seen yet, and is not asked for twice": ([BUSY], replace(ME, ticket_at="uid2"), Sizes(), Wait),
-    "what had its ticket is gone": ([BUSY], replace(ME, ticket_at="uid9"), Sizes(), Queue(BUSY)),
+    "its ticket is not seen yet, and is not asked for twice": ([BUSY], TICKETED, Sizes(), Wait),
+    "what had its ticket is gone": ([BUSY], replace(TICKETED, ticket_at="uid9"), Sizes(), Queue(BUSY)),
+    "a ticket that is not valid any more is written again where it was": (
+        [member(claims=(lock(),)), BUSY_AND_OVER],
+        replace(TICKETED, ticket_until=NOON),
+        SIZES,
+        Queue(BUSY_AND_OVER),
+    ),
+    "so is one that an earlier attempt has left": ([BUSY_AND_OVER], ME, Sizes(), Queue(BUSY_AND_OVER)),
+    "a step looks again when its ticket ends": ([BUSY], replace(TICKETED, ticket_until=ago(-3)), Sizes(), Wait(3.0)),
     "a cluster that is being deleted takes room": ([member(is_going=True)], ME, Sizes(), Wait),
     "a claim that ended is not taken over, and its end is noted": (
         [member(claims=(lock(-1),)), BUSY],
@@ -269,147 +245,3 @@ def test_a_list_that_is_cut_off_proves_nothing(left: Callable[[int, bytes], str 
     found = left(200, json.dumps({"data": {"result": {"result": [], "num_filtered": 1}}}).encode())
     assert found is not None
     assert "could not all be listed" in found
-
-
-# What a sensor does
-
-IDLE = Sizes(size=2, max_size=3, idle_seconds=600)
-USED = replace(BUSY, sizes=IDLE)
-CARES: dict[str, tuple[list[Member], set[str], tuple[int, ...]]] = {
-    "one is missing": ([member(sizes=IDLE)], set(), (2,)),
-    "a claimed one counts": ([member(sizes=IDLE), USED], set(), ()),
-    "one that is being deleted is replaced where there is room": (
-        [member(sizes=IDLE), member(2, sizes=IDLE, is_going=True)],
-        set(),
-        (3,),
-    ),
-    "nothing is made beyond max_size": (
-        [member(sizes=Sizes(size=2, max_size=2, idle_seconds=600)), member(2, is_going=True, used_at=ago(200))],
-        set(),
-        (),
-    ),
-    "a pool that nobody uses goes whole": (
-        [member(sizes=IDLE, used_at=ago(600)), member(2, sizes=IDLE, used_at=ago(900))],
-        {"m1", "m2"},
-        (),
-    ),
-    "one that is used keeps the others": ([member(sizes=IDLE, used_at=ago(600)), USED], set(), ()),
-    "so does a step that waits": (
-        [
-            member(sizes=IDLE, used_at=ago(600)),
-            member(2, sizes=IDLE, used_at=ago(600), is_going=True, tickets=(ticket("a", 9),)),
-        ],
-        set(),
-        (3,),
-    ),
-    "one beyond size goes when it has been free for long": (
-        [member(1, sizes=IDLE, used_at=ago(700)), member(2, sizes=IDLE), member(3, sizes=IDLE, created_at=ago(900))],
-        set(),
-        (),
-    ),
-    "a claim that ended is given a minute": ([member(claims=(lock(-1),), sizes=IDLE), USED], set(), ()),
-    "and then goes with its cluster": (
-        [member(claims=(old_lock(),), ended_seen_at=ago(60), sizes=IDLE), USED],
-        {"m1"},
-        (3,),
-    ),
-    "a broken one goes": ([member(is_broken=True, sizes=IDLE), USED], {"m1"}, (3,)),
-    "without sizes that can be read all stay": (
-        [member(sizes=None), member(2, claims=(lock(-1),), sizes=None)],
-        set(),
-        (),
-    ),
-}
-
-
-@pytest.mark.parametrize(("members", "ends", "slots"), CARES.values(), ids=CARES)
-def test_what_becomes_of_a_pool(members: list[Member], ends: set[str], slots: tuple[int, ...]) -> None:
-    found = care(members, NOON)
-    assert {one.name for one, _ in found.ends} == ends
-    assert found.slots == slots
-    assert {one.name for one, _ in (*found.ends, *found.keeps)} == {one.name for one in members}
-
-
-def test_of_those_beyond_size_the_one_goes_that_was_free_for_longest() -> None:
-    members = [
-        replace(
-            member(slot, sizes=Sizes(size=1, max_size=3, idle_seconds=60), used_at=ago(seconds)), created_at=ago(999)
-        )
-        for slot, seconds in ((1, 100), (2, 300), (3, 10))
-    ]
-    found = care(members, NOON)
-    assert [one.name for one, _ in found.ends] == ["m2", "m1"]
-
-
-def test_what_a_sensor_makes_does_not_keep_a_pool_in_use() -> None:
-    made = member(sizes=IDLE, used_at=ago(700))
-    found: Care = care([replace(made, created_at=ago(5))], NOON)
-    assert [one.name for one, _ in found.ends] == ["m1"]
-
-
-# What is written
-
-
-def test_sizes_and_tickets_are_read_as_they_were_written() -> None:
-    sizes = Sizes(size=3, max_size=5, idle_seconds=60.5, recycle_after_uses=7, recycle_after_seconds=9)
-    assert sizes_of(sizes.text()) == sizes
-    one = ticket("a", 5)
-    assert ticket_of("a", one.text()) == one
-
-
-@pytest.mark.parametrize(
-    "value", [None, "", "[]", "{}", '{"size": true, "max_size": 1, "idle_seconds": 1}', '{"size": 1}']
-)
-def test_what_cannot_be_read_is_not_guessed(value: str | None) -> None:
-    assert sizes_of(value) is None
-    assert ticket_of("a", value) is None
-
-
-def test_a_ticket_of_a_wrong_clock_keeps_nobody_away_for_ever() -> None:
-    assert not Ticket("a", ago(3 * 86400), NOON + timedelta(days=99)).is_live(NOON)
-    assert not Ticket("a", NOON + timedelta(days=9), NOON + timedelta(days=99)).is_live(NOON)
-
-
-TEMPLATE: dict[str, Any] = {"spec": {"containers": []}}
-USED_CLUSTER: dict[str, Any] = {
-    "metadata": {
-        "name": "dagster-d-1",
-        "namespace": "ray",
-        "uid": "u",
-        "resourceVersion": "9",
-        "labels": {"dagster/pool": "d", "dagster/pool-slot": "1", "team": "a"},
-        "annotations": {
-            "dagster/pool-sizes": SIZES.text(),
-            "dagster/pool-uses": "4",
-            "dagster/pool-ticket-a": ticket("a", 1).text(),
-            "dagster/lock-a": lock().text(),
-            "dagster/creation-id": "c",
-            "note": "kept",
-        },
-    },
-    "spec": {
-        "enableInTreeAutoscaling": True,
-        "headGroupSpec": {"template": TEMPLATE},
-        "workerGroupSpecs": [
-            {"groupName": "w", "minReplicas": 1, "replicas": 7, "scaleStrategy": {"workersToDelete": ["p"]}}
-        ],
-    },
-    "status": {"state": "ready"},
-}
-
-
-def test_a_copy_has_the_specification_and_nothing_of_what_happened() -> None:
-    found = copy_of(USED_CLUSTER, "dagster-d-2", 2, NOON)
-    assert found["metadata"] == {
-        "name": "dagster-d-2",
-        "namespace": "ray",
-        "labels": {"dagster/pool": "d", "dagster/pool-slot": "2", "team": "a"},
-        "annotations": {
-            "dagster/pool-sizes": SIZES.text(),
-            "dagster/pool-used-at": "2026-01-01T12:00:00Z",
-            "note": "kept",
-        },
-    }
-    assert found["spec"]["workerGroupSpecs"] == [{"groupName": "w", "minReplicas": 1, "replicas": 1}]
-    read = member_of({**found, "metadata": {**found["metadata"], "uid": "v"}}, NOON)
-    assert (read.slot, read.uses, read.claims, read.tickets, read.sizes) == (2, 0, (), (), SIZES)

@@ -1,23 +1,26 @@
 """Claims under every interleaving that a seed makes: one step a cluster, nobody starves, nothing dead is used again."""
 
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
 from pool_model import SELECTION, claim_of, pool_of, pooled
-from sharing_model import NOON, Actor, World
+from sharing_model import NOON, Actor, Crash, World
 from test_sharing_model import READY
 
 from dagster_ray.core import Deadline, StepOutcome
 from dagster_ray.kuberay._kubernetes.errors import ConflictError, KubernetesError, UnavailableError
 from dagster_ray.kuberay._kubernetes.fields import time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
-from dagster_ray.kuberay._pool.choice import care
+from dagster_ray.kuberay._pool.care import Care, care
+from dagster_ray.kuberay._pool.cron import ticks
 from dagster_ray.kuberay._pool.members import ENDED_ANNOTATION, Sizes, copy_of, member_of
 from dagster_ray.kuberay._pool.pooled_cluster import Held
 from dagster_ray.kuberay._pool.requests import CLAIM_SECONDS, RENEWAL_SECONDS
+from dagster_ray.kuberay._pool.schedule import Entry, Schedule
 from dagster_ray.kuberay._sharing.locks import locks_of
 from dagster_ray.kuberay._status.cluster_state import created
 from dagster_ray.kuberay._steps.heartbeat import annotation_patch, renew
@@ -84,7 +87,7 @@ class Step:
 def fill(world: World, sizes: Sizes = SIZES) -> None:
     """Make all members of a pool, ready and free."""
     request = pool_of("maker", sizes)
-    for slot in range(1, sizes.size + 1):
+    for slot in range(1, sizes.max_size + 1):
         made = request.one(slot, request.claim(world.now)).manifest
         name = SELECTION.name("dagster", slot)
         world.store.create("rayclusters", copy_of(made, name, slot, world.now))
@@ -127,24 +130,33 @@ def test_fifty_steps_use_ten_clusters_one_at_a_time(warm: bool) -> None:
 
 def tend(actor: Actor) -> None:
     """Do what a sensor does, by the same decisions."""
-    api = actor.api
     while any(not one.is_over for one in actor.world.actors if one.name not in {"operator", "sensor"}):
         actor.sleep(60)
-        found = api.list(RAYCLUSTERS, "default", actor.deadline()).items
-        now = api.server_time()
-        plan = care([member_of(one, now) for one in found], now)
-        for one in plan.notes:
-            own = created(RAYCLUSTERS, "default", next(it for it in found if it["metadata"]["uid"] == one.uid))
-            patch = annotation_patch(own, {ENDED_ANNOTATION: time_text(now)}, one.version)
-            with suppress(KubernetesError):
-                api.patch(RAYCLUSTERS, "default", one.name, patch, Deadline(10, actor.monotonic, actor.sleep))
-        for one, _ in plan.ends:
-            try:
-                api.delete(
-                    RAYCLUSTERS, "default", one.name, actor.deadline(), uid=one.uid, resource_version=one.version
-                )
-            except ConflictError:
-                continue
+        tick(actor)
+
+
+def tick(actor: Actor) -> Care:
+    """Look after the pool once; what it lacks is made only where its size is told by a schedule."""
+    api = actor.api
+    found = api.list(RAYCLUSTERS, "default", actor.deadline()).items
+    now = api.server_time()
+    plan = care([member_of(one, now) for one in found], now, ticks)
+    for one in plan.notes:
+        own = created(RAYCLUSTERS, "default", next(it for it in found if it["metadata"]["uid"] == one.uid))
+        patch = annotation_patch(own, {ENDED_ANNOTATION: time_text(now)}, one.version)
+        with suppress(KubernetesError):
+            api.patch(RAYCLUSTERS, "default", one.name, patch, Deadline(10, actor.monotonic, actor.sleep))
+    for one, _ in plan.ends:
+        with suppress(ConflictError):
+            api.delete(RAYCLUSTERS, "default", one.name, actor.deadline(), uid=one.uid, resource_version=one.version)
+    model = plan.model
+    if model is not None and model.sizes is not None and isinstance(model.sizes.size, Schedule):
+        cluster = next(one for one in found if one["metadata"]["uid"] == model.uid)
+        for slot in plan.slots:
+            made = copy_of(cluster, SELECTION.name("dagster", slot), slot, plan.used_at)
+            with suppress(ConflictError):
+                api.create(RAYCLUSTERS, "default", made, actor.deadline(), strict=False)
+    return plan
 
 
 @pytest.mark.parametrize(
@@ -239,3 +251,76 @@ def test_an_outage_in_which_claims_end_costs_no_live_step_its_cluster(sensor: bo
         assert world.violations == [], f"seed {seed}"
         assert [name for name, _, _ in seen.uses] == ["first", "second"]
         assert len({uid for _, uid, _ in seen.uses}) == 1
+
+
+def begun_again(work: Callable[[Actor], None]) -> Callable[[Actor], None]:
+    """Return work that somebody begins again when its process dies, as Dagster does a tick of a sensor."""
+
+    def run(actor: Actor) -> None:
+        try:
+            work(actor)
+        except Crash:
+            run(actor)
+
+    return run
+
+
+@dataclass
+class Keeper:
+    """A sensor that looks after a pool with a schedule for an hour and a half, also when no step is left."""
+
+    begins: datetime
+    """When the last size of the schedule begins."""
+    had_any: bool = False
+    """Whether there was a cluster when it looked for the first time after that."""
+
+    def __call__(self, actor: Actor) -> None:
+        world, has_begun = actor.world, False
+        while world.now < NOON + timedelta(minutes=90):
+            actor.sleep(60)
+            if not has_begun and world.now >= self.begins:
+                has_begun, self.had_any = True, bool(world.clusters())
+            tick(actor)
+
+
+@pytest.mark.parametrize(
+    ("crash", "lose"),
+    [
+        pytest.param(0.0, 0.0, id="all goes well"),
+        pytest.param(0.0, 0.2, id="answers get lost"),
+        pytest.param(0.1, 0.0, id="processes die"),
+    ],
+)
+def test_a_pool_comes_to_the_size_of_its_schedule_and_no_step_loses_its_cluster(crash: float, lose: float) -> None:
+    """What a sensor must not delete, the model's API server notes itself."""
+    ends: Counter[str] = Counter()
+    deaths = 0
+    for seed in range(6):
+        world = World(seed)
+        world.owners_delete = True
+        first, second, last = (world.rng.choice([0, 1, 2, 3]) for _ in range(3))
+        entries = Entry("0 12 * * *", first), Entry("20 12 * * *", second), Entry("40 12 * * *", last)
+        sizes = Sizes(size=Schedule(entries), max_size=3, idle_seconds=120, recycle_after_uses=3)
+        seen, keeper = Seen(world, sizes), Keeper(NOON + timedelta(minutes=40))
+
+        def come(actor: Actor, seen: Seen = seen) -> None:
+            actor.sleep(seen.world.rng.uniform(0, 3000))
+            seen.step((20, 200))(actor)
+
+        for number in range(6):
+            world.actor(f"step{number}", come)
+        world.actor("keeper", begun_again(keeper))
+        world.actor("operator", begun_again(operate))
+        while world.step(crash=crash, lose=lose):
+            if len(world.store.list("rayclusters")) > sizes.max_size:
+                world.violations.append("more clusters than max_size")
+        assert [actor.error for actor in world.actors if actor.error is not None] == []
+        assert world.violations == [], f"seed {seed}"
+        count = len(world.clusters())
+        assert count in {0, last}, f"seed {seed}"
+        if keeper.had_any and not crash:
+            assert count == last, f"seed {seed}"
+        deaths += len(seen.dead)
+        ends["came to its size" if count == last > 0 else "ended"] += 1
+    assert len(ends) == 2, ends
+    assert (deaths > 0) == (crash > 0)

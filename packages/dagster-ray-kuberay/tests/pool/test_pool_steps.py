@@ -20,7 +20,7 @@ from test_sharing_model import READY
 from typing_extensions import override
 
 from dagster_ray.core import Deadline, Lifecycle, StepOutcome
-from dagster_ray.kuberay import ClusterPool, ClusterSharing, KubeRayCluster, build_cleanup_sensor
+from dagster_ray.kuberay import ClusterPool, ClusterSharing, KubeRayCluster, PoolSize, build_cleanup_sensor
 from dagster_ray.kuberay._jobs.driver import DriverHost
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.errors import ConflictError
@@ -221,6 +221,23 @@ def test_the_sensor_fills_a_pool_and_ends_one_that_nobody_uses(world: World) -> 
         world.note(name, **{"pool-used-at": time_text(datetime.now(UTC) - timedelta(hours=2))})
     assert "no step has used its pool for" in world.tick()
     assert left(world.simulator) == []
+
+
+def test_a_schedule_keeps_a_pool_that_no_step_uses_until_another_one_is_used_in_its_place(world: World) -> None:
+    always = ClusterPool(schedule=[PoolSize(cron="* * * * *", size=2)])
+    assert run_step(world.resource(pool=always)).success
+    assert "Made for pools: RayCluster default/" in world.tick()
+    both = left(world.simulator)
+    long_ago = {"pool-used-at": time_text(datetime.now(UTC) - timedelta(hours=2))}
+    for name in both:
+        world.note(name, **long_ago)
+    assert "Kept 2, is free, for the next step of its pool" in world.tick()
+    assert run_step(world.resource(pool=always, image="team/ray:2")).success
+    said = world.tick()
+    assert "no step has used its pool for" in said
+    assert "Made for pools: RayCluster default/" in said
+    assert len(left(world.simulator)) == 2
+    assert not set(both) & set(left(world.simulator))
 
 
 def test_the_cluster_of_a_step_that_was_killed_is_never_used_again(world: World) -> None:

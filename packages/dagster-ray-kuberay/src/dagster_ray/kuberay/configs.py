@@ -22,7 +22,7 @@ from dagster_ray.core import StrictConfig
 from dagster_ray.core.errors import DagsterRayError, MissingVariableError
 from dagster_ray.core.variables import variable_of
 from dagster_ray.kuberay._hours.prices import Price
-from dagster_ray.kuberay._pool.config import ClusterPool
+from dagster_ray.kuberay._pool.config import ClusterPool, PoolSize
 from dagster_ray.kuberay._sharing.config import ClusterSharing, MatchDagsterLabels
 from dagster_ray.kuberay._spec.completion import as_manifest
 from dagster_ray.kuberay._spec.config_fields import KubernetesConfig
@@ -39,6 +39,7 @@ __all__ = [
     "InvalidSpecError",
     "MatchDagsterLabels",
     "MissingVariableError",
+    "PoolSize",
     "Price",
     "RayClusterConfig",
     "RayClusterSpec",

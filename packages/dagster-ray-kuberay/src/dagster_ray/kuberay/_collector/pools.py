@@ -1,7 +1,7 @@
 """Pools of warm clusters in a tick: those that nobody may or should use go, and missing ones are made."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,13 @@ from dagster_ray.kuberay._collector.plan import Delete, Kept, Plan, untouchable
 from dagster_ray.kuberay._collector.report import Report
 from dagster_ray.kuberay._kubernetes.answers import proves_gone
 from dagster_ray.kuberay._kubernetes.errors import ConflictError
-from dagster_ray.kuberay._kubernetes.fields import Manifest, text, time_text
+from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, text, time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS
-from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL, POOL_LABEL
-from dagster_ray.kuberay._pool.choice import care
+from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL, POOL_LABEL, POOL_NAME_LABEL
+from dagster_ray.kuberay._pool.care import care, succeeded, used_last_at
+from dagster_ray.kuberay._pool.cron import ticks
 from dagster_ray.kuberay._pool.members import ENDED_ANNOTATION, copy_of, member_of
+from dagster_ray.kuberay._pool.schedule import InForce
 from dagster_ray.kuberay._status.cluster_state import created
 from dagster_ray.kuberay._steps.heartbeat import annotation_patch
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 _SELECTOR = f"{MANAGED_BY_LABEL}={MANAGED_BY},{POOL_LABEL}"
 _CALL_SECONDS = 10.0
+# What pools have in common that follow one another as a resource's image or a location's commit changes.
+_KIN_LABELS = (POOL_NAME_LABEL, "dagster/code-location", "dagster/deployment", "dagster/instance-id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,13 @@ class Tended:
         plan: What goes and what stays.
         makes: The manifests of members that are missing.
         ended: Members whose claims have ended, which is to be noted on them.
+        wanted: The sizes that are in force, by the pool's namespace and digest; without those that are not known.
     """
 
     plan: Plan
     makes: tuple[Mapping[str, Any], ...]
     ended: tuple[Manifest, ...]
+    wanted: Mapping[tuple[str, str], InForce]
 
 
 def tended(clusters: Iterable[tuple[Candidate, Manifest]], now: datetime) -> Tended:
@@ -55,16 +61,25 @@ def tended(clusters: Iterable[tuple[Candidate, Manifest]], now: datetime) -> Ten
     for what, cluster in clusters:
         if what.pool is not None and what.is_ours:
             pools.setdefault((what.namespace, what.pool), []).append((what, cluster))
-    found = [_of_pool(pool, now) for pool in pools.values()]
+    of_others = succeeded({key: _kin_and_use(pool, now) for key, pool in pools.items()})
+    found = [_of_pool(pool, now, is_succeeded=key in of_others) for key, pool in pools.items()]
     deletes = tuple(one for each in found for one in each.plan.deletes)
     keeps = tuple(one for each in found for one in each.plan.keeps)
     makes = tuple(one for each in found for one in each.makes)
-    return Tended(Plan(deletes, keeps), makes, tuple(one for each in found for one in each.ended))
+    wanted = {key: one for each in found for key, one in each.wanted.items()}
+    return Tended(Plan(deletes, keeps), makes, tuple(one for each in found for one in each.ended), wanted)
 
 
-def _of_pool(pool: Sequence[tuple[Candidate, Manifest]], now: datetime) -> Tended:
+def _kin_and_use(pool: Sequence[tuple[Candidate, Manifest]], now: datetime) -> tuple[Hashable, datetime]:
+    labels = mapping(at(pool[0][1], "metadata", "labels"))
+    kin = (pool[0][0].namespace, *(labels.get(label) for label in _KIN_LABELS))
+    return kin, used_last_at([member_of(cluster, now) for _, cluster in pool], now)
+
+
+def _of_pool(pool: Sequence[tuple[Candidate, Manifest]], now: datetime, *, is_succeeded: bool) -> Tended:
     members = {text(cluster, "metadata", "uid"): (what, cluster) for what, cluster in pool}
-    found = care([member_of(cluster, now) for _, cluster in members.values()], now)
+    seen = [member_of(cluster, now) for _, cluster in members.values()]
+    found = care(seen, now, ticks, is_succeeded=is_succeeded)
     deletes: list[Delete] = []
     keeps = [Kept(members[one.uid][0], because) for one, because in found.keeps]
     for one, because in found.ends:
@@ -80,7 +95,9 @@ def _of_pool(pool: Sequence[tuple[Candidate, Manifest]], now: datetime) -> Tende
         stem = found.model.name.removesuffix(f"-{found.model.slot}")
         makes = [copy_of(model, f"{stem}-{slot}", slot, found.used_at) for slot in found.slots]
     ended = tuple(members[one.uid][1] for one in found.notes)
-    return Tended(Plan(tuple(deletes), tuple(keeps)), tuple(makes), ended)
+    key = pool[0][0].namespace, str(pool[0][0].pool)
+    wanted = {} if found.wanted is None else {key: found.wanted}
+    return Tended(Plan(tuple(deletes), tuple(keeps)), tuple(makes), ended, wanted)
 
 
 def care_for_pools(api: "KubernetesApi", collector: Collector, deadline: Deadline, log: logging.Logger) -> None:

@@ -1,4 +1,4 @@
-"""What a step does to get a cluster of a pool, and what becomes of the clusters that nobody has. Pure.
+"""What a step does to get a cluster of a pool, and whether it gives it back. Pure.
 
 Members as they were seen, the API server's time and the pool's sizes go in; one decision comes out. What makes it
 safe is not decided here but by the API server: a claim names the resourceVersion in which the member had none, and a
@@ -44,6 +44,7 @@ class Claimer:
         tried: Members, by uid and resourceVersion, whose claim failed: they are other than they were seen.
         taken: Slots whose name was taken when it tried to create a member.
         ticket_at: The uid of the member that has its ticket, also where an older version of the member is seen.
+        ticket_until: Until when that ticket is valid; None while there is none.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Claimer:
     tried: Collection[tuple[str, str]] = ()
     taken: Collection[int] = ()
     ticket_at: str | None = None
+    ticket_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ def decide(members: Sequence[Member], now: datetime, who: Claimer, sizes: Sizes)
     waits += [ENDED_SECONDS - seconds for seconds in known if seconds < ENDED_SECONDS]
     claims = [claim for one in members for claim in one.claims if isinstance(claim, Lock) and claim.is_live(now)]
     waits += [(claim.ends_at - now).total_seconds() for claim in claims]
+    waits += [] if who.ticket_until is None else [max(_OWN_WAIT_SECONDS, (who.ticket_until - now).total_seconds())]
     return Wait(max(0.1, min(waits))) if line is None else Queue(line)
 
 
@@ -179,11 +182,23 @@ def has_chance(members: Sequence[Member], now: datetime, who: Claimer, sizes: Si
 
 
 def _line(members: Sequence[Member], now: datetime, who: Claimer) -> Member | None:
-    """Return the claimed member with the fewest tickets; None for a step that has a ticket, or if none is claimed."""
-    if any(one.uid == who.ticket_at or any(ticket.id == who.id for ticket in one.tickets) for one in members):
+    """Return the claimed member with the fewest tickets; None for a step that has a ticket, or if none is claimed.
+
+    A ticket that is not valid any more is written again where it was, as a step may wait for longer than one is valid.
+    """
+    is_noted = who.ticket_until is not None and now < who.ticket_until
+    if any((is_noted and one.uid == who.ticket_at) or _has_ticket(one, now, who) for one in members):
         return None
     lines = [one for one in members if one.is_claimed(now) and not one.is_going]
-    return min(lines, key=lambda one: (len(one.tickets), _spread(who.id, one.uid)), default=None)
+    return min(
+        lines,
+        key=lambda one: (one.uid != who.ticket_at, len(one.tickets), _spread(who.id, one.uid)),
+        default=None,
+    )
+
+
+def _has_ticket(member: Member, now: datetime, who: Claimer) -> bool:
+    return any(ticket.id == who.id and ticket.is_live(now) for ticket in member.tickets)
 
 
 def _chances(
@@ -260,83 +275,3 @@ def is_given_back(outcome: StepOutcome, *, used: bool, left: str | None) -> bool
         left: What it has left on the cluster, or why that is not known; None if it has left nothing.
     """
     return outcome is StepOutcome.SUCCEEDED and used and left is None
-
-
-@dataclass(frozen=True, slots=True)
-class Care:
-    """What a sensor does with a pool.
-
-    Attributes:
-        ends: The members that go, each with the reason.
-        slots: The slots in which members are made, as copies of `model`.
-        model: The member that was used last; None if the pool has none.
-        used_at: When the pool was used last.
-        keeps: The members that stay, each with the reason.
-        notes: Those of them whose claims have ended, which is to be noted.
-    """
-
-    ends: tuple[tuple[Member, str], ...]
-    slots: tuple[int, ...]
-    model: Member | None
-    used_at: datetime
-    keeps: tuple[tuple[Member, str], ...]
-    notes: tuple[Member, ...] = ()
-
-
-def care(members: Sequence[Member], now: datetime) -> Care:
-    """Return what becomes of a pool while no step looks at it. Its sizes are those of the member used last.
-
-    A pool that no step has used for `idle_seconds` loses all that are free, whatever its size. Before, members that
-    are more than its size go when they have been free for so long, and missing ones are made.
-    """
-    told = [one for one in members if one.sizes is not None]
-    model = max(told, key=lambda one: (one.used_at or datetime.min.replace(tzinfo=now.tzinfo), one.slot), default=None)
-    sizes = model.sizes if model is not None else None
-    if sizes is None:
-        return Care((), (), None, now, tuple((one, "its pool's sizes cannot be read") for one in members))
-    used_at = _used_at(members, now)
-    ends = [(one, why) for one in members if (why := spent(one, now, sizes)) is not None]
-    idle_seconds = (now - used_at).total_seconds()
-    rest = free(members, now, sizes)
-    lost = {one.uid for one, _ in ends}
-    claimed = [one for one in members if one.claims and not (one.is_going or one.uid in lost)]
-    if idle_seconds >= sizes.idle_seconds:
-        ends += [(one, f"no step has used its pool for {idle_seconds:.0f} s") for one in rest]
-        slots: list[int] = []
-    else:
-        surplus = len(rest) + len(claimed) - sizes.size
-        ends += _surplus(rest, surplus, now, sizes.idle_seconds)
-        occupied = {one.slot for one in members}
-        open_slots = [slot for slot in range(1, sizes.max_size + 1) if slot not in occupied]
-        most = max(0, min(-surplus, sizes.max_size - len(members)))
-        slots = open_slots[:most]
-    going = {one.uid for one, _ in ends}
-    keeps = tuple((one, _kept(one, now)) for one in members if one.uid not in going)
-    return Care(tuple(ends), tuple(slots), model, used_at, keeps, tuple(newly_ended(members, now)))
-
-
-def _surplus(rest: Sequence[Member], count: int, now: datetime, idle_seconds: float) -> list[tuple[Member, str]]:
-    """Return which free members are too many: those that were free for the longest time come first."""
-    found: list[tuple[Member, str]] = []
-    for one in sorted(rest, key=lambda one: (one.free_since or now, one.slot)):
-        since = one.free_since
-        seconds = 0.0 if since is None else (now - since).total_seconds()
-        if len(found) < count and seconds >= idle_seconds:
-            found.append((one, f"its pool has more than its size, and it has been free for {seconds:.0f} s"))
-    return found
-
-
-def _used_at(members: Sequence[Member], now: datetime) -> datetime:
-    """Return when a step used or wanted the pool last; `now` if one does, or if no member tells."""
-    if any(one.is_claimed(now) for one in members) or live_tickets(members, now):
-        return now
-    told = [time for one in members if (time := one.used_at or one.created_at) is not None]
-    return max(told, default=now)
-
-
-def _kept(member: Member, now: datetime) -> str:
-    if member.is_going:
-        return "is being deleted already"
-    if member.claims and not member.is_claimed(now):
-        return "its claim has ended, and its step has a minute to renew it"
-    return "a step has claimed it" if member.is_claimed(now) else "is free, for the next step of its pool"

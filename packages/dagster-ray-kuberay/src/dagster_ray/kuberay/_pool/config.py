@@ -5,12 +5,41 @@
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dagster_ray.core import StrictConfig
 from dagster_ray.core.variables import is_env_var
-from dagster_ray.kuberay._pool.members import MOST_MEMBERS, Sizes
+from dagster_ray.kuberay._pool.cron import is_cron, is_timezone
+from dagster_ray.kuberay._pool.members import Sizes
+from dagster_ray.kuberay._pool.schedule import MOST_CHARACTERS, MOST_ENTRIES, MOST_MEMBERS, Entry, Schedule
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
+
+
+class PoolSize(StrictConfig):
+    """How many clusters a pool keeps from certain times on, as an entry of `ClusterPool.schedule`."""
+
+    cron: str = Field(
+        max_length=MOST_CHARACTERS,
+        description=(
+            "When the size begins: a cron string of five fields, or a word such as @daily, as in a schedule of Dagster."
+        ),
+    )
+    size: int = Field(
+        ge=0,
+        le=MOST_MEMBERS,
+        description=(
+            "How many clusters the pool keeps from then on, claimed and free ones together, also if no step uses them. "
+            "0: only those that steps have made, until they have been free for idle_seconds."
+        ),
+    )
+
+    @field_validator("cron")
+    @classmethod
+    def _cron_is_due_at_some_time(cls, value: str) -> str:
+        if not is_env_var(value) and not is_cron(value):
+            reason = f"is {value!r}, which is never due, or not a cron string of Dagster"
+            raise InvalidSpecError("cron", reason, "use five fields, such as `0 8 * * 1-5`")
+        return value
 
 
 class ClusterPool(StrictConfig):
@@ -28,14 +57,26 @@ class ClusterPool(StrictConfig):
             "use one pool. Unset: the resource key."
         ),
     )
-    size: int = Field(
-        default=1,
+    size: int | None = Field(
+        default=None,
         ge=0,
         le=MOST_MEMBERS,
         description=(
             "How many clusters the pool keeps, claimed and free ones together, as long as steps use it. 0: only those "
-            "that steps have made, until they have been free for idle_seconds."
+            "that steps have made, until they have been free for idle_seconds. Unset: 1, or what schedule says."
         ),
+    )
+    schedule: list[PoolSize] | None = Field(
+        default=None,
+        max_length=MOST_ENTRIES,
+        description=(
+            "Sizes that begin at certain times, in place of size. The one that began last is in force. Unset: none."
+        ),
+    )
+    timezone: str = Field(
+        default="UTC",
+        max_length=MOST_CHARACTERS,
+        description="The time zone of schedule, by its IANA name such as Europe/Berlin.",
     )
     max_size: int | None = Field(
         default=None,
@@ -43,7 +84,7 @@ class ClusterPool(StrictConfig):
         le=MOST_MEMBERS,
         description=(
             "How many clusters there may be at a time, those that are being deleted included. A step that finds none "
-            "free makes one up to here, and waits otherwise. Unset: size, and at least 1."
+            "free makes one up to here, and waits otherwise. Unset: size, or the largest of schedule, and at least 1."
         ),
     )
     idle_seconds: float = Field(
@@ -68,18 +109,44 @@ class ClusterPool(StrictConfig):
 
     def sizes(self) -> Sizes:
         """Return how many clusters the pool has, and how long each lives."""
+        schedule = [Entry(one.cron, one.size) for one in self.schedule or ()]
+        size = 1 if self.size is None else self.size
         return Sizes(
-            size=self.size,
-            max_size=max(1, self.size) if self.max_size is None else self.max_size,
+            size=Schedule(tuple(schedule), self.timezone) if schedule else size,
+            max_size=max([1, *([one.size for one in schedule] or [size])]) if self.max_size is None else self.max_size,
             idle_seconds=self.idle_seconds,
             recycle_after_uses=self.recycle_after_uses,
             recycle_after_seconds=self.recycle_after_seconds,
         )
 
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_is_known(cls, value: str) -> str:
+        if not is_env_var(value) and value != "UTC" and not is_timezone(value):
+            raise InvalidSpecError("timezone", f"is {value!r}, which is no time zone", "use a name like Europe/Berlin")
+        return value
+
     @model_validator(mode="after")
-    def _max_size_has_room_for_size(self) -> Self:
-        if self.max_size is None or any(map(is_env_var, (self.size, self.max_size))):
+    def _schedule_stands_in_place_of_size(self) -> Self:
+        if self.schedule is None:
             return self
-        if self.max_size < self.size:
-            raise InvalidSpecError("max_size", f"is {self.max_size}, and size is {self.size}", "use size or more")
+        if not self.schedule:
+            raise InvalidSpecError("schedule", "is empty", "give it a size, or leave it out")
+        if self.size is not None:
+            raise InvalidSpecError("size", "is given, and so is schedule", "keep one of the two")
+        crons = [one.cron if is_env_var(one.cron) else " ".join(one.cron.split()) for one in self.schedule]
+        for place, cron in enumerate(crons):
+            if not is_env_var(cron) and cron in crons[:place]:
+                reason = f"is {cron!r}, as in schedule[{crons.index(cron)}]"
+                raise InvalidSpecError(f"schedule[{place}].cron", reason, "keep one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _max_size_has_room_for_each_size(self) -> Self:
+        scheduled = [(f"schedule[{place}].size", one.size) for place, one in enumerate(self.schedule or ())]
+        for field, size in (("size", self.size), *scheduled):
+            if self.max_size is None or size is None or any(map(is_env_var, (size, self.max_size))):
+                continue
+            if self.max_size < size:
+                raise InvalidSpecError("max_size", f"is {self.max_size}, and {field} is {size}", f"use {size} or more")
         return self

@@ -11,6 +11,7 @@ from typing import Any
 
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, json_of, mapping, mappings, text, time_of, time_text
 from dagster_ray.kuberay._labels import SLOT_LABEL
+from dagster_ray.kuberay._pool.schedule import Schedule, is_count, size_of
 from dagster_ray.kuberay._sharing.choice import is_usable
 from dagster_ray.kuberay._sharing.locks import AnyLock, ends_at, locks_of
 from dagster_ray.kuberay._status.cluster_state import is_ready
@@ -21,9 +22,10 @@ USES_ANNOTATION = "dagster/pool-uses"
 USED_ANNOTATION = "dagster/pool-used-at"
 ENDED_ANNOTATION = "dagster/pool-ended-seen-at"
 
-MOST_MEMBERS = 1000
 _TEXT_LIMIT = 4096
-_TICKET_LIMIT = timedelta(days=2)
+TICKET_SECONDS = 86400.0
+"""For how long a ticket is written at most; a step that waits for longer writes it again, with its place in line."""
+_TICKET_LIMIT = timedelta(seconds=2 * TICKET_SECONDS)
 _COUNT_DIGITS = 9
 
 
@@ -31,7 +33,7 @@ _COUNT_DIGITS = 9
 class Sizes:
     """How many clusters a pool has, and how long each lives. What the fields mean: `ClusterPool`."""
 
-    size: int = 1
+    size: int | Schedule = 1
     max_size: int = 1
     idle_seconds: float = 1800.0
     recycle_after_uses: int | None = None
@@ -45,10 +47,10 @@ class Sizes:
 def sizes_of(value: object) -> Sizes | None:
     """Return the sizes that an annotation's value describes; None if it describes none that can be meant."""
     given = mapping(json_of(value) if isinstance(value, str) and len(value) <= _TEXT_LIMIT else None)
-    size, most, idle = given.get("size"), given.get("max_size"), given.get("idle_seconds")
+    size, most, idle = size_of(given.get("size")), given.get("max_size"), given.get("idle_seconds")
     uses, age = given.get("recycle_after_uses"), given.get("recycle_after_seconds")
-    is_read = _is_count(size, 0) and _is_count(most, 1) and _is_seconds(idle)
-    if not is_read or not (uses is None or _is_count(uses, 1)) or not (age is None or _is_seconds(age)):
+    is_read = size is not None and is_count(most, 1) and _is_seconds(idle)
+    if not is_read or not (uses is None or is_count(uses, 1)) or not (age is None or _is_seconds(age)):
         return None
     fields: dict[str, Any] = {
         "size": size,
@@ -58,10 +60,6 @@ def sizes_of(value: object) -> Sizes | None:
         "recycle_after_seconds": age,
     }
     return Sizes(**fields)
-
-
-def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= 10**_COUNT_DIGITS
 
 
 def _is_seconds(value: object) -> bool:
@@ -92,8 +90,8 @@ class Ticket:
         return json.dumps({"since": time_text(self.since), "until": time_text(self.until)})
 
     def is_live(self, now: datetime) -> bool:
-        """Return whether its step may still wait; no step waits for more than two days after it began."""
-        return now < min(self.until, self.since + _TICKET_LIMIT) and self.since <= now + _TICKET_LIMIT
+        """Return whether its step may still wait; no ticket is written that is valid for two days or more."""
+        return now < self.until < now + _TICKET_LIMIT and self.since <= now + _TICKET_LIMIT
 
 
 def ticket_of(ticket_id: str, value: object) -> Ticket | None:

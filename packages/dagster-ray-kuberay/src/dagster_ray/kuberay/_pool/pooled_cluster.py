@@ -44,6 +44,7 @@ from dagster_ray.kuberay._pool.leftovers import (
 from dagster_ray.kuberay._pool.members import (
     ENDED_ANNOTATION,
     SIZES_ANNOTATION,
+    TICKET_SECONDS,
     USED_ANNOTATION,
     USES_ANNOTATION,
     Member,
@@ -266,11 +267,11 @@ class PooledCluster(StepCluster):
     def _queue(self, request: PoolRequest, view: View, member: Member) -> None:
         """Let other steps know that this one waits; one that cannot be written costs it its place in line only."""
         own = created(RAYCLUSTERS, request.namespace, view.clusters[member.uid])
-        until = self.api.server_time() + timedelta(seconds=min(self.deadline.remaining_seconds(), 86400.0))
+        until = self.api.server_time() + timedelta(seconds=min(self.deadline.remaining_seconds(), TICKET_SECONDS))
         ticket = Ticket(request.claim_id, view.who.since, until)
         try:
             patch = annotation_patch(own, {ticket.key: ticket.text()})
-            view.queued(member.uid, self._patch(own, patch, self.deadline))
+            view.queued(member.uid, self._patch(own, patch, self.deadline), until)
         except KubernetesError as error:
             if proves_gone(error):
                 view.gone(member.uid)

@@ -47,10 +47,10 @@ class View:
         """Note that the name of a slot is taken."""
         self.who = replace(self.who, taken={*self.who.taken, slot})
 
-    def queued(self, uid: str, cluster: Mapping[str, Any]) -> None:
-        """Note that a member has this step's ticket; the watch still tells of what the member was before."""
+    def queued(self, uid: str, cluster: Mapping[str, Any], until: datetime) -> None:
+        """Note until when a member has this step's ticket; the watch still tells of what the member was before."""
         self.clusters[uid] = cluster
-        self.who = replace(self.who, ticket_at=uid)
+        self.who = replace(self.who, ticket_at=uid, ticket_until=until)
 
     def gone(self, uid: str, cluster: Mapping[str, Any] | None = None) -> None:
         """Note that a member is gone; its name is free again.

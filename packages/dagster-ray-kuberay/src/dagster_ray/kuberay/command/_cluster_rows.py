@@ -12,6 +12,7 @@ from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS, Kind
 from dagster_ray.kuberay._labels import POOL_NAME_LABEL
 from dagster_ray.kuberay._operator_rules.names import CLUSTER_LABEL
 from dagster_ray.kuberay._pool.members import member_of
+from dagster_ray.kuberay._pool.schedule import InForce
 from dagster_ray.kuberay._sharing.locks import AnyLock, Lock
 from dagster_ray.kuberay._status.cluster_state import HEAD_READY, condition_of
 
@@ -69,6 +70,7 @@ class Row:
         because: Why, or why not.
         uses: How many steps have given a cluster of a pool back; None for what belongs to no pool.
         pool: What its configuration calls the pool; None for what belongs to none.
+        wanted: The size that the pool keeps now; None for what belongs to none, and where it is not known.
     """
 
     what: Candidate
@@ -80,10 +82,11 @@ class Row:
     because: str
     uses: int | None = None
     pool: str | None = None
+    wanted: InForce | None = None
 
     def plain(self, now: datetime) -> Mapping[str, Any]:
         """Return it as plain data."""
-        what = self.what
+        what, until = self.what, None if self.wanted is None else self.wanted.until
         return {
             "kind": what.kind.kind,
             "namespace": what.namespace,
@@ -91,6 +94,8 @@ class Row:
             "use": self.use,
             "pool": self.pool,
             "uses": self.uses,
+            "pool_size": None if self.wanted is None else self.wanted.size,
+            "pool_size_until": until and time_text(until),
             "status": self.status,
             "head": self.head,
             "locks": [_plain_lock(lock, now) for lock in what.locks],
@@ -107,7 +112,7 @@ class Row:
         what = self.what
         return (
             f"{what.kind.kind} {what.namespace}/{what.name}",
-            self.use if self.uses is None else f"{self.use} {self.pool}, used {self.uses} times",
+            self.use if self.uses is None else self._pool_in_words(),
             self.status or "-",
             self.head or "-",
             _locks_in_words(what.locks, now),
@@ -117,6 +122,13 @@ class Row:
             "?" if self.pod_hours is None else f"{self.pod_hours:.2f}",
             f"{'would delete' if self.goes else 'keeps'}: {self.because}",
         )
+
+    def _pool_in_words(self) -> str:
+        words = f"{self.use} {self.pool}, used {self.uses} times"
+        if self.wanted is None:
+            return words
+        until = "" if self.wanted.until is None else f" until {time_text(self.wanted.until)}"
+        return f"{words}, size {self.wanted.size}{until}"
 
 
 def candidates_of(rayclusters: Iterable[Manifest], rayjobs: Iterable[Manifest]) -> list[tuple[Candidate, Manifest]]:
@@ -133,6 +145,8 @@ def rows_of(
     pods: Iterable[Manifest] | None,
     plan: Plan,
     now: datetime,
+    *,
+    wanted: Mapping[tuple[str, str], InForce],
 ) -> list[Row]:
     """Return a row for each object.
 
@@ -142,6 +156,7 @@ def rows_of(
         pods: Pods of Ray; None if they may not be listed.
         plan: What the collector would do.
         now: The API server's time.
+        wanted: The sizes that pools keep now, by namespace and digest.
     """
     clusters = {_key(one): one for one in rayclusters}
     hours = None if pods is None else _hours(pods, now)
@@ -156,7 +171,8 @@ def rows_of(
         row = Row(what, _use(what), _status(what, manifest), _head(cluster), spent, id(what) in goes, because)
         if what.pool is not None:
             name = text(manifest, "metadata", "labels", POOL_NAME_LABEL)
-            row = replace(row, uses=member_of(manifest, now).uses, pool=name or what.pool)
+            size = wanted.get((what.namespace, what.pool))
+            row = replace(row, uses=member_of(manifest, now).uses, pool=name or what.pool, wanted=size)
         rows.append(row)
     return rows
 

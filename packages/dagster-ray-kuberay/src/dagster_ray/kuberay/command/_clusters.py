@@ -60,10 +60,11 @@ def _listed(place: Place, api: "KubernetesApi", namespace: str | None) -> int:
     chosen = candidates_of(rayclusters, rayjobs)
     selected = [(text(job, "metadata", "namespace"), selected_cluster(job)) for job in rayjobs]
     used = {(where, name) for where, name in selected if name is not None}
-    pools = tended(chosen, now).plan
+    pools = tended(chosen, now)
     rest = _plan([what for what, _ in chosen if what.pool is None or not what.is_ours], now)
-    planned = Plan((*rest.deletes, *pools.deletes), (*rest.keeps, *pools.keeps)).sparing(used, SELECTED)
-    rows = rows_of(chosen, rayclusters, _pods(api, namespace) if chosen else [], planned, now)
+    planned = Plan((*rest.deletes, *pools.plan.deletes), (*rest.keeps, *pools.plan.keeps)).sparing(used, SELECTED)
+    pods = _pods(api, namespace) if chosen else []
+    rows = rows_of(chosen, rayclusters, pods, planned, now, wanted=pools.wanted)
     place.printed([row.plain(now) for row in rows], table_of(rows, now))
     return FINE
 
