@@ -44,8 +44,10 @@ from dagster_ray.kuberay._head.route import ForwardedAgents
 from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._rights import Feature, Right, rules_of
-from dagster_ray.kuberay._runs.run_cluster import RunRayCluster
-from dagster_ray.kuberay._runs.run_launcher import RayJobsOfRuns, WorkerRayJob
+from dagster_ray.kuberay._runs.run_cluster import RunRayCluster, context_of
+from dagster_ray.kuberay._runs.run_launcher import RayJobsOfRuns
+from dagster_ray.kuberay._runs.step_rayjobs import StepRayJobs
+from dagster_ray.kuberay._runs.worker_rayjobs import WorkerRayJob
 from dagster_ray.kuberay._status.cluster_state import created
 from dagster_ray.kuberay._steps.registration import register
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
@@ -278,6 +280,34 @@ def a_worker(*faults: Fault, silent_seconds: float = 0.0) -> Step:
             return Seen(is_pending and workers.stop("dagster-run-r"))
         finally:
             speaks.join()
+
+    return go
+
+
+def a_step_of_a_run(silent_seconds: float = 0.0) -> Step:
+    """Return the road of a step's RayJob: created, looked at, stopped through its head, and deleted with the run."""
+
+    def go(world: RightsWorld, kubeconfig: str) -> Seen:
+        pipes, submission_id = world.pipes[NEW], "dagster-step-of-a-run-0"
+        job = {"entrypoint": "true", "submission_id": submission_id, "metadata": {"dagster/step-key": "step"}}
+        fields = {"kubeconfig_file": kubeconfig, "ray_job": {"spec": {"rayClusterSpec": CLUSTER}}, **STEP}
+        with dg.DagsterInstance.ephemeral() as instance:
+            jobs = StepRayJobs(WorkerRayJob.of(fields), context_of(instance, dg.DagsterRun("job")))
+            try:
+                jobs.send(jobs.prepare(job))
+                store = pipes.simulator.store
+                eventually(lambda: any(item.get("status", {}).get("jobStatus") for item in store.list("rayjobs")))
+                head = pipes.heads[-1]
+                head.is_silent = silent_seconds > 0
+                speaks = threading.Timer(silent_seconds, lambda: setattr(head, "is_silent", False))
+                speaks.start()
+                is_seen = jobs.details(submission_id).status in {"PENDING", "RUNNING"}
+                is_stopped = jobs.stop(submission_id)
+                speaks.join()
+            finally:
+                jobs.end(is_final=True)
+            eventually(lambda: all("deletionTimestamp" in item["metadata"] for item in store.list("rayjobs")))
+            return Seen(is_seen and is_stopped)
 
     return go
 

@@ -33,6 +33,8 @@ _RUN = Road(roads.a_run())
 _WORKER = Road(roads.a_worker())
 # Long enough for the RayJob's copy of where the head is to be doubted.
 _SILENT_WORKER = Road(roads.a_worker(silent_seconds=2.5))
+_STEP_OF_RUN = Road(roads.a_step_of_a_run())
+_SILENT_STEP_OF_RUN = Road(roads.a_step_of_a_run(silent_seconds=2.5))
 _POOL = Road(roads.a_pooled_step)
 _JOB = Road(roads.a_pipes_job())
 _OLD_STEP = Road(roads.a_step(version=OLD), OLD)
@@ -66,6 +68,13 @@ ROADS: dict[tuple[str, str, str], Road] = {
     ("executor", "rayclusters", "watch"): _RUN,
     ("executor", "rayclusters", "patch"): _RUN,
     ("executor", "rayclusters", "delete"): _RUN,
+    ("executor-rayjob", "rayjobs", "create"): _STEP_OF_RUN,
+    ("executor-rayjob", "rayjobs", "get"): _STEP_OF_RUN,
+    ("executor-rayjob", "rayjobs", "list"): _STEP_OF_RUN,
+    ("executor-rayjob", "rayjobs", "watch"): _STEP_OF_RUN,
+    ("executor-rayjob", "rayjobs", "delete"): _STEP_OF_RUN,
+    ("executor-rayjob", "rayclusters", "list"): _SILENT_STEP_OF_RUN,
+    ("executor-rayjob", "rayclusters", "watch"): _SILENT_STEP_OF_RUN,
     ("launcher", "rayjobs", "create"): _WORKER,
     ("launcher", "rayjobs", "get"): _WORKER,
     ("launcher", "rayjobs", "list"): Road(roads.a_worker(LISTS_AGAIN, silent_seconds=0.5)),

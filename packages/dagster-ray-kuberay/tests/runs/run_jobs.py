@@ -8,8 +8,9 @@ from typing import Any
 
 import dagster as dg
 from dagster._utils.interrupts import capture_interrupts
-from executor_jobs import JOBS, Broken, Folder, Holder, SlowlyBrokenOnce, SomeRay
+from executor_jobs import JOBS, Broken, Folder, Holder, SlowlyBrokenOnce, SomeRay, number
 
+from dagster_ray.core import RayIOManager
 from dagster_ray.kuberay import kuberay_executor
 from dagster_ray.kuberay._runs.executor import SCHEMA, executor_of
 
@@ -26,6 +27,11 @@ def waits_again(folder: Folder) -> None:
 @dg.job
 def retried_waiting() -> None:
     waits_again()
+
+
+@dg.job(resource_defs={"io_manager": RayIOManager()})
+def object_store() -> None:
+    number()
 
 
 @dg.executor(name="quick_kuberay", config_schema=SCHEMA)
@@ -46,7 +52,9 @@ def job_of(name: str, executor: str, folder: str) -> dg.JobDefinition:
     }
     executors = {"quick": quick_executor, "kuberay": kuberay_executor, "in_process": dg.in_process_executor}
     chosen = executors[executor]
-    return dg.Definitions(jobs=[*JOBS, retried_waiting], resources=resources, executor=chosen).resolve_job_def(name)
+    return dg.Definitions(
+        jobs=[*JOBS, retried_waiting, object_store], resources=resources, executor=chosen
+    ).resolve_job_def(name)
 
 
 def reconstructable(name: str, folder: Path, executor: str = "quick") -> Any:

@@ -28,8 +28,9 @@ from dagster_ray.kuberay._collector.run_facts import InstanceFacts, Keep, Remove
 from dagster_ray.kuberay._kubernetes.fields import time_text
 from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
 from dagster_ray.kuberay._runs.run_cluster import context_of
-from dagster_ray.kuberay._runs.run_launcher import RayJobsOfRuns, WorkerRayJob
-from dagster_ray.kuberay._runs.worker_rayjob import details_of, with_worker, worker_name
+from dagster_ray.kuberay._runs.run_launcher import RayJobsOfRuns
+from dagster_ray.kuberay._runs.worker_rayjob import details_of, rayjob_name, with_worker
+from dagster_ray.kuberay._runs.worker_rayjobs import WorkerRayJob
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.kuberay.errors import RayJobEndedError
 from dagster_ray.simulator import Simulator
@@ -86,7 +87,7 @@ def test_a_run_whose_worker_is_the_job_of_a_rayjob(world: DriverWorld, instance:
     assert instance.run_launcher.check_run_worker_health(run_of(instance, run_id)).status == WorkerStatus.SUCCESS
     events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event is not None]
     told = [event.engine_event_data.metadata for event in events if "worker is the Ray job" in str(event.message)]
-    assert told[0]["dagster_ray/rayjob"].value == worker_name(f"dagster-run-{run_id}")
+    assert told[0]["dagster_ray/rayjob"].value == rayjob_name(f"dagster-run-{run_id}")
 
 
 @pytest.mark.many_processes

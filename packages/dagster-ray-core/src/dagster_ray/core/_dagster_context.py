@@ -285,6 +285,7 @@ def identity_of(
     attempt: int | None = None,
     *,
     resource_key: str | None = None,
+    step_key: str | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Identity:
     """Return who asks for a cluster. Works outside of a run too, and each call then has a name of its own.
@@ -293,6 +294,7 @@ def identity_of(
         context: The context of a resource's set-up, or that of a step.
         attempt: How often the step was tried before. None: counted from the events of the run.
         resource_key: The resource's key. None: what the context of a resource's set-up says.
+        step_key: The step. None: that of the context, if it has one.
         environ: The environment. None: that of this process.
     """
     environment = os.environ if environ is None else environ
@@ -303,7 +305,7 @@ def identity_of(
     if run is None:
         nonce = uuid.uuid4().hex
         return Identity(resource_key=key, attempt=attempt or 0, nonce=nonce, deployment=deployment, git_sha=git_sha)
-    step_key = step_key_of(context)
+    step_key = step_key or step_key_of(context)
     if attempt is None:
         attempt = _attempt(context, run.run_id, step_key)
     info = run.dagster_execution_info  # job, code location and partition, where known

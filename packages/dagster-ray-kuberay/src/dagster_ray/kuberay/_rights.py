@@ -111,6 +111,11 @@ FEATURES: tuple[Feature, ...] = (
         ),
     ),
     Feature(
+        "executor-rayjob",
+        "runs of `kuberay_executor` with a `RayJob` for each step",
+        (Grant(_RAY, "rayjobs", ("create", "get", "list", "watch", "delete")), _HEAD_BY_CLUSTER),
+    ),
+    Feature(
         "launcher",
         "workers of runs by `KubeRayRunLauncher`, for daemon and webserver",
         (Grant(_RAY, "rayjobs", ("create", "get", "list", "watch", "delete")), _HEAD_BY_CLUSTER),

@@ -3,7 +3,6 @@
 import copy
 import functools
 import os
-import uuid
 from collections.abc import Mapping
 from typing import IO, Any, Self
 from urllib.parse import quote
@@ -29,15 +28,7 @@ from dagster_ray.pipes._job_answers import (
 )
 from dagster_ray.pipes._job_server import Answer, Connection, JobServer, checked_address
 from dagster_ray.pipes._packages import upload_runtime_env
-from dagster_ray.pipes._runtime_env import with_files_read
-from dagster_ray.pipes._submission import (
-    NONCE,
-    RayJob,
-    Submission,
-    checked_job,
-    new_submission_id,
-    request_of,
-)
+from dagster_ray.pipes._submission import NONCE, RayJob, Submission, submission_of
 from dagster_ray.pipes.errors import (
     JobExistsError,
     JobNotFoundError,
@@ -196,11 +187,7 @@ class RayJobClient:
             PackageTooLargeError: A local package is over Ray's limit.
             JobServerUnavailableError, JobServerRefusedError: The server does not answer, or wants a token.
         """
-        checked = checked_job(job)
-        submission_id = checked.pop("submission_id", None) or new_submission_id()
-        runtime_env = upload_runtime_env(with_files_read(checked.pop("runtime_env", {})), _Packages(self))
-        nonce = uuid.uuid4().hex
-        return Submission(submission_id, nonce, request_of(checked, submission_id, runtime_env, nonce))
+        return submission_of(job, lambda runtime_env: upload_runtime_env(runtime_env, _Packages(self)))
 
     def send(self, submission: Submission) -> None:
         """Submit a prepared job. After a lost answer it is looked for before it is sent again.

@@ -7,13 +7,13 @@ import difflib
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Required, TypedDict
 
 from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.core.variables import plain_value, resolved
-from dagster_ray.pipes._runtime_env import check_runtime_env
+from dagster_ray.pipes._runtime_env import check_runtime_env, with_files_read
 
 NONCE = "dagster-ray/nonce"
 """Metadata by which a job is known as the one that a lost answer was about."""
@@ -128,6 +128,25 @@ class Submission:
     submission_id: str
     nonce: str
     body: Mapping[str, Any]
+
+
+def submission_of(
+    job: Mapping[str, Any], uploaded: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda runtime_env: runtime_env
+) -> Submission:
+    """Check a job and fix its id; nothing is submitted.
+
+    Args:
+        job: The fields of a `RayJob`.
+        uploaded: Uploads the local packages of a runtime environment, and returns it without them.
+
+    Raises:
+        InvalidFieldError: A field is wrong, or a local file cannot be read.
+    """
+    checked = checked_job(job)
+    submission_id = checked.pop("submission_id", None) or new_submission_id()
+    runtime_env = uploaded(with_files_read(checked.pop("runtime_env", {})))
+    nonce = uuid.uuid4().hex
+    return Submission(submission_id, nonce, request_of(checked, submission_id, runtime_env, nonce))
 
 
 def request_of(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+from typing_extensions import Protocol
 
 from dagster_ray.core import Deadline, WaitLines, is_of_this_machine
 from dagster_ray.pipes._agent import AgentRoute
@@ -131,7 +132,27 @@ class StatusLines:
         )
 
 
-def stop_job(client: RayJobClient, submission_id: str, nonce: str, seconds: float, log: logging.Logger) -> bool:
+class StoppableJobs(Protocol):
+    """What it takes to stop a job: a job server, or what stands for it."""
+
+    def details(self, submission_id: str, *, timeout: float | None = None) -> JobDetails:
+        """Return what is known of a job.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+        """
+        ...
+
+    def stop(self, submission_id: str, *, timeout: float | None = None) -> bool:
+        """Ask a job to end; return whether there was something to stop.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+        """
+        ...
+
+
+def stop_job(client: StoppableJobs, submission_id: str, nonce: str, seconds: float, log: logging.Logger) -> bool:
     """Stop a job, if its metadata contain `nonce`, and wait for its end.
 
     A submission whose answer was lost may still arrive, so a job that is not there is looked for a few seconds.

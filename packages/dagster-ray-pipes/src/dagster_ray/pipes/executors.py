@@ -6,7 +6,8 @@ An executor submits the steps of a run as Ray jobs at the places that a `StepPla
 from dagster_ray.pipes._executor.configuration import DriverJobsConfig
 from dagster_ray.pipes._executor.executor import RUN_SCHEMA, RayExecutor, executor_at, step_jobs
 from dagster_ray.pipes._executor.run_launcher import JobRunLauncher, WorkerJobs
-from dagster_ray.pipes._executor.step_places import StepPlaces
+from dagster_ray.pipes._executor.step_places import StepPlaces, StepServer
+from dagster_ray.pipes._submission import Submission, submission_of
 from dagster_ray.pipes._submitted_job import Place
 
 __all__ = [
@@ -16,9 +17,12 @@ __all__ = [
     "Place",
     "RayExecutor",
     "StepPlaces",
+    "StepServer",
+    "Submission",
     "WorkerJobs",
     "executor_at",
     "step_jobs",
+    "submission_of",
 ]
 
 

@@ -1,4 +1,4 @@
-"""A run's worker as a RayJob: what is added to the RayJob of a cluster, and what its status means. Pure."""
+"""The worker of a run or step as a RayJob: what is added to the RayJob of a cluster, what its status means. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -7,16 +7,24 @@ from typing import Any, cast
 from dagster_ray.core import Identity
 from dagster_ray.core.errors import InvalidFieldError
 from dagster_ray.kuberay._kubernetes.fields import Manifest, at, mapping, text
+from dagster_ray.kuberay._labels import MANAGED_BY, MANAGED_BY_LABEL, RUN_LABEL, STEP_LABEL
+from dagster_ray.kuberay._status.cluster_state import Queued, read_rayjob
 from dagster_ray.pipes import JobDetails
 
 _OVER = {"SUCCEEDED", "FAILED", "STOPPED"}
 _PREFIX = "dagster-run"
+_BY_OPERATOR = "HTTPMode"
 _LOCAL = ("working_dir", "py_modules", "py_executable")
 
 
-def worker_name(submission_id: str) -> str:
-    """Return the name of the RayJob whose job has an id: `dagster-run-<8 characters of the run id>-<hash>`."""
-    return Identity(run_id=submission_id.removeprefix(f"{_PREFIX}-")).cluster_name(_PREFIX)
+def rayjob_name(submission_id: str) -> str:
+    """Return the name of the RayJob whose job has an id.
+
+    That of a run's worker is `dagster-run-<8 characters of the run id>-<hash>`, since its id is too long for a name;
+    that of a step's has the id itself.
+    """
+    run_id = submission_id.removeprefix(f"{_PREFIX}-")
+    return submission_id if run_id == submission_id else Identity(run_id=run_id).cluster_name(_PREFIX)
 
 
 def with_worker(rayjob: Manifest, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,7 +39,7 @@ def with_worker(rayjob: Manifest, body: Mapping[str, Any]) -> dict[str, Any]:
     """
     refuse_unsubmittable(body)
     added: dict[str, Any] = {
-        "submissionMode": "HTTPMode",
+        "submissionMode": _BY_OPERATOR,
         "entrypoint": body["entrypoint"],
         "jobId": body["submission_id"],
         "metadata": dict(body["metadata"]),
@@ -91,3 +99,20 @@ def details_of(rayjob: Manifest) -> JobDetails:
 def is_submitted(rayjob: Manifest) -> bool:
     """Return whether the operator has seen the job on the cluster."""
     return bool(text(mapping(rayjob.get("status")), "jobStatus"))
+
+
+def steps_of_run(run_id: str) -> str:
+    """Return the label selector of the RayJobs that a run has made for its steps, by whatever means."""
+    return f"{MANAGED_BY_LABEL}={MANAGED_BY},{RUN_LABEL}={Identity.label_value(run_id)},{STEP_LABEL}"
+
+
+def is_of_step(rayjob: Manifest) -> bool:
+    """Return whether a RayJob was made for the worker of a step, and not by a resource or a client in the step."""
+    spec, name = mapping(rayjob.get("spec")), text(mapping(rayjob.get("metadata")), "name")
+    return text(spec, "submissionMode") == _BY_OPERATOR and rayjob_name(text(spec, "jobId")) == name
+
+
+def cluster_was_taken(rayjob: Manifest) -> str | None:
+    """Return in words that a queue, or a person, holds a RayJob back, so that it has no cluster; None if it may."""
+    state = read_rayjob(rayjob)
+    return state.sentence if isinstance(state, Queued) else None

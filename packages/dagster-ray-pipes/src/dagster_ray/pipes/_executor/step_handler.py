@@ -26,8 +26,7 @@ from dagster_ray.pipes._executor.attempts import Attempt
 from dagster_ray.pipes._executor.event_log import SUBMISSION_KEY, attempts_in_log
 from dagster_ray.pipes._executor.health import fault_of
 from dagster_ray.pipes._executor.run_launcher import STOP_WAIT
-from dagster_ray.pipes._executor.step_places import StepPlaces, WatchedPlace, WatchedPlaces
-from dagster_ray.pipes._job_client import RayJobClient
+from dagster_ray.pipes._executor.step_places import StepPlaces, StepServer, WatchedPlace, WatchedPlaces
 from dagster_ray.pipes._job_run import CONTEXT_LIMIT_BYTES
 from dagster_ray.pipes._reattach import CallIdentity, is_of_step
 from dagster_ray.pipes._submission import NONCE, Submission
@@ -347,7 +346,7 @@ class RayStepHandler(StepHandler):
             stop_job(client, job.submission_id, nonce, TERMINATION_SECONDS, log)
         client.server.end_thread()
 
-    def _nonce_of(self, job: _StepJob, client: RayJobClient) -> str | None:
+    def _nonce_of(self, job: _StepJob, client: StepServer) -> str | None:
         """Return by what the job of an earlier process of the run is known, if it is the step's."""
         try:
             details = client.details(job.submission_id)

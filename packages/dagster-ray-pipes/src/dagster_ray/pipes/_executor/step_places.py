@@ -1,14 +1,68 @@
 """Where the steps of a run are submitted: one job server for all, or what a backend brings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from typing_extensions import Protocol
 
-from dagster_ray.pipes._executor.job_watch import JobWatch
+from dagster_ray.pipes._executor.job_watch import JobWatch, WatchedJobs
 from dagster_ray.pipes._job_client import RayJobClient
-from dagster_ray.pipes._submitted_job import Place
+from dagster_ray.pipes._submission import Submission
+from dagster_ray.pipes._submitted_job import Place, StoppableJobs
+
+
+class Answering(Protocol):
+    """Whether somebody answers for the jobs of steps."""
+
+    @property
+    def answers(self) -> int:
+        """How many requests were answered so far."""
+        ...
+
+    def end_thread(self) -> None:
+        """Close the connections of this thread, which ends."""
+        ...
+
+
+class StepServer(WatchedJobs, StoppableJobs, Protocol):
+    """The jobs of the steps of a run: those of a job server, or what stands for it."""
+
+    @property
+    def address(self) -> str:
+        """Where they are, for errors."""
+        ...
+
+    @property
+    def server(self) -> Answering:
+        """Whether somebody answers."""
+        ...
+
+    def prepare(self, job: Mapping[str, Any]) -> Submission:
+        """Check a job and fix what is sent, so that it can be sent again after a lost answer.
+
+        Raises:
+            DagsterRayError: It cannot be submitted.
+        """
+        ...
+
+    def send(self, submission: Submission) -> None:
+        """Submit a prepared job. One that was sent before is found again, and does not run twice.
+
+        Raises:
+            JobServerUnavailableError, JobServerAnswerError: Nobody answers so; it may be sent again.
+            DagsterRayError: It cannot be submitted.
+        """
+        ...
+
+    def submit(self, **job: Any) -> str:
+        """Submit a job of the run that belongs to no step, and that nobody waits for; return its id.
+
+        Raises:
+            DagsterRayError: It was not submitted.
+        """
+        ...
 
 
 class StepPlaces(Protocol):
@@ -72,18 +126,19 @@ class WatchedPlace:
     watch: JobWatch
 
     @property
-    def client(self) -> RayJobClient:
+    def client(self) -> StepServer:
         """The job server."""
-        return self.place.client
+        return cast("StepServer", self.place.client)
 
 
 class WatchedPlaces:
-    """The places of a run, each with one watch for all of its jobs."""
+    """The places of a run, with one watch for all jobs of a job server."""
 
     def __init__(self, places: StepPlaces, clock: Callable[[], float]) -> None:
         """Take the places and a monotonic clock."""
         self._places, self._clock = places, clock
-        self._known: list[WatchedPlace] = []
+        self._known: dict[int, WatchedPlace] = {}
+        self._watches: dict[int, JobWatch] = {}
 
     def of(self, submission_id: str) -> WatchedPlace | None:
         """Return the place of a job; None while it is coming up.
@@ -94,13 +149,13 @@ class WatchedPlaces:
         place = self._places.place_of(submission_id)
         if place is None:
             return None
-        for known in self._known:
-            if known.place is place:
-                return known
-        self._known.append(WatchedPlace(place, JobWatch(place.client, self._clock)))
-        return self._known[-1]
+        if (known := self._known.get(id(place))) is not None:
+            return known
+        watch = self._watches.setdefault(id(place.client), JobWatch(place.client, self._clock))
+        found = self._known[id(place)] = WatchedPlace(place, watch)  # it keeps both, so that their ids stay theirs
+        return found
 
     @property
     def newest(self) -> WatchedPlace | None:
         """The place that came up last; None if none did."""
-        return self._known[-1] if self._known else None
+        return next(reversed(self._known.values()), None)
