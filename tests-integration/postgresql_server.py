@@ -44,7 +44,12 @@ def programs() -> Path | None:
     in_path = shutil.which("initdb")
     folders = [*Path(DEBIAN).glob("*/bin"), *([Path(in_path).resolve().parent] if in_path else [])]
     complete = [folder for folder in folders if all((folder / name).exists() for name in PROGRAMS)]
-    return max(complete, default=None)
+    return max(complete, key=_version, default=None)
+
+
+def _version(programs: Path) -> list[int]:
+    """Return the version that a folder of programs is named after: 9.6 is older than 15. A folder without is oldest."""
+    return [int(number) for number in programs.parent.name.split(".") if number.isdecimal()]
 
 
 def _user() -> Mapping[str, Any]:
