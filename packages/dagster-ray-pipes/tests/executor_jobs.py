@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +118,21 @@ def waits(context: dg.OpExecutionContext, folder: Folder) -> int:
     return 1
 
 
+@dg.op(retry_policy=dg.RetryPolicy(max_retries=1))
+def waits_or_retries(folder: Folder) -> None:
+    (Path(folder.path) / "waits").touch()
+    while not (Path(folder.path) / "go").exists():
+        time.sleep(0.05)  # noqa: TID251
+
+
+@dg.op
+def waits_unprotected(folder: Folder) -> None:
+    """Wait as a process does that has no handler of signals yet."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    (Path(folder.path) / "waits").touch()
+    time.sleep(60)  # noqa: TID251
+
+
 @dg.op(tags={"dagster-ray/config": {"num_cpu": 2}})
 def misspelled() -> None: ...
 
@@ -203,6 +219,25 @@ def waiting() -> None:
     double(waits())
 
 
+@dg.op(tags={"dagster-ray/config": {"num_cpus": 1000, "resources": {"disk": 0.5}}})
+def requests() -> None: ...
+
+
+@dg.job
+def requesting() -> None:
+    requests()
+
+
+@dg.job
+def losing() -> None:
+    waits_or_retries()
+
+
+@dg.job
+def unprotected() -> None:
+    waits_unprotected()
+
+
 @dg.job
 def misspelling() -> None:
     number()
@@ -256,7 +291,7 @@ def sleeping_beside() -> None:
 
 
 JOBS = [environments, everything, dynamic, failing, retries, leaving, sleeping, waiting, misspelling, broken_resource]
-JOBS.extend([holding, mixed, sleeping_beside])
+JOBS.extend([holding, mixed, sleeping_beside, losing, unprotected, requesting])
 
 
 def job_of(name: str, executor: str, folder: str) -> dg.JobDefinition:

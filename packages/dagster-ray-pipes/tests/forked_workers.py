@@ -125,6 +125,8 @@ class ForkedWorkers(RayLike):
         self.folder = folder
         self.bodies: list[Mapping[str, Any]] = []
         self.stored: dict[str, Path] = {}
+        self.has_room = True
+        """Whether a node has what jobs request; else they stay PENDING."""
 
     @override
     def _package(self, method: str, parts: Any, _body: bytes) -> tuple[int, object]:
@@ -145,6 +147,8 @@ class ForkedWorkers(RayLike):
             return 500, f"Traceback\nRuntimeError: Job with submission_id {name} already exists"
         self.jobs[name] = {**body, "status": "PENDING"}  # as Ray does, before anything else
         self.bodies.append(body)
+        if not self.has_room:
+            return 200, {"submission_id": name}
         env: Mapping[str, Any] = body.get("runtime_env", {})
         paths = [str(self.stored[uri.removeprefix("gcs://")]) for uri in env.get("py_modules", ())]
         cwd = env.get("working_dir")
@@ -171,6 +175,12 @@ class ForkedWorkers(RayLike):
         seconds = float(variables.get("RAY_JOB_STOP_WAIT_TIME_S", "3"))
         threading.Thread(target=self._kill_after, args=(name, seconds), daemon=True).start()
         return True
+
+    def restart(self) -> None:
+        """Be a head that was lost, and whose successor knows none of its jobs."""
+        for name in self.jobs:
+            self.end(name)
+        self.jobs.clear()
 
     def _kill_after(self, name: str, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -11,18 +11,15 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.reconstruct import ReconstructableJob
 from dagster._core.execution.api import execute_run_iterator
-from dagster._utils.interrupts import capture_interrupts
-from driver_runs import messages
-from forked_workers import ForkedWorkers, start_fork_server
+from driver_runs import messages, until
+from executor_runs import ends, execute, interrupted, job_of
+from forked_workers import ForkedWorkers
 from scripted_job_server import Server
 
 from dagster_ray.pipes import RayJobClient
@@ -33,57 +30,6 @@ from dagster_ray.pipes._executor.step_handler import RayStepHandler, StepJobs
 from dagster_ray.pipes._executor.step_places import OneServer
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*:Warning")
-HERE = str(Path(__file__).parent)
-TERMINAL = ("STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY")
-
-
-@pytest.fixture
-def workers(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[ForkedWorkers]:
-    monkeypatch.setenv("DAGSTER_STEP_DELEGATING_EXECUTOR_SLEEP_SECONDS", "0.05")
-    start_fork_server()
-    found = ForkedWorkers(tmp_path / "ray", server)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Generator[dg.DagsterInstance]:
-    (tmp_path / "home").mkdir()
-    with dg.DagsterInstance.local_temp(str(tmp_path / "home")) as found:
-        yield found
-
-
-@pytest.fixture
-def resuming(workers: ForkedWorkers, tmp_path: Path) -> Generator[dg.DagsterInstance]:
-    """Return an instance that resumes runs."""
-    (tmp_path / "resuming").mkdir()
-    ray = {"address": workers.url}
-    overrides = {
-        "run_launcher": {"module": "dagster_ray.pipes", "class": "RayRunLauncher", "config": {"ray": ray}},
-        "run_monitoring": {"enabled": True, "max_resume_run_attempts": 3},
-    }
-    with dg.DagsterInstance.local_temp(str(tmp_path / "resuming"), overrides) as found:
-        yield found
-
-
-def job_of(folder: Path, name: str, executor: str = "quick") -> ReconstructableJob:
-    arguments: Any = (name, executor, str(folder))
-    return dg.build_reconstructable_job("executor_jobs", "job_of", arguments, {}, HERE)
-
-
-def execute(
-    instance: dg.DagsterInstance, workers: ForkedWorkers, folder: Path, name: str, executor: str = "quick", **ray: Any
-) -> dg.JobExecutionResult:
-    job = job_of(folder, name, executor)
-    more = {"only_ray_steps": True} if ray.pop("only_ray_steps", False) else {}
-    config = {"execution": {"config": {"ray": {"address": workers.url, **ray}, **more}}}
-    return dg.execute_job(job, instance, run_config=config, raise_on_error=False)
-
-
-def ends(run: dg.JobExecutionResult) -> list[str]:
-    return sorted(
-        f"{event.step_key} {event.event_type_value}" for event in run.all_events if event.event_type_value in TERMINAL
-    )
 
 
 def test_steps_run_as_jobs_with_what_configuration_and_tag_say(
@@ -208,37 +154,6 @@ def test_a_step_that_cannot_be_submitted_fails_and_the_others_go_on(
     run = execute(instance, workers, tmp_path, "failing", runtime_env={"working_dir": str(tmp_path / "none")})
     assert ends(run) == ["fails STEP_FAILURE", "number STEP_FAILURE"]
     assert str(tmp_path / "none") in messages(run)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    pause = threading.Event()
-    for _ in range(1200):
-        if condition():
-            return
-        pause.wait(0.05)
-    raise AssertionError("it did not come")
-
-
-def interrupted(
-    instance: dg.DagsterInstance,
-    workers: ForkedWorkers,
-    folder: Path,
-    name: str,
-    condition: Callable[[], bool],
-    **ray: Any,
-) -> dg.JobExecutionResult:
-    """Execute a run whose worker gets SIGTERM as soon as a condition holds."""
-
-    def interrupt() -> None:
-        until(condition)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    watcher = threading.Thread(target=interrupt, daemon=True)
-    watcher.start()
-    with capture_interrupts():
-        run = execute(instance, workers, folder, name, **ray)
-    watcher.join()
-    return run
 
 
 def test_a_run_that_is_terminated_stops_its_jobs_and_waits_for_them(

@@ -65,6 +65,14 @@ def test_what_cannot_end_is_an_error_unless_the_step_has_ended_by_itself(
     assert fault(look, has_ended=True) is None
 
 
+def test_a_job_that_never_started_fails_with_what_it_requested() -> None:
+    said = "Job supervisor actor failed to start within 900.0 seconds."
+    details = JobDetails("job", "FAILED", message=said, requests={"num_cpus": 1000, "disk": 0.5})
+    assert "within 900.0 seconds; it requested num_cpus=1000, disk=0.5." in str(fault(Look(details=details)))
+    ran = JobDetails("job", "FAILED", message="exit code 3", requests={"num_cpus": 1000}, node_id="n")
+    assert "requested" not in str(fault(Look(details=ran)))
+
+
 def test_in_200_quick_steps_no_order_of_events_makes_a_false_failure() -> None:
     """The worker writes its event, then its job ends; the executor reads the status, then the event log."""
     orders = [

@@ -33,6 +33,8 @@ class JobDetails:
         agent_address: URL of the agent on the driver's node; None while the driver has no node.
         node_id: Ray's id of the driver's node.
         exit_code: The driver's exit code; None before its end, or if Ray does not know it.
+        requests: What its driver requests from Ray, by the names of `ray_executor`: CPUs, GPUs, bytes of memory, and
+            custom resources.
     """
 
     submission_id: str
@@ -46,6 +48,12 @@ class JobDetails:
     agent_address: str | None = None
     node_id: str | None = None
     exit_code: int | None = None
+    requests: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def requested(self) -> str:
+        """What its driver requests, as `num_cpus=2, disk=0.5`; empty if that is nothing."""
+        return ", ".join(f"{name}={amount}" for name, amount in self.requests.items())
 
     @property
     def is_over(self) -> bool:
@@ -172,7 +180,14 @@ def read_details(found: Mapping[str, Any]) -> JobDetails | None:
         agent_address=_text(found.get("driver_agent_http_address")),
         node_id=_text(found.get("driver_node_id")),
         exit_code=_number(found.get("driver_exit_code")),
+        requests=_requests(found),
     )
+
+
+def _requests(found: Mapping[str, Any]) -> Mapping[str, float]:
+    own = {name: found.get(f"entrypoint_{name}") for name in ("num_cpus", "num_gpus", "memory")}
+    given = {**own, **_mapping(found.get("entrypoint_resources"))}
+    return {str(name): amount for name, amount in given.items() if isinstance(amount, (int, float)) and amount > 0}
 
 
 def read_nodes(body: bytes) -> tuple[Node, ...]:

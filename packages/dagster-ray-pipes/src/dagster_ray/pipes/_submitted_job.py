@@ -104,28 +104,32 @@ class StatusLines:
         log: logging.Logger,
         since: float | None = None,
         pending: Callable[[], str] = lambda: "",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin.
 
         Args:
             submission_id: The job.
             log: Where lines go.
-            since: Since when it is waited for, as a monotonic time. None: now.
+            since: Since when it is waited for, by the clock. None: now.
             pending: Returns what is known of the reason why it still waits.
+            clock: A monotonic clock.
         """
         self._submission_id, self._log, self._lines, self._pending = submission_id, log, WaitLines(), pending
-        self._since = time.monotonic() if since is None else since
+        self._clock = clock
+        self._since = clock() if since is None else since
 
     def tell(self, details: JobDetails | None) -> None:
         """Take what the job server said last, and log it if that is due."""
         if details is None:
             return
-        seconds = time.monotonic() - self._since
+        seconds = self._clock() - self._since
         line = self._lines.due(details.status, seconds)
         if line is None or (line == "still" and details.status != "PENDING"):
             return
         still = "still " if line == "still" else ""
-        known = [*details.message.strip().splitlines()[:1], *([self._pending()] if still else ())]
+        requested = f"it requests {details.requested}" if details.requested else ""
+        known = [*details.message.strip().splitlines()[:1], *([requested, self._pending()] if still else ())]
         words = f" ({'; '.join(each for each in known if each)})" if any(known) else ""
         self._log.info(
             "The Ray job %s is %s after %.1f s%s", self._submission_id, f"{still}{details.status}", seconds, words

@@ -3,6 +3,7 @@
 # Dagster is typed in part only.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
+import logging
 from collections.abc import Generator, Mapping
 from typing import Any
 
@@ -10,10 +11,12 @@ import dagster as dg
 from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
 from dagster._core.events import DagsterEvent, HandledOutputData
 from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.objects import StepFailureData, StepRetryData
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode, get_retries_config
 from dagster._core.execution.tags import get_tag_concurrency_limits_config
 from dagster._core.executor.step_delegating import StepDelegatingExecutor
+from dagster_shared.error import SerializableErrorInfo
 from typing_extensions import override
 
 from dagster_ray.core.run_objects import are_held
@@ -81,6 +84,7 @@ class RayExecutor(StepDelegatingExecutor):
             for event in super().execute(plan_context, execution_plan):
                 if isinstance(event.event_specific_data, HandledOutputData):
                     objects_are_held |= are_held(event.event_specific_data.metadata)
+                self._explain_interrupt(event, plan_context.log)
                 yield event
         except dg.DagsterExecutionInterruptedError:
             will_resume = True  # as long as the run cannot be read
@@ -93,6 +97,17 @@ class RayExecutor(StepDelegatingExecutor):
                 self._handler.end_objects(plan_context.dagster_run, plan_context.log)
             self._processes.end(will_resume=will_resume)
             self._places.end(will_resume=will_resume)
+
+    def _explain_interrupt(self, event: DagsterEvent, log: logging.Logger) -> None:
+        """Log why a step was interrupted that this executor has not stopped: its own event does not know."""
+        data, job = event.event_specific_data, self._handler.job_of(event.step_key or "")
+        if isinstance(data, (StepFailureData, StepRetryData)) and job is not None and _is_interrupt(data.error):
+            log.error(
+                "The step %s was interrupted, but not by this run: somebody stopped its Ray job %s, or the job's node "
+                "is shutting down.",
+                event.step_key,
+                job,
+            )
 
 
 @dg.executor(name="ray", config_schema=SCHEMA, requirements=multiple_process_executor_requirements())
@@ -156,6 +171,15 @@ def executor_at(places: StepPlaces, given: Mapping[str, Any], jobs: StepJobs, he
         tag_concurrency_limits=given.get("tag_concurrency_limits"),
         should_verify_step=True,
     )
+
+
+def _is_interrupt(error: SerializableErrorInfo | None) -> bool:
+    """Return whether a process has raised an error because it got a signal to end."""
+    while error is not None:
+        if error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+            return True
+        error = error.cause
+    return False
 
 
 def _client(config: RayJobsConfig, instance: dg.DagsterInstance) -> RayJobClient:

@@ -63,7 +63,15 @@ def _fault_of_job(submission_id: str, address: str, job: JobDetails, node_is_dea
     if job.status == "SUCCEEDED":
         return DriverEventsMissingError(submission_id, job.status, "", ())
     if job.is_over:
-        return RayJobFailedError(submission_id, job.status, job.message, job.exit_code, (), "Ray's dashboard")
+        return RayJobFailedError(submission_id, job.status, _words_of(job), job.exit_code, (), "Ray's dashboard")
     if node_is_dead:
         return JobLostError(submission_id, address, f"the node {job.node_id} of its driver is dead")
     return None
+
+
+def _words_of(job: JobDetails) -> str:
+    """Return Ray's message; of a job that has never started, with what it waited for."""
+    if job.node_id is not None or not job.requested:
+        return job.message
+    first, _, more = job.message.partition("\n")
+    return f"{first.rstrip('. ')}; it requested {job.requested}\n{more}".rstrip()

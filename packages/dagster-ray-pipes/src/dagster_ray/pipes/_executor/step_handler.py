@@ -115,7 +115,7 @@ class RayStepHandler(StepHandler):
         number = self._next_number(context, key)
         identity = CallIdentity((context.dagster_run.run_id,), key, _DIGEST, 0)
         submission_id = identity.submission_id(context.dagster_run.run_id, number)
-        job = _StepJob(identity, submission_id, StatusLines(submission_id, step.log), self._clock())
+        job = _StepJob(identity, submission_id, StatusLines(submission_id, step.log, clock=self._clock), self._clock())
         self._find_place(job)  # what hinders it is told after the event that begins the attempt
         yield DagsterEvent.step_worker_starting(
             step, f"The step {key} runs as the Ray job {submission_id}.", _named(job)
@@ -191,8 +191,8 @@ class RayStepHandler(StepHandler):
             job.nonce = None  # the next look finds another place, if there is to be one
         except (JobServerUnavailableError, JobServerAnswerError) as error:
             seconds = self._clock() - job.since
-            if not where.client.server.answers:
-                raise  # nobody has ever answered at this address
+            if not where.client.server.answers and not self._known:
+                raise  # nobody has ever answered at this address, nor an earlier process of the run
             if seconds > self._jobs.server_timeout:
                 reason = error.reason if isinstance(error, JobServerUnavailableError) else error.problem
                 raise JobServerUnavailableError(error.address, error.call, seconds, reason, "server_timeout") from error
@@ -263,11 +263,16 @@ class RayStepHandler(StepHandler):
         key, run_id = step.step.key, context.dagster_run.run_id
         if key not in self._launched and (known := self._attempts(context).get(key)) is not None:
             identity = CallIdentity((run_id,), key, _DIGEST, 0)
-            lines = StatusLines(known.submission_id, step.log)
+            lines = StatusLines(known.submission_id, step.log, clock=self._clock)
             self._launched[key] = _StepJob(identity, known.submission_id, lines, self._clock(), is_placed=True)
         return self._launched.get(key)
 
     # Its end from outside
+
+    def job_of(self, step_key: str) -> str | None:
+        """Return the Ray job of a step's last attempt, as far as this process has to do with it."""
+        job = self._launched.get(step_key)
+        return None if job is None else job.submission_id
 
     @override
     def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
