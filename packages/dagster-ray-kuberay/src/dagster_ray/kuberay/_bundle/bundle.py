@@ -64,6 +64,7 @@ def bundles_of(steps: Sequence[Collected]) -> Iterator[Bundle]:
         secrets |= found
     shared = _files(objects, _texts_of_cluster(steps[0]), secrets)
     folders = _folders(steps)
+    links = [_link(_beside(place), step, secrets) for place, step in zip(folders, steps, strict=True)]
     for n, step in enumerate(steps):
         files = _files(own[n], _texts_of_step(step), secrets)
         lines = [f"- **{heading}**: {redacted_text(said, secrets)}" for heading, said in summary_lines(step)]
@@ -72,8 +73,7 @@ def bundles_of(steps: Sequence[Collected]) -> Iterator[Bundle]:
             files |= shared
         first = _beside(folders[0])
         rows = [*files.items(), *((f"{first}/{path}", said) for path, said in shared.items() if n)]
-        others = [(_beside(place), one) for place, one in zip(folders, steps, strict=True) if one is not step]
-        index = _index(step, rows, summary, secrets, others)
+        index = _index(step, rows, summary, secrets, [*links[:n], *links[n + 1 :]])
         yield Bundle(step.failure.step_key, folders[n], {INDEX: index, **files}, summary)
 
 
@@ -152,7 +152,7 @@ def _index(
     files: Sequence[tuple[str, str]],
     summary: str,
     secrets: frozenset[str],
-    others: Sequence[tuple[str, Collected]],
+    others: Sequence[str],
 ) -> str:
     about = facts.about
     step = f"`{facts.failure.step_key}`" if facts.failure.step_key else "the work"
@@ -171,7 +171,7 @@ def _index(
         "\n".join(["| file | bytes |", "|---|---|", *table]),
     ]
     if others:
-        parts += ["## Other steps that failed on this cluster", "\n".join(_listed(others, secrets))]
+        parts += ["## Other steps that failed on this cluster", "\n".join(_some(others))]
     if unread:
         parts += ["## Not read", "\n".join(unread)]
     parts.append(
@@ -181,14 +181,17 @@ def _index(
     return "\n\n".join(parts) + "\n"
 
 
-def _listed(others: Sequence[tuple[str, Collected]], secrets: frozenset[str]) -> Iterator[str]:
-    """Yield a line for each step, with a link to its bundle."""
-    for place, one in others[:_MOST_OTHERS]:
-        why = " ".join(redacted_text(one.failure.judgement.why, secrets).split())
-        shown = why if len(why) <= _LIMIT_WHY else why[:_LIMIT_WHY] + "..."
-        yield f"- [`{one.failure.step_key}`]({place}/{INDEX}): {shown}"
-    if len(others) > _MOST_OTHERS:
-        yield f"- and {len(others) - _MOST_OTHERS} more"
+def _link(place: str, step: Collected, secrets: frozenset[str]) -> str:
+    """Return a line about a step that failed, with a link to its bundle."""
+    why = " ".join(redacted_text(step.failure.judgement.why, secrets).split())
+    shown = why if len(why) <= _LIMIT_WHY else why[:_LIMIT_WHY] + "..."
+    return f"- [`{step.failure.step_key}`]({place}/{INDEX}): {shown}"
+
+
+def _some(lines: Sequence[str]) -> Sequence[str]:
+    """Return the first lines, and how many more there are."""
+    more = len(lines) - _MOST_OTHERS
+    return lines if more <= 0 else [*lines[:_MOST_OTHERS], f"- and {more} more"]
 
 
 def summary_of_index(index: str) -> str:
