@@ -52,7 +52,7 @@ ANSWER_CELLS: tuple[Cell, ...] = (
             PIPES: (SUBMIT, CLEANUP),
         },
         f"{NOTICES_NOTHING} The call is sent again; what the first one did is recognized, so that nothing is made "
-        "twice: a `RayJob` or cluster by its name and an annotation, a job by its id.",
+        "twice: a `RayJob` or cluster by its name and an annotation, a Secret by its owner, a job by its id.",
         UNCHANGED,
         (
             *with_ids(LOST_ANSWER, "job-create", "job-connect", "job-cleanup"),
@@ -62,6 +62,7 @@ ANSWER_CELLS: tuple[Cell, ...] = (
             *with_ids(
                 f"{JOB_TESTS}::test_an_answer_that_is_lost_makes_no_second_rayjob", "of the creation", "of the deletion"
             ),
+            f"{KUBERAY_TESTS}/pipes/test_secret_context.py::test_an_answer_that_is_lost_makes_no_second_secret",
             f"{KUBERAY_TESTS}/steps/test_faults_connect.py::"
             "test_the_job_id_is_written_although_the_api_server_is_away_for_a_while[an answer that is lost]",
             *with_ids(

@@ -25,6 +25,8 @@ class PipesWorld:
     heads: list[FakeRayNode] = field(default_factory=list[FakeRayNode])
     at_submission: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """The RayJobs as they were when a job was submitted that `ending` ends."""
+    secrets: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """The Secrets at the same time."""
 
     @property
     def jobs(self) -> list[dict[str, Any]]:
@@ -61,6 +63,7 @@ class PipesWorld:
                 for job in self.jobs:
                     if job["status"] == "PENDING":
                         self.at_submission += self.rayjobs()
+                        self.secrets += map(dict, self.simulator.store.list("secrets"))
                         job.update(status=left.pop(0) if len(left) > 1 else left[0], **more)
 
         thread = threading.Thread(target=look)

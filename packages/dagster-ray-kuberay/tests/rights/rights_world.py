@@ -153,6 +153,7 @@ def _rest(fault: Fault) -> dict[str, Any]:
 
 
 LOST_ANSWER = Fault("POST", lose_answer=True, times=1)
+LOST_SECRET = Fault("POST", "/secrets", lose_answer=True, times=1)
 LISTS_AGAIN = Fault("GET", "watch=true", status=410, times=1)
 
 
@@ -379,6 +380,21 @@ def a_pipes_job(*faults: Fault, status: str = "SUCCEEDED", version: str = NEW, *
         if status == "FAILED":
             return Seen("[dagster-ray: ray-job-failed]" in ran.log and jobs == [])
         return Seen(ran.success and bool(jobs[-1]["spec"].get("jobId")))
+
+    return go
+
+
+def a_pipes_job_with_a_secret(*faults: Fault) -> Step:
+    """Return the road of a Pipes job whose context a Secret hands over; the extra is that it is deleted at the end."""
+
+    def go(world: RightsWorld, kubeconfig: str) -> Seen:
+        pipes = world.pipes[NEW]
+        for fault in faults:
+            pipes.simulator.faults.add(Fault(fault.method, fault.path, **_rest(fault)))
+        with pipes.ending("SUCCEEDED"):
+            client = pipes.client(**{**STEP, "kubeconfig_file": kubeconfig}, secret_context=True)
+            ran = run_job(client, {"entrypoint": "python work.py"})
+        return Seen(ran.success, extra=pipes.simulator.store.list("secrets") == [])
 
     return go
 

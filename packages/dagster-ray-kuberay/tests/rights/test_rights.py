@@ -9,7 +9,19 @@ import pytest
 import rights_world as roads
 from fault_world import simulated
 from pipes_world import PipesWorld, pipes_world
-from rights_world import CRASHING, LISTS_AGAIN, LOST_ANSWER, NEW, OLD, RightsWorld, Road, Seen, seen, without
+from rights_world import (
+    CRASHING,
+    LISTS_AGAIN,
+    LOST_ANSWER,
+    LOST_SECRET,
+    NEW,
+    OLD,
+    RightsWorld,
+    Road,
+    Seen,
+    seen,
+    without,
+)
 
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay import _rights as rights
@@ -37,6 +49,7 @@ _STEP_OF_RUN = Road(roads.a_step_of_a_run())
 _SILENT_STEP_OF_RUN = Road(roads.a_step_of_a_run(silent_seconds=2.5))
 _POOL = Road(roads.a_pooled_step)
 _JOB = Road(roads.a_pipes_job())
+_SECRET = Road(roads.a_pipes_job_with_a_secret())
 _OLD_STEP = Road(roads.a_step(version=OLD), OLD)
 _OLD_PIPES = Road(roads.a_pipes_job(version=OLD), OLD)
 
@@ -96,6 +109,9 @@ ROADS: dict[tuple[str, str, str], Road] = {
     ("pipes", "rayclusters", "get"): Road(roads.a_pipes_job(), extra=Road(roads.a_pipes_job_on_a_cluster)),
     ("pipes", "rayclusters", "list"): _OLD_PIPES,
     ("pipes", "rayclusters", "watch"): _OLD_PIPES,
+    ("secret-context", "secrets", "create"): _SECRET,
+    ("secret-context", "secrets", "get"): Road(roads.a_pipes_job_with_a_secret(LOST_SECRET)),
+    ("secret-context", "secrets", "delete"): _SECRET,
     ("port-forward", "pods/portforward", "create"): Road(roads.a_forwarded_step("create")),
     ("port-forward", "pods/portforward", "get"): Road(roads.a_forwarded_step("get")),
     ("node-logs", "pods", "list"): Road(roads.logs_of_nodes),
@@ -122,6 +138,7 @@ ROADS: dict[tuple[str, str, str], Road] = {
 }
 # Features that need something else to do their work: a step, in most cases.
 BESIDE = {
+    "secret-context": ["pipes"],
     "port-forward": ["interactive"],
     "head-service": ["interactive"],
     "tokens": ["interactive"],

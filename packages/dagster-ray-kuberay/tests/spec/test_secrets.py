@@ -10,7 +10,7 @@ from dagster_ray.kuberay import KubeRayCluster, KubeRayInteractiveJob, SecretRef
 from dagster_ray.kuberay._pipes.job import read_call, with_secrets_apart
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.manifests import RenderInput, render_raycluster
-from dagster_ray.kuberay._spec.secrets import env_values, looks_secret, plain_secrets, unmet_secrets
+from dagster_ray.kuberay._spec.secrets import common_secret, env_values, looks_secret, plain_secrets, unmet_secrets
 from dagster_ray.kuberay.configs import ClusterSharing, RayClusterConfig
 from dagster_ray.kuberay.groups import head_group, worker_group
 
@@ -47,6 +47,20 @@ def test_references_of_a_runtime_env_and_of_env_vars_end_in_the_containers() -> 
     # How a step reads its resource; users have no name for it.
     assert resource._settings.env_vars == {"A": HUB, "STAGE": "dev", "B": OTHER}  # pyright: ignore[reportPrivateUsage]
     assert resource.init_options() == {"runtime_env": {"env_vars": {"MODE": "fast"}}}
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        pytest.param("A", ("hub", "token"), id="from one Secret"),
+        pytest.param("TOKEN", None, id="from another one in one group"),
+        pytest.param("MODE", None, id="in one group only"),
+        pytest.param("STAGE", None, id="as text"),
+    ],
+)
+def test_the_secret_that_all_ray_containers_take_a_variable_from(name: str, found: tuple[str, str] | None) -> None:
+    ref = SecretRef("hub", "token")
+    assert common_secret(rendered(A=ref, TOKEN=ref, STAGE="dev"), name) == found
 
 
 def test_variables_of_containers_may_come_from_the_steps_environment() -> None:

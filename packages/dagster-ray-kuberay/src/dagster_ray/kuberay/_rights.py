@@ -137,6 +137,14 @@ FEATURES: tuple[Feature, ...] = (
             Grant(_RAY, "rayclusters", ("get",), "neither `cluster_selector` nor retries of jobs that have succeeded"),
         ),
     ),
+    Feature(
+        "secret-context",
+        "the same, with `secret_context`",
+        (
+            Grant("", "secrets", ("create", "get")),
+            Grant("", "secrets", ("delete",), "the Secret stays until its `RayJob` is deleted"),
+        ),
+    ),
     Feature("port-forward", 'steps outside of the cluster, or `access="port_forward"`', (_FORWARD,)),
     Feature(
         "node-logs",

@@ -16,7 +16,7 @@ from dagster import (
 )
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster._core.pipes.context import build_external_execution_context_data
-from dagster_pipes import encode_param
+from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, encode_param
 
 from dagster_ray.core import (
     DagsterRayError,
@@ -45,6 +45,8 @@ from dagster_ray.pipes.errors import (
     SubmissionRefusedError,
 )
 
+CONTEXT_VARIABLE = DAGSTER_PIPES_CONTEXT_ENV_VAR
+"""The environment variable in which a job finds its Pipes context."""
 CONTEXT_LIMIT_BYTES = 96 * 1024
 """Linux refuses an environment variable of 128 KiB with its name; the shell of the entrypoint needs room as well."""
 RequireMessages = Literal["never", "if_opened", "always"]
@@ -109,10 +111,23 @@ def check_context(
         injector: How the context travels. None: in an environment variable. Where it travels in another way, only the
             variables that the session makes count, when it is open.
     """
-    if injector is not None and not isinstance(injector, PipesEnvContextInjector):
-        return
-    data = build_external_execution_context_data(context, extras)
-    check_variables({"DAGSTER_PIPES_CONTEXT": encode_param({"data": data})})
+    if injector is None or isinstance(injector, PipesEnvContextInjector):
+        context_text(context, extras)
+
+
+def context_text(context: StepContext, extras: Mapping[str, Any] | None) -> str:
+    """Return the Pipes context as the value of `CONTEXT_VARIABLE`.
+
+    Args:
+        context: The context of the step.
+        extras: What the job's Pipes context carries.
+
+    Raises:
+        PipesContextTooLargeError: It is too large for an environment variable.
+    """
+    text = encode_param({"data": build_external_execution_context_data(context, extras)})
+    check_variables({CONTEXT_VARIABLE: text})
+    return text
 
 
 class JobRun:
@@ -192,7 +207,8 @@ class JobRun:
             said = f"The Ray job {submission_id} of an earlier attempt is followed."
             report_event(self._context, self._identity.step_key, said, self._named(submission_id, in_event=True))
             return
-        variables = dict(session.get_bootstrap_env_vars())
+        there = self._place.variables
+        variables = {name: text for name, text in session.get_bootstrap_env_vars().items() if name not in there}
         check_variables(variables)
         # Before the POST: the next attempt knows by this line which log messages came from the job.
         self._log.info("%s %s to %s.", SUBMITTING, submission_id, address)
@@ -200,7 +216,8 @@ class JobRun:
         if unknown := unknown_keys(runtime_env):
             names = ", ".join(unknown)
             self._log.warning("Ray has no runtime_env key %s; only a plug-in of the cluster can use it.", names)
-        runtime_env["env_vars"] = {**runtime_env.get("env_vars", {}), **variables}
+        given = {name: text for name, text in runtime_env.get("env_vars", {}).items() if name not in there}
+        runtime_env["env_vars"] = {**given, **variables}
         metadata = job_metadata(run_of(self._context), self._identity, job.get("metadata", {}), reader.file)
         fields = {**job, "submission_id": submission_id, "runtime_env": runtime_env, "metadata": metadata}
         submission = self._client.prepare(fields)

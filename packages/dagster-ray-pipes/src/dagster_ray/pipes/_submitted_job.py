@@ -46,6 +46,8 @@ class Place:
         pending: Returns what is known of the reason why the job still waits; empty if nothing is. Called rarely.
         explained: Called with the error that ends the step; returns it with what is known of the cluster.
         figures: Returns figures of the cluster until now, for the metadata of what the job makes. Does not raise.
+        variables: Names of the Pipes variables that the cluster's processes have already, so that the job's
+            runtime_env must not contain them.
     """
 
     client: RayJobClient
@@ -60,6 +62,7 @@ class Place:
     pending: Callable[[], str] = lambda: ""
     explained: Callable[[Exception], Exception] = lambda error: error
     figures: Callable[[], Mapping[str, dg.MetadataValue[Any]]] = dict
+    variables: frozenset[str] = frozenset()
 
 
 def job_metadata(

@@ -5,7 +5,14 @@ A client makes a place for the job, then lets a `JobRun` submit, follow and judg
 
 from dagster_ray.core import StepContext
 from dagster_ray.pipes._client import ClientOptions, find_attempt
-from dagster_ray.pipes._job_run import JobRun, RequireMessages, RunSettings, check_context
+from dagster_ray.pipes._job_run import (
+    CONTEXT_VARIABLE,
+    JobRun,
+    RequireMessages,
+    RunSettings,
+    check_context,
+    context_text,
+)
 from dagster_ray.pipes._reader import MessageChannel
 from dagster_ray.pipes._reattach import Attempt, CallIdentity, call_identity, numbered
 from dagster_ray.pipes._submission import checked_job
@@ -13,6 +20,7 @@ from dagster_ray.pipes._submitted_job import Place
 from dagster_ray.pipes._verdicts import Verdict, rejected_jobs
 
 __all__ = [
+    "CONTEXT_VARIABLE",
     "Attempt",
     "CallIdentity",
     "ClientOptions",
@@ -26,6 +34,7 @@ __all__ = [
     "call_identity",
     "check_context",
     "checked_job",
+    "context_text",
     "find_attempt",
     "numbered",
     "rejected_jobs",

@@ -17,9 +17,10 @@ from dagster_ray.kuberay._bundle.storage import checked_place
 from dagster_ray.kuberay._head.route import Access, checked_head_host
 from dagster_ray.kuberay._hours.prices import Price
 from dagster_ray.kuberay._interactive_job import LONGEST_HOLD_SECONDS, InteractiveJobLifecycle
+from dagster_ray.kuberay._pipes.call import Call, ClientSettings
 from dagster_ray.kuberay._pipes.job import read_call, with_secrets_apart
 from dagster_ray.kuberay._pipes.rayjob import rayjob_of
-from dagster_ray.kuberay._pipes.run import Call, ClientSettings, run_call
+from dagster_ray.kuberay._pipes.run import run_call
 from dagster_ray.kuberay._spec.errors import InvalidSpecError
 from dagster_ray.kuberay._spec.secrets import EnvValue
 from dagster_ray.kuberay._steps.preflight import Preflight
@@ -33,6 +34,7 @@ from dagster_ray.pipes.clients import (
     call_identity,
     check_context,
     checked_job,
+    context_text,
 )
 
 _ACCESS: tuple[str, ...] = get_args(Access)
@@ -55,6 +57,7 @@ class KubeRayClientOptions(ClientOptions):
     preflight: Preflight
     kubeconfig_file: str | None
     kube_context: str | None
+    secret_context: bool
     hours: bool
     prices: Sequence[Price]
     evidence: str | None
@@ -81,6 +84,9 @@ class KubeRayClientOptions(ClientOptions):
         if not 0 <= self.hold_on_failure <= LONGEST_HOLD_SECONDS:
             advice = f"give 0 to {LONGEST_HOLD_SECONDS} seconds: a day at most"
             raise InvalidSpecError("hold_on_failure", f"is {self.hold_on_failure:g}", advice)
+        if self.secret_context and self.context_injector is not None:
+            reason = "is set together with `context_injector`, and only one of them can pass the context"
+            raise InvalidSpecError("secret_context", reason, "remove one of the two")
         lifecycle = self._lifecycle()
         return ClientSettings(
             rayjob=Settings(
@@ -99,6 +105,7 @@ class KubeRayClientOptions(ClientOptions):
             kubeconfig_file=self.kubeconfig_file,
             kube_context=self.kube_context,
             retry_infrastructure=lifecycle.retry_infrastructure,
+            secret_context=self.secret_context,
             hours=self.hours,
             rates=[price.rate() for price in self.prices],
             evidence=None if self.evidence is None else checked_place(self.evidence),
@@ -112,6 +119,10 @@ class KubeRayClientOptions(ClientOptions):
             reason = "switches a phase off, and each call of a Pipes client runs all of them"
             raise InvalidSpecError("lifecycle", reason, "set only `cleanup` and `retry_infrastructure`")
         return lifecycle
+
+
+def _config_of(template: InteractiveRayJobConfig | Mapping[str, Any] | None) -> InteractiveRayJobConfig:
+    return template if isinstance(template, InteractiveRayJobConfig) else InteractiveRayJobConfig(**(template or {}))
 
 
 class PipesKubeRayJobClient(RayPipesClient):
@@ -138,6 +149,10 @@ class PipesKubeRayJobClient(RayPipesClient):
         preflight: What is checked before anything is created: quick, full or off, as for the resources.
         kubeconfig_file: Path of a kubeconfig. None: the pod's own account, or kubectl's default.
         kube_context: Context of the kubeconfig. None: the current one.
+        secret_context: Whether the Pipes context, with `extras`, reaches the job by a Secret that is made for the
+            RayJob and goes with it, so that neither Ray's dashboard nor the RayJob shows it. The account needs the
+            rights of the feature secret-context. Refused together with `context_injector`, and for a job on a
+            RayCluster that exists.
         hours: Whether figures of what the cluster reserves and uses go into the metadata of what the job makes, and
             into one event of the run. Costs one list and one watch of the cluster's pods.
         prices: With hours: prices by which the figures contain a cost. The first one that fits a node is used.
@@ -178,6 +193,7 @@ class PipesKubeRayJobClient(RayPipesClient):
         preflight: Preflight = "quick",
         kubeconfig_file: str | None = None,
         kube_context: str | None = None,
+        secret_context: bool = False,
         hours: bool = False,
         prices: Sequence[Price] = (),
         evidence: str | None = None,
@@ -191,14 +207,13 @@ class PipesKubeRayJobClient(RayPipesClient):
         server_timeout: float = 1800.0,
     ) -> None:
         """Check what is given; nothing is sent yet."""
-        is_config = isinstance(template, InteractiveRayJobConfig)
-        self._template = template if is_config else InteractiveRayJobConfig(**(template or {}))
+        self._template = _config_of(template)
         self._options = KubeRayClientOptions(
             lifecycle=lifecycle, image=image, env_vars=env_vars, queue=queue, priority=priority, timeout=timeout,
-            queue_timeout=queue_timeout, access=access, head_host=head_host, preflight=preflight,
-            kubeconfig_file=kubeconfig_file, kube_context=kube_context, hours=hours, prices=prices, evidence=evidence,
+            queue_timeout=queue_timeout, access=access, head_host=head_host, preflight=preflight, hours=hours,
+            kubeconfig_file=kubeconfig_file, kube_context=kube_context, secret_context=secret_context, prices=prices,
             hold_on_failure=hold_on_failure, context_injector=context_injector, server_timeout=server_timeout,
-            forward_termination=forward_termination, termination_timeout=termination_timeout,
+            forward_termination=forward_termination, termination_timeout=termination_timeout, evidence=evidence,
             require_messages=require_messages, message_channel=message_channel, forward_logs=forward_logs,
         )  # fmt: skip
         if self._options.are_known:
@@ -232,9 +247,23 @@ class PipesKubeRayJobClient(RayPipesClient):
         found, secrets = with_secrets_apart(read_call({**ray_job, **selector}), settings.rayjob.env_vars)
         settings = replace(settings, rayjob=replace(settings.rayjob, env_vars={**settings.rayjob.env_vars, **secrets}))
         job = checked_job(found.submission)
-        check_context(context, extras, self._options.context_injector)
+        handed = self._handed(settings, context, extras, found.cluster)
         plain = rayjob_of(self._template, found)
         around = {"template": plain, "cluster": found.cluster, **({"secrets": secrets} if secrets else {})}
+        around |= {"secret_context": True} if handed is not None else {}
         identity = call_identity(context, {**job, **around}, extras, settings.rayjob.image)
         injector = self._options.context_injector or PipesEnvContextInjector()
-        return run_call(settings, Call(context, identity, plain, found.cluster, job, extras, injector))
+        return run_call(settings, Call(context, identity, plain, found.cluster, job, extras, injector, handed))
+
+    def _handed(
+        self, settings: ClientSettings, context: StepContext, extras: Mapping[str, Any] | None, cluster: str | None
+    ) -> str | None:
+        """Return the Pipes context that a Secret is to hold; None if none is."""
+        if not settings.secret_context:
+            check_context(context, extras, self._options.context_injector)
+            return None
+        if cluster is not None:
+            reason = f"is set, and dagster-ray does not create the pods of the RayCluster {cluster}"
+            advice = "use a client without it for this job, and put secret values into a Secret that those pods read"
+            raise InvalidSpecError("secret_context", reason, advice)
+        return context_text(context, extras)

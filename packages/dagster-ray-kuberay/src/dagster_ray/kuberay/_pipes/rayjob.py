@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dagster_ray.core import Deadline, identity_of
+from dagster_ray.core import Deadline, SecretRef, identity_of
 from dagster_ray.kuberay._kubernetes.errors import NotFoundError
 from dagster_ray.kuberay._kubernetes.fields import mapping
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
@@ -28,6 +28,7 @@ from dagster_ray.kuberay._spec.plain_json import Json, merged
 from dagster_ray.kuberay._status.cluster_state import Created
 from dagster_ray.kuberay._steps.creation import CREATION_ANNOTATION, ClusterRequest
 from dagster_ray.kuberay._steps.ending import with_retry_window
+from dagster_ray.kuberay._steps.handed_secret import HandedSecret, place_of_secret
 from dagster_ray.kuberay._steps.requests import (
     Settings,
     fields_of_ours,
@@ -75,9 +76,23 @@ def rayjob_of(template: InteractiveRayJobConfig, call: PipesJob) -> Json:
 
 
 def request_of(
-    plain: Json, cluster: str | None, ids: CallIds, settings: Settings, *, step: StepCluster
+    plain: Json,
+    cluster: str | None,
+    ids: CallIds,
+    settings: Settings,
+    *,
+    step: StepCluster,
+    handed: HandedSecret | None = None,
 ) -> ClusterRequest:
     """Return the RayJob that is wanted.
+
+    Args:
+        plain: What the configuration says.
+        cluster: The RayCluster that it selects; None: it makes one.
+        ids: The names of the attempt.
+        settings: What the client says.
+        step: The cluster of the step, for what is known of the step.
+        handed: What the containers take from a Secret that goes with the RayJob; None: nothing.
 
     Raises:
         InvalidSpecError, MissingVariableError: The spec cannot be rendered.
@@ -86,14 +101,17 @@ def request_of(
     image = image_of(settings.image, step.context, ray_version)
     identity = identity_of(step.context)
     notes = {SUBMISSION_ANNOTATION: ids.submission_id, ATTEMPT_ANNOTATION: str(ids.number)}
+    name, creation_id = metadata_text(plain, "name", os.environ) or ids.name, uuid.uuid4().hex
+    # A key of its own: no container may take what a Secret holds that went with an earlier RayJob of this name.
+    reference = {} if handed is None else {handed.variable: SecretRef(f"{name}-pipes", f"context-{creation_id[:8]}")}
     common = RenderInput(
-        name=metadata_text(plain, "name", os.environ) or ids.name,
+        name=name,
         namespace=namespace_of(plain, step),
         labels={**identity.labels, **cleanup_labels(settings.cleanup), CALL_LABEL: ids.key},
-        annotations={**identity.annotations, **notes, CREATION_ANNOTATION: uuid.uuid4().hex},
+        annotations={**identity.annotations, **notes, CREATION_ANNOTATION: creation_id},
         image=image.image,
         ray_version=ray_version,
-        env_vars=settings.env_vars,
+        env_vars={**settings.env_vars, **reference},
         queue=settings.queue,
         priority=settings.priority,
         pre_running_deadline_seconds=operator_deadline(settings.timeout_seconds),
@@ -105,7 +123,10 @@ def request_of(
         rayjob = render_selecting_rayjob(plain, cluster, common)
     else:
         rayjob = with_retry_window(with_known_images(render_rayjob(plain, common)))
-    return ClusterRequest(RAYJOBS, (common.name,), rayjob, fields_of_ours(plain))
+    request = ClusterRequest(RAYJOBS, (name,), rayjob, fields_of_ours(plain), handed)
+    if handed is not None:
+        place_of_secret(request.wanted.cluster_spec, handed.variable, request.wanted.target)
+    return request
 
 
 def existing_cluster(api: "KubernetesApi", namespace: str, name: str, deadline: Deadline) -> Mapping[str, Any]:

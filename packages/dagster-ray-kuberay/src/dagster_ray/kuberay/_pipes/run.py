@@ -5,17 +5,21 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster import PipesContextInjector
 
-from dagster_ray.core import DagsterContext, Deadline, Identity, StepContext, interrupts_deferred, is_interrupt
+from dagster_ray.core import (
+    DagsterContext,
+    Deadline,
+    Identity,
+    identity_of,
+    interrupts_deferred,
+    is_interrupt,
+)
 from dagster_ray.core.errors import DagsterRayError
 from dagster_ray.core.step_report.around import StepReport
-from dagster_ray.kuberay._head.route import Access
-from dagster_ray.kuberay._hours.figures import Rate
 from dagster_ray.kuberay._hours.measurement import ClusterMeasurement, Measured
 from dagster_ray.kuberay._jobs.place import open_client, place_of
 from dagster_ray.kuberay._jobs.watch import RayJobWatch
@@ -24,29 +28,28 @@ from dagster_ray.kuberay._kubernetes.fields import at, mapping
 from dagster_ray.kuberay._kubernetes.kinds import RAYCLUSTERS, RAYJOBS
 from dagster_ray.kuberay._labels import RUN_LABEL
 from dagster_ray.kuberay._pipes.attempts import CALL_LABEL, SUBMISSION_ANNOTATION, Found, choose_rayjob
+from dagster_ray.kuberay._pipes.call import Call, ClientSettings
 from dagster_ray.kuberay._pipes.rayjob import (
     CallIds,
     existing_cluster,
     request_of,
     with_cluster_spec,
 )
-from dagster_ray.kuberay._spec.plain_json import Json
 from dagster_ray.kuberay._status.cluster_state import Created, created
 from dagster_ray.kuberay._status.errors import ClusterGoneError
 from dagster_ray.kuberay._steps.creation import ClusterRequest
-from dagster_ray.kuberay._steps.ending import ends_when_failed, final_ttl
-from dagster_ray.kuberay._steps.preflight import Preflight
+from dagster_ray.kuberay._steps.ending import ends_when_failed, final_ttl, is_always_shut_down
+from dagster_ray.kuberay._steps.handed_secret import HandedSecret, take_back
 from dagster_ray.kuberay._steps.registration import limit_at_end, limit_of
-from dagster_ray.kuberay._steps.requests import Settings, namespace_of, operator_deadline
+from dagster_ray.kuberay._steps.requests import namespace_of, operator_deadline
 from dagster_ray.kuberay._steps.step_cluster import StepCluster
 from dagster_ray.kuberay._steps.wait import Reach
 from dagster_ray.pipes import CompletedRayJob, RayJobClient
 from dagster_ray.pipes.clients import (
+    CONTEXT_VARIABLE,
     Attempt,
-    CallIdentity,
     JobRun,
     Place,
-    RunSettings,
     find_attempt,
     numbered,
     rejected_jobs,
@@ -66,38 +69,6 @@ _CLEANUP_SECONDS = 20.0
 _LOSSES_SECONDS = 4.0
 _OF_ENDED_JOBS = (RayJobFailedError, PipesMessagesMissingError)
 """After these the job has ended, so that the operator sees an end."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClientSettings:
-    """The arguments of a client."""
-
-    rayjob: Settings
-    run: RunSettings
-    queue_timeout: float
-    access: Access
-    head_host: str | None
-    preflight: Preflight
-    kubeconfig_file: str | None
-    kube_context: str | None
-    retry_infrastructure: int
-    hours: bool
-    rates: Sequence[Rate]
-    evidence: str | None
-    hold_on_failure: float
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What one call is about."""
-
-    context: StepContext
-    identity: CallIdentity
-    plain: Json
-    cluster: str | None
-    job: Mapping[str, Any]
-    extras: Mapping[str, Any] | None
-    injector: PipesContextInjector
 
 
 def run_call(settings: ClientSettings, call: Call) -> CompletedRayJob:
@@ -122,6 +93,10 @@ class _RayJobCall:
         self._watch: RayJobWatch | None = None
         self._is_submitted = False
         self._submission_id: str | None = None
+        self._handed: HandedSecret | None = None
+        if call.secret_context is not None:
+            labels = identity_of(call.context).labels
+            self._handed = HandedSecret(CONTEXT_VARIABLE, call.secret_context, labels)
         self._report = StepReport(self, call.context)
 
     # What `StepReport` asks
@@ -229,7 +204,8 @@ class _RayJobCall:
         patient = client.patient(self._settings.run.patience.server_seconds)
         self._report.begin()
         place = place_of(cluster, patient, watch, opened, judged=watch.judged)
-        return replace(place, figures=self._report.metadata), watch
+        variables = frozenset[str]() if self._handed is None else frozenset({self._handed.variable})
+        return replace(place, figures=self._report.metadata, variables=variables), watch
 
     def _choose(self) -> tuple[CallIds, Found | None]:
         """Look for what earlier attempts have left."""
@@ -268,16 +244,19 @@ class _RayJobCall:
 
     def _adopt(self, ids: CallIds, found: Found) -> None:
         job = created(RAYJOBS, self._namespace, found.rayjob)
-        self._cluster.use(job, ClusterRequest(RAYJOBS, (job.name,), dict(found.rayjob)))
+        self._cluster.use(job, ClusterRequest(RAYJOBS, (job.name,), dict(found.rayjob), handed=self._handed))
         self._is_submitted = bool(at(found.rayjob, "spec", "jobId"))
         said = "Following %s, which an earlier attempt has left, for %s."
         self._cluster.log.info(said, job.target, ids.submission_id)
         self._cluster.own = self._as_if_it_made_its_cluster(job)
+        if not self._is_submitted:
+            self._cluster.hand_over()  # the earlier attempt may have ended before it could
 
     def _create(self, ids: CallIds) -> None:
         call, cluster = self._call, self._cluster
         existing = None if call.cluster is None else self._existing(call.cluster)
-        request = request_of(call.plain, call.cluster, ids, self._settings.rayjob, step=cluster)
+        settings, handed = self._settings.rayjob, self._handed
+        request = request_of(call.plain, call.cluster, ids, settings, step=cluster, handed=handed)
         cluster.check_before(request, self._settings.preflight, "pipes", is_driver=False)
         cluster.create(request)
         if existing is not None:
@@ -320,7 +299,7 @@ class _RayJobCall:
         from dagster_ray.kuberay._bundle.keeping import keep
 
         driver = Driver(submission_id=self._submission_id, in_cluster=True)
-        values = mapping(mapping(self._call.job.get("runtime_env")).get("env_vars")).values()
+        values, handed = mapping(mapping(self._call.job.get("runtime_env")).get("env_vars")).values(), self._handed
         evidence_of_call(
             context,
             self._name(),
@@ -331,7 +310,7 @@ class _RayJobCall:
                 place,
                 self._name(),
                 failures=[(failure, driver)],
-                secrets=[str(value) for value in values],
+                secrets=[*map(str, values), *([handed.value] if handed is not None else [])],
                 deadline=Deadline(EVIDENCE_SECONDS),
             ),
         )
@@ -370,6 +349,18 @@ class _RayJobCall:
                 self._cluster.log.warning("The RayJob could not be deleted: %s", failed)
             return
         self._leave_to_operator()
+        if error is None or isinstance(error, RayJobFailedError):
+            self._take_back(deadline)
+
+    def _take_back(self, deadline: Deadline) -> None:
+        """Delete the Secret of a job that has ended, unless its cluster may stay, and need it for another pod."""
+        job, handed, log = self._cluster.own, self._handed, self._cluster.log
+        if job is None or handed is None or not is_always_shut_down(mapping(job.manifest.get("spec"))):
+            return
+        try:
+            take_back(self._api, job, handed, deadline)
+        except DagsterRayError as failed:
+            log.info("The Secret with the Pipes context stays until %s is deleted: %s", job.target, failed)
 
     def _left_to_operator(self, error: BaseException) -> bool:
         """Return whether the spec says what follows from a job that has failed, which the operator sees itself."""

@@ -41,6 +41,19 @@ def unmet_secrets(cluster_spec: Manifest, secrets: Mapping[str, EnvValue]) -> li
     return [name for name, secret in secrets.items() if any(secret_of(env.get(name)) != secret for env in envs)]
 
 
+def common_secret(cluster_spec: Manifest, name: str) -> tuple[str, str] | None:
+    """Return name and key of the Secret from which all Ray containers of a cluster take a variable.
+
+    Returns:
+        None if one of them takes it from elsewhere, or does not have it.
+    """
+    envs = [_env_of(containers[0]) if containers else {} for containers in _containers(cluster_spec)]
+    found = [secret_of(env.get(name)) for env in envs]
+    ref = mapping(mapping(found[0]).get("secretKeyRef"))
+    is_common = bool(ref) and all(secret == found[0] for secret in found)
+    return (str(ref.get("name")), str(ref.get("key"))) if is_common else None
+
+
 def plain_secrets(cluster_spec: Manifest) -> list[str]:
     """Return the names of variables that look like secrets by name and value, and are plain text in the object."""
     found: set[str] = set()

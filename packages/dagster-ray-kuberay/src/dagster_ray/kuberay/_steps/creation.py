@@ -20,6 +20,7 @@ from dagster_ray.kuberay._spec.acceptance import STRATEGY, without_fields
 from dagster_ray.kuberay._spec.manifests import named
 from dagster_ray.kuberay._status.cluster_state import Created, Ended, created
 from dagster_ray.kuberay._status.errors import CannotStartError, FieldNotSupportedError
+from dagster_ray.kuberay._steps.handed_secret import HandedSecret
 
 if TYPE_CHECKING:
     from dagster_ray.kuberay._kubernetes.calls import KubernetesApi
@@ -44,12 +45,14 @@ class ClusterRequest:
         names: Names to try, in order.
         manifest: The object under the first of them.
         ours: Paths of fields that the user did not ask for; they are left out where the server does not know them.
+        handed: What its containers take from a Secret that is made after it; None: nothing.
     """
 
     kind: Kind
     names: tuple[str, ...]
     manifest: dict[str, Any]
     ours: frozenset[str] = frozenset()
+    handed: HandedSecret | None = None
 
     @property
     def namespace(self) -> str:

@@ -59,6 +59,11 @@ def ends_when_failed(spec: Manifest) -> bool:
     return not strategy or any(at(rule, "condition", "jobDeploymentStatus") == "Failed" for rule in rules)
 
 
+def is_always_shut_down(spec: Manifest) -> bool:
+    """Return whether the operator deletes the cluster of a RayJob after each job, however that ends."""
+    return spec.get("shutdownAfterJobFinishes") is True and not spec.get("deletionStrategy")
+
+
 def outcome_labels(outcome: StepOutcome) -> dict[str, str]:
     """Return the label by which an object tells how its step ended."""
     return {OUTCOME_LABEL: outcome.name.lower().replace("_", "-")}

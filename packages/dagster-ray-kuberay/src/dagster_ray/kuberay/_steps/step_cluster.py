@@ -36,6 +36,7 @@ from dagster_ray.kuberay._steps.creation import (
     whose,
 )
 from dagster_ray.kuberay._steps.ending import ending_of, ends_when_failed
+from dagster_ray.kuberay._steps.handed_secret import hand_over
 from dagster_ray.kuberay._steps.heartbeat import Alive, Heartbeat, Sign
 from dagster_ray.kuberay._steps.preflight import Preflight, PreflightCheck
 from dagster_ray.kuberay._steps.wait import ClusterWait, Reach
@@ -128,10 +129,11 @@ class StepCluster:
     def check_before(self, request: ClusterRequest, level: Preflight, feature: str, *, is_driver: bool = True) -> None:
         """Raise if what is about to be created cannot work; `PreflightCheck.run` has the errors."""
         features = (feature,) if self.is_direct else (feature, "port-forward")
+        features = features if request.handed is None else (*features, "secret-context")
         PreflightCheck(self.api, self.deadline, self.log).run(request, features, level, is_driver=is_driver)
 
     def create(self, request: ClusterRequest) -> None:
-        """POST the object under the first free name.
+        """POST the object under the first free name, then the Secret that its containers wait for, if there is one.
 
         A name that an object of dagster-ray keeps while it is being deleted is waited for.
 
@@ -141,6 +143,7 @@ class StepCluster:
             FieldNotSupportedError: The API server's CRD is older than a field of the spec.
             CannotStartError: A quota, an admission policy or a namespace that ends keeps the object out.
             KubernetesError: The API server refused for another reason.
+            InvalidSpecError, NotReadyError: The Secret cannot be made; the object exists.
         """
         self.own, self._request = None, request
         with self.if_refused(self.forget):
@@ -154,6 +157,16 @@ class StepCluster:
                 except KubernetesError as error:
                     attempt.after(error)
         self.log.info("%s was created.", self.own.target)
+        self.hand_over()
+
+    def hand_over(self) -> None:
+        """Make the Secret that the object's containers wait for; nothing if they wait for none, or it is there.
+
+        Raises:
+            InvalidSpecError, NameTakenError, NotReadyError, KubernetesError: As the function `hand_over`.
+        """
+        if self._request is not None and self._request.handed is not None:
+            hand_over(self.api, self.made, self._request.handed, self.deadline)
 
     def use(self, own: Created, request: ClusterRequest | None = None) -> None:
         """Take an object that exists. Without a request it is never deleted."""

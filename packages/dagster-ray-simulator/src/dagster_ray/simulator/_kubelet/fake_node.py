@@ -81,6 +81,7 @@ class FakeRayNode(IdleNode):
         order: What it replaces.
 
     Attributes:
+        env: The environment of its container.
         jobs: What its job server knows.
         rows: What its state API lists.
         driver_log: What each of its jobs has printed, for those whose details tell a `driver_node_id`.
@@ -90,7 +91,7 @@ class FakeRayNode(IdleNode):
     def __init__(self, order: NodeOrder) -> None:
         self._pod_address = PodAddress(POD_PORTS)
         super().__init__(self._pod_address.address)
-        self._order = order
+        self._order, self.env = order, order.env
         self.jobs: FakeJobs = {}
         self.rows: FakeRows = {"tasks": [], "actors": [], "placement_groups": []}
         self.driver_log = ""
