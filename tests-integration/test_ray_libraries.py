@@ -52,24 +52,38 @@ def test_data_train_and_tune_run_as_on_a_cluster_of_their_own(
     assert found["data"] == {"total": sum(n * n for n in range(100)), **NATIVE}
     assert found["trained"] == {"loss": pytest.approx(1 / 3), "workers": 2, "elsewhere": True, **NATIVE}
     assert found["tuned"] == {"x": 2, **NATIVE}
+    tables = tables_of(instance)
+    assert "| - ReadRange->MapBatches(squared) | finished | 2/2 | 100 |  |" in tables["data", "ray_data"]
+    (trained,) = tables["trained", "ray_train"][2:]
+    assert trained.startswith("| trained | finished | 1 | 2 | ")
+
+
+def tables_of(instance: dg.DagsterInstance) -> Mapping[tuple[str | None, str], list[str]]:
+    """Return the lines of the tables of all runs, by step and library."""
+    found: dict[tuple[str | None, str], list[str]] = {}
+    entries = [entry for run in instance.get_runs() for entry in instance.all_logs(run.run_id)]
+    for event in [entry.dagster_event for entry in entries if entry.dagster_event is not None]:
+        if str(event.message).startswith("Progress on "):
+            metadata = event.engine_event_data.metadata
+            tables = {name: one for name, one in metadata.items() if name.startswith("dagster_ray/ray_")}
+            for name, table in tables.items():
+                found[event.step_key, name.removeprefix("dagster_ray/")] = str(table.value).splitlines()
+    return found
 
 
 def test_progress_is_a_line_and_a_table_in_the_log_of_the_run(
     instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setenv("RAY_TRAIN_ENABLE_STATE_TRACKING", "1")
     monkeypatch.setattr(progress_watch, "_INTERVAL_SECONDS", 0.5)
     run(instance, "local_job", str(tmp_path))
     entries = [entry for found in instance.get_runs() for entry in instance.all_logs(found.run_id)]
     assert any(entry.user_message.startswith("Progress: trained: ") for entry in entries)
-    events = [entry.dagster_event for entry in entries if entry.dagster_event is not None]
-    (event,) = [event for event in events if str(event.message).startswith("Progress on LocalRay")]
-    tables = {name: str(value.value) for name, value in event.engine_event_data.metadata.items()}
-    datasets = tables["dagster_ray/ray_data"].splitlines()[2:]
+    tables = {library: lines[2:] for (_, library), lines in tables_of(instance).items()}
+    datasets = tables["ray_data"]
     assert len([line for line in datasets if line.startswith("| **dataset_")]) == 2
     assert "| - ReadRange->MapBatches(squared) | finished | 2/2 | 100 |  |" in datasets
-    (trained,) = tables["dagster_ray/ray_train"].splitlines()[2:]
+    (trained,) = tables["ray_train"]
     assert trained.startswith("| trained | finished | 1 | 2 | ")
 
 

@@ -7,16 +7,23 @@ ray/dashboard/modules/data/data_head.py, and `TrainRun` in ray/train/v2/_interna
 
 import json
 import logging
+import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import ModuleType
 from typing import Any
 
+import dagster as dg
 import pytest
 
-from dagster_ray.core import Deadline, safe_log
-from dagster_ray.core.step_report.config import quiet_variables
+from dagster_ray.core import Deadline, Lifecycle, safe_log
+from dagster_ray.core._startup import Progress
+from dagster_ray.core.cluster_step import inside
+from dagster_ray.core.step_report import progress_watch
+from dagster_ray.core.step_report.config import ProgressConfig
+from dagster_ray.core.step_report.dashboard import DashboardReader
 from dagster_ray.core.step_report.progress import (
     dataset_rows,
     dataset_table,
@@ -159,7 +166,7 @@ def dashboard(answer_of: Callable[[str], Any]) -> Generator[tuple[str, list[str]
 
 
 def tables_of(url: str, *, may_use: bool = True) -> dict[str, str]:
-    job = Job(lambda: (url, None), lambda: JOB, lambda: may_use)
+    job = Job(DashboardReader(lambda: (url, None)), lambda: JOB, lambda: may_use)
     watch = ProgressWatch(job, safe_log(logging.getLogger("test")))
     try:
         return watch.tables(Deadline(30))
@@ -192,7 +199,88 @@ def test_a_step_with_ray_data_has_a_table() -> None:
     assert not [one for one in threading.enumerate() if one.name == "dagster-ray progress"]
 
 
-def test_bars_and_colors_are_off_unless_somebody_has_said_otherwise() -> None:
-    assert quiet_variables("report", {}) == {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_COLOR_PREFIX": "0"}
-    assert quiet_variables("off", {"RAY_COLOR_PREFIX": "1"}) == {"RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
-    assert quiet_variables("bars", {}) == {}
+class Answers:
+    """Answers as a dashboard with some actors does, and notes what each look asks for."""
+
+    def __init__(self, *actors: str) -> None:
+        self._actors, self.looks = actors, list[list[str]]()
+        self.enough = threading.Event()
+
+    def job_id(self) -> str:
+        """Return the driver's id, which each look asks for first."""
+        if len(self.looks) == 4:
+            self.enough.set()
+        self.looks.append([])
+        return JOB
+
+    def get(self, path: str, timeout_seconds: float) -> object:
+        del timeout_seconds
+        words = {"_StatsActor": "data?", "TrainStateActor": "train?", "/api/data": "data", "/api/train": "train"}
+        self.looks[-1].append(next(kind for word, kind in words.items() if word in path))
+        if path.startswith("/api/v0/actors"):
+            found = [{"class_name": name, "state": "ALIVE"} for name in self._actors if f"={name}&" in path]
+            return {"data": {"result": {"result": found}}}
+        return ANSWERS["2.53.0, waiting"][0] if path.startswith("/api/data") else None
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("actors", "looks"),
+    [
+        pytest.param((), [["data?"], ["train?"], ["data?"], ["train?"]], id="neither is used"),
+        pytest.param(("_StatsActor",), [["data?", "data"], *[["data?", "data", "train?"]] * 3], id="data is used"),
+    ],
+)
+def test_where_nobody_knows_what_a_job_uses_it_is_asked_in_turn(
+    monkeypatch: pytest.MonkeyPatch, actors: tuple[str, ...], looks: list[list[str]]
+) -> None:
+    monkeypatch.setattr(progress_watch, "_INTERVAL_SECONDS", 0.001)
+    answers = Answers(*actors)
+    watch = ProgressWatch(Job(answers, answers.job_id), safe_log(logging.getLogger("test")))
+    assert answers.enough.wait(30)
+    watch.close(Deadline(30))
+    assert answers.looks[:4] == looks
+
+
+class Inside:
+    """What a resource with a driver in the cluster has for the worker."""
+
+    lifecycle, progress, driver_in_cluster = Lifecycle(connect=False), "report", True
+    job_id, dashboard_url = JOB, ""
+
+    def __init__(self, url: str) -> None:
+        self.dashboard_url = url
+
+    def driver_environment(self) -> dict[str, str]:
+        return {}
+
+
+@pytest.mark.parametrize("is_interrupted", [pytest.param(False, id="ends"), pytest.param(True, id="is interrupted")])
+def test_a_body_in_the_cluster_asks_for_a_table_unless_it_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, is_interrupted: bool
+) -> None:
+    monkeypatch.setattr(inside, "_interrupted", threading.Event())
+    monkeypatch.setitem(sys.modules, "ray.data", ModuleType("ray.data"))
+    here, context = inside.Inside("a cluster", "10.0.0.1:6379"), dg.build_init_resource_context()
+    with dashboard(lambda _: actors()) as (url, asked):
+        resource: Any = Inside(url)
+        with inside.connected_inside(resource, here, Progress(), context):
+            if is_interrupted:
+                inside.note_interrupt()
+        assert bool(asked) is not is_interrupted
+
+
+def test_bars_and_colors_are_off_and_training_is_tracked_unless_somebody_has_said_otherwise() -> None:
+    quiet, tracked = (
+        {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_COLOR_PREFIX": "0"},
+        {"RAY_TRAIN_ENABLE_STATE_TRACKING": "1"},
+    )
+
+    def found(progress: Any, environ: dict[str, str]) -> dict[str, str]:
+        return ProgressConfig(progress=progress).progress_environment(environ)
+
+    assert found("report", {}) == quiet | tracked
+    assert found("report", dict.fromkeys([*quiet, *tracked], "own")) == {}
+    assert found("off", {"RAY_COLOR_PREFIX": "1"}) == {"RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+    assert found("bars", {}) == {}

@@ -217,7 +217,7 @@ def test_nobody_waits_for_a_dashboard_longer_than_he_wants() -> None:
         return None, None
 
     sampler = UsageSampler(looked_up)
-    watch = ProgressWatch(Job(looked_up, lambda: "01000000"), logging.getLogger("test"))
+    watch = ProgressWatch(Job(DashboardReader(looked_up), lambda: "01000000"), logging.getLogger("test"))
     try:
         assert sampler.figures(Deadline(0.05)) == {}
         assert watch.tables(Deadline(0.05)) == {}

@@ -151,9 +151,10 @@ def test_what_is_not_clean_is_deleted(
     assert left(world.simulator) == []
 
 
-def test_the_actors_of_ray_data_are_no_step_s(world: World) -> None:
+@pytest.mark.parametrize("namespace", ["_dataset_stats_actor", "_train_state_actor"])
+def test_the_actors_of_ray_s_libraries_are_no_step_s(world: World, namespace: str) -> None:
     assert run_step(world.resource()).success
-    world.heads[-1].rows["actors"].append({"name": "s", "state": "ALIVE", "ray_namespace": "_dataset_stats_actor"})
+    world.heads[-1].rows["actors"].append({"name": "s", "state": "ALIVE", "ray_namespace": namespace})
     assert run_step(world.resource()).success
     assert world.notes()["dagster/pool-uses"] == "2"
 

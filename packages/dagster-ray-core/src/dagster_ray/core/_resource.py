@@ -228,12 +228,7 @@ class BaseRayResource(StepHooks, ProgressConfig, dg.ConfigurableResource[Any]):
     @property
     def dashboard_url(self) -> str | None:
         """The dashboard's URL, or None while it is not known or if the cluster has none."""
-        if (connection := self._progress.live) is None:
-            return None
-        location: str | None = connection.context.dashboard_url
-        if not location:
-            return None
-        return location if "://" in location else f"http://{location}"
+        return self._progress.dashboard_url
 
     @property
     def startup_seconds(self) -> Mapping[str, float]:
@@ -299,7 +294,7 @@ class BaseRayResource(StepHooks, ProgressConfig, dg.ConfigurableResource[Any]):
                 self.address,
                 self.init_options(),
                 deadline,
-                environment=self.quiet_environment() | dict(self.driver_environment()),
+                environment=self.progress_environment() | dict(self.driver_environment()),
                 check_cluster=lambda: self.check_cluster(context),
                 on_slow_start=lambda reason: log_of(context).warning(
                     "%s did not come up within Ray's own 30 s, so it is started again: %s", self.display_name, reason

@@ -39,6 +39,15 @@ class Progress:
         connection = self.connection
         return connection if connection is not None and _driver.is_connected(connection) else None
 
+    @property
+    def dashboard_url(self) -> str | None:
+        """The dashboard's URL as Ray tells it to its driver; None without a driver, or without a dashboard."""
+        connection = self.live
+        location: str | None = None if connection is None else connection.context.dashboard_url
+        if not location:
+            return None
+        return location if "://" in location else f"http://{location}"
+
     @contextmanager
     def phase(self, phase: Phase, budget_seconds: float) -> Generator[Deadline]:
         """Let the one deadline run during a phase, and note how long the phase took."""

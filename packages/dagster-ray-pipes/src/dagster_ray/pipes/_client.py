@@ -4,7 +4,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self, get_type_hints
+from typing import Any, Self, get_args, get_type_hints
 
 import dagster as dg
 from dagster import PipesClient, PipesContextInjector, PipesEnvContextInjector
@@ -13,7 +13,8 @@ from typing_extensions import override
 
 from dagster_ray.core import BaseRayResource, StepContext, require_ray_resource
 from dagster_ray.core.errors import InvalidFieldError
-from dagster_ray.core.variables import TEXT_MAPS, plain_value, resolved, variables
+from dagster_ray.core.step_report.config import Progress
+from dagster_ray.core.variables import TEXT_MAPS, plain_value, resolved, variable_of, variables
 from dagster_ray.pipes._follower import Patience
 from dagster_ray.pipes._job_answers import JobDetails
 from dagster_ray.pipes._job_client import RayJobClient
@@ -48,7 +49,14 @@ class ClientOptions:
     message_channel: MessageChannel
     forward_logs: bool
     server_timeout: float
+    progress: Progress
     retry_infrastructure: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise InvalidFieldError if `progress` is neither a variable nor one of its values."""
+        known = get_args(Progress)
+        if variable_of(self.progress) is None and self.progress not in known:
+            raise InvalidFieldError("progress", f"is {self.progress!r}", f"use one of: {', '.join(known)}")
 
     @property
     def are_known(self) -> bool:
@@ -85,6 +93,7 @@ class ClientOptions:
             message_channel=self.message_channel,
             forward_logs=self.forward_logs,
             patience=Patience(server_seconds=self.server_timeout),
+            progress=self.progress,
         )
 
 
@@ -120,11 +129,14 @@ class PipesRayJobClient(RayPipesClient):
         forward_logs: Whether the driver's log goes to the step's compute log.
         server_timeout: Seconds for which a job server that has answered may be unavailable: while a job is submitted,
             and while it runs. Until it has answered, `timeout` of the `RayJobClient` holds.
+        progress: What becomes of the progress of Ray Data and Ray Train. report: a line in the run's log at most once a
+            minute, and a table at the end. bars: Ray's own progress bars and colors, in the job's log. off: neither.
+            The bars of a job are switched off by `off` only.
         retry_infrastructure: How often a step is tried again because infrastructure failed: the job's node was lost,
             or the job server was away. A job that fails by itself is never retried by this.
 
     Raises:
-        InvalidFieldError: Neither a client nor an address is given, or both.
+        InvalidFieldError: Neither a client nor an address is given, or both; or `progress` has no such value.
     """
 
     def __init__(
@@ -139,6 +151,7 @@ class PipesRayJobClient(RayPipesClient):
         message_channel: MessageChannel = "auto",
         forward_logs: bool = True,
         server_timeout: float = 1800.0,
+        progress: Progress = "report",
         retry_infrastructure: int = 0,
     ) -> None:
         """Take where jobs run; nothing is sent yet."""
@@ -157,6 +170,7 @@ class PipesRayJobClient(RayPipesClient):
             message_channel=message_channel,
             forward_logs=forward_logs,
             server_timeout=server_timeout,
+            progress=progress,
             retry_infrastructure=retry_infrastructure,
         )
 
@@ -206,6 +220,7 @@ class PipesRayJobClient(RayPipesClient):
         message_channel: MessageChannel = "auto",
         forward_logs: bool = True,
         server_timeout: float = 1800.0,
+        progress: Progress = "report",
         retry_infrastructure: int = 0,
     ) -> dg.ResourceDefinition:
         """Return a client of the cluster that another resource gives to the step, such as `LocalRay()`.
@@ -221,18 +236,15 @@ class PipesRayJobClient(RayPipesClient):
             message_channel: As for the constructor.
             forward_logs: As for the constructor.
             server_timeout: As for the constructor.
+            progress: As for the constructor.
             retry_infrastructure: As for the constructor.
         """
         options = ClientOptions(
-            context_injector=context_injector,
-            forward_termination=forward_termination,
-            termination_timeout=termination_timeout,
-            require_messages=require_messages,
-            message_channel=message_channel,
-            forward_logs=forward_logs,
-            server_timeout=server_timeout,
-            retry_infrastructure=retry_infrastructure,
-        )
+            context_injector=context_injector, forward_termination=forward_termination,
+            termination_timeout=termination_timeout, require_messages=require_messages,
+            message_channel=message_channel, forward_logs=forward_logs, server_timeout=server_timeout,
+            progress=progress, retry_infrastructure=retry_infrastructure,
+        )  # fmt: skip
 
         def client_of(context: dg.InitResourceContext) -> Iterator[PipesRayJobClient]:
             cluster: object = getattr(context.resources, resource_key)

@@ -27,8 +27,10 @@ from dagster_ray.core import (
     lost_interrupts_raised,
     run_of,
 )
-from dagster_ray.pipes._follower import Patience
+from dagster_ray.core.step_report.config import Progress
+from dagster_ray.pipes._follower import JobFollower, Patience
 from dagster_ray.pipes._job_answers import JobDetails
+from dagster_ray.pipes._job_progress import driver_variables, progress_reported
 from dagster_ray.pipes._reader import MessageChannel, PipesRayJobMessageReader, message_file
 from dagster_ray.pipes._reattach import SUBMITTING, Attempt, CallIdentity, delivered_logs
 from dagster_ray.pipes._runtime_env import unknown_keys
@@ -84,6 +86,7 @@ class RunSettings:
     forward_logs: bool = True
     patience: Patience = field(default_factory=Patience)
     """For how long a job server may be away."""
+    progress: Progress = "report"
 
     def leaves_job(self, error: BaseException) -> bool:
         """Return whether the job outlives a step that `error` ends: one that is interrupted, without forwarding."""
@@ -216,8 +219,9 @@ class JobRun:
         if unknown := unknown_keys(runtime_env):
             names = ", ".join(unknown)
             self._log.warning("Ray has no runtime_env key %s; only a plug-in of the cluster can use it.", names)
-        given = {name: text for name, text in runtime_env.get("env_vars", {}).items() if name not in there}
-        runtime_env["env_vars"] = {**given, **variables}
+        own = runtime_env.get("env_vars", {})
+        given = {name: text for name, text in own.items() if name not in there}
+        runtime_env["env_vars"] = {**given, **driver_variables(self._settings.progress, own), **variables}
         metadata = job_metadata(run_of(self._context), self._identity, job.get("metadata", {}), reader.file)
         fields = {**job, "submission_id": submission_id, "runtime_env": runtime_env, "metadata": metadata}
         submission = self._client.prepare(fields)
@@ -232,13 +236,10 @@ class JobRun:
 
     def _follow(self, reader: PipesRayJobMessageReader) -> JobDetails:
         follower = reader.follower
-        status = StatusLines(follower.submission_id, self._log, self._started)
-        with lost_interrupts_raised() as raise_lost:
-            while not follower.wait(_LOOK_SECONDS):
-                raise_lost()
-                status.tell(follower.details)
-                self._place.check()
-        status.tell(follower.details)
+        with progress_reported(self._settings.progress, self._client.server, follower, self._log) as tables:
+            self._wait(follower)
+            if follower.error is None:
+                self._report(follower.submission_id, tables())  # while its files are read to their end
         follower.wait_drained()
         if follower.error is not None:
             raise follower.error
@@ -247,6 +248,21 @@ class JobRun:
         if follower.details.status == "STOPPED":
             self._place.check()  # an operator stops the job of a RayJob that somebody deletes
         return follower.details
+
+    def _wait(self, follower: JobFollower) -> None:
+        status = StatusLines(follower.submission_id, self._log, self._started)
+        with lost_interrupts_raised() as raise_lost:
+            while not follower.wait(_LOOK_SECONDS):
+                raise_lost()
+                status.tell(follower.details)
+                self._place.check()
+        status.tell(follower.details)
+
+    def _report(self, submission_id: str, tables: Mapping[str, dg.MetadataValue[Any]]) -> None:
+        if tables:
+            metadata = {**self._named(submission_id, in_event=True), **tables}
+            said = f"Progress of the Ray job {submission_id}."
+            report_event(self._context, self._identity.step_key, said, metadata)
 
     # Ends
 

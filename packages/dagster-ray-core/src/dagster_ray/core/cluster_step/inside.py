@@ -1,6 +1,7 @@
 """The cluster as a step's body sees it that runs inside: a driver of the job's own cluster, and no phases."""
 
 import os
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dagster_ray.core._deadline import Deadline
 from dagster_ray.core._phases import StepOutcome
 from dagster_ray.core._protocol import RayResource
 from dagster_ray.core._startup import Progress
+from dagster_ray.core.step_report.around import JobProgress
 
 if TYPE_CHECKING:
     from ray._private.worker import BaseContext
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 120.0
 _DRAIN_SECONDS = 5.0
+_TABLES_SECONDS = 3.0
+_CLOSE_SECONDS = 0.5
+"""Ray kills a job 3 s after it was asked to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,7 @@ class Inside:
 
 
 _inside: list[Inside] = []
+_interrupted = threading.Event()
 
 
 def enter(display_name: str) -> None:
@@ -45,6 +51,11 @@ def enter(display_name: str) -> None:
 def inside() -> Inside | None:
     """Return the cluster that this process runs in as a worker; None in all other processes."""
     return _inside[0] if _inside else None
+
+
+def note_interrupt() -> None:
+    """Say that the step of this worker was interrupted. Dagster tears resources down as if nothing had happened."""
+    _interrupted.set()
 
 
 class Configured(RayResource, Protocol):
@@ -95,8 +106,13 @@ class ClusterInside:
 
     @property
     def dashboard_url(self) -> str | None:
-        """The dashboard's URL inside the cluster."""
-        return self._resource.dashboard_url
+        """The dashboard's URL as Ray tells it to its driver; otherwise the resource's own, which may be of outside."""
+        return self._progress.dashboard_url or self._resource.dashboard_url
+
+    @property
+    def driver_in_cluster(self) -> bool:
+        """False: the driver is in this process."""
+        return False
 
     @property
     def job_id(self) -> str:
@@ -160,11 +176,19 @@ class ClusterInside:
 def connected_inside(
     resource: Configured, here: Inside, progress: Progress, context: dg.InitResourceContext
 ) -> Generator[ClusterInside]:
-    """Connect a worker to its cluster around its step, if the lifecycle says that a resource connects."""
+    """Connect a worker to its cluster around its step, if the lifecycle says that a resource connects.
+
+    The worker itself reports the progress of Ray Data and Ray Train: only here is it known whether the body uses them.
+    """
     cluster = ClusterInside(resource, here, progress)
     if cluster.lifecycle.connect:
         cluster.connect(context)
+    reported = JobProgress.of(cluster, context)
     try:
         yield cluster
     finally:
+        if reported is not None:
+            is_over = _interrupted.is_set()
+            deadline = Deadline(_CLOSE_SECONDS if is_over else _TABLES_SECONDS)
+            reported.end(Deadline(0.0) if is_over else deadline, deadline)
         cluster.cleanup(context, StepOutcome.UNKNOWN)

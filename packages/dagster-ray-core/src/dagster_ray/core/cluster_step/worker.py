@@ -227,6 +227,7 @@ def _run(
             for _ in dagster_event_sequence_for_step(context, force_local_execution=True):
                 pass
         except (DagsterExecutionInterruptedError, KeyboardInterrupt):
+            inside.note_interrupt()
             sys.stderr.write("The step was interrupted.\n")  # its event says so, too
         except Exception as error:  # noqa: BLE001 - a resource of the user's, most of all
             events.write("problem", {**_problem(error, "it could not be set up"), "permanent": False})

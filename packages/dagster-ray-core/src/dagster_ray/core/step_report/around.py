@@ -13,6 +13,7 @@ from typing_extensions import Protocol
 from dagster_ray.core._connection import token_of_environment
 from dagster_ray.core._dagster_context import DagsterContext, log_of, run_of, step_key_of
 from dagster_ray.core._deadline import Deadline
+from dagster_ray.core.step_report.dashboard import DashboardReader
 from dagster_ray.core.step_report.progress_watch import Job, ProgressWatch
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class StepReport:
         """Measure nothing yet."""
         self._resource, self._context = cast("Measured", resource), context
         self._figures: Figures | None = None
-        self._progress: ProgressWatch | None = None
+        self._progress: JobProgress | None = None
         self._steps = set[str]()
 
     @property
@@ -143,9 +144,8 @@ class StepReport:
 
     def begin(self) -> None:
         """Measure, and report progress, from now on, if the resource wants it."""
-        job = job_of(self._resource)
-        if job is not None and self._progress is None:
-            self._progress = ProgressWatch(job, log_of(self._context))
+        if self._progress is None:
+            self._progress = JobProgress.of(self._resource, self._context)
         self._measure()
 
     def _measure(self) -> None:
@@ -182,7 +182,9 @@ class StepReport:
         """
         deadline = Deadline(_READ_SECONDS if asks else _CLOSE_SECONDS)
         asking = deadline if asks else Deadline(0.0)
-        self._end_progress(asking, deadline)
+        progress, self._progress = self._progress, None
+        if progress is not None:
+            progress.end(asking, deadline)
         if asks:
             self._measure()  # a set-up that failed has cost something, too
         figures, self._figures = self._figures, None
@@ -192,14 +194,42 @@ class StepReport:
             report_event(self._context, "Figures of", self._resource.display_name, metadata)
         figures.close(deadline)
 
-    def _end_progress(self, asking: Deadline, deadline: Deadline) -> None:
-        progress, self._progress = self._progress, None
-        if progress is None:
-            return
-        tables = {PREFIX + name: dg.MetadataValue.md(table) for name, table in progress.tables(asking).items()}
+
+class JobProgress:
+    """Reports the progress of a driver in this process, in the log of the run. None of its methods raises."""
+
+    def __init__(self, job: Job, cluster: str, context: DagsterContext) -> None:
+        """Start; lines are written from now on.
+
+        Args:
+            job: The driver.
+            cluster: The cluster's name for logs.
+            context: The context of the step, or of the resource's set-up.
+        """
+        self._watch, self._cluster, self._context = ProgressWatch(job, log_of(context)), cluster, context
+
+    @classmethod
+    def of(cls, resource: "RayResource | Measured", context: DagsterContext) -> "JobProgress | None":
+        """Start if a resource wants it, and its driver is in this process; return None otherwise.
+
+        Args:
+            resource: The resource, or what stands for it.
+            context: The context of the step, or of the resource's set-up.
+        """
+        job = job_of(resource)
+        return None if job is None else cls(job, resource.display_name, context)
+
+    def end(self, asking: Deadline, deadline: Deadline) -> None:
+        """Write the tables into the log of the run, and no more lines.
+
+        Args:
+            asking: Ends the question for the tables; after it, nothing is asked.
+            deadline: Ends the wait for the thread.
+        """
+        tables = {PREFIX + name: dg.MetadataValue.md(table) for name, table in self._watch.tables(asking).items()}
         if tables:
-            report_event(self._context, "Progress on", self._resource.display_name, tables)
-        progress.close(deadline)
+            report_event(self._context, "Progress on", self._cluster, tables)
+        self._watch.close(deadline)
 
 
 def job_of(resource: object) -> Job | None:
@@ -212,7 +242,7 @@ def job_of(resource: object) -> Job | None:
         token = known.driver_environment().get("RAY_AUTH_TOKEN") or token_of_environment(os.environ)
         return known.dashboard_url, token
 
-    return Job(place, lambda: known.job_id, lambda: not sys.modules.keys().isdisjoint(_USERS))
+    return Job(DashboardReader(place), lambda: known.job_id, lambda: not sys.modules.keys().isdisjoint(_USERS))
 
 
 def report_event(

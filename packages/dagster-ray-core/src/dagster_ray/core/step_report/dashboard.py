@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import cast
 from urllib.parse import urlsplit
 
+from typing_extensions import Protocol
+
 from dagster_ray.core._bounded_sockets import SocketLimit, watched
 from dagster_ray.core._deadline import Deadline
 
@@ -18,6 +20,23 @@ DashboardPlace = Callable[[], tuple[str | None, str | None]]
 ANSWER_SECONDS = 2.0
 """Longest wait for a part of an answer."""
 _LIMIT_BYTES = 32 * 1024 * 1024
+
+
+class JsonReader(Protocol):
+    """Reads what a dashboard answers, in one thread at a time."""
+
+    def get(self, path: str, timeout_seconds: float) -> object:
+        """Return the JSON at a path; None if there is none.
+
+        Args:
+            path: The path, with its query.
+            timeout_seconds: Longest wait for a part of the answer.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connection; the next question opens another one."""
+        ...
 
 
 class DashboardReader:
@@ -109,17 +128,17 @@ class DashboardThread:
     """
 
     def __init__(
-        self, name: str, place: DashboardPlace, ask: Callable[[DashboardReader], None], pauses_seconds: Iterable[float]
+        self, name: str, reader: JsonReader, ask: Callable[[JsonReader], None], pauses_seconds: Iterable[float]
     ) -> None:
         """Start.
 
         Args:
             name: The thread's name.
-            place: Returns where the dashboard is.
+            reader: Reads the dashboard; the thread closes it.
             ask: Asks, and keeps what it finds. It may raise, and then it has found nothing.
             pauses_seconds: Seconds before each question.
         """
-        self._place, self._ask, self._pauses = place, ask, pauses_seconds
+        self._reader, self._ask, self._pauses = reader, ask, pauses_seconds
         self._wanted, self._answered, self._closed = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -139,7 +158,7 @@ class DashboardThread:
         self._thread.join(deadline.remaining_seconds())
 
     def _run(self) -> None:
-        reader = DashboardReader(self._place)
+        reader = self._reader
         for pause in self._pauses:
             is_wanted = self._wanted.wait(pause)
             if self._closed.is_set():

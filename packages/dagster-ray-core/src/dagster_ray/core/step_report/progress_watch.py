@@ -1,12 +1,12 @@
 """Reports how far Ray Data and Ray Train have come, in a thread, for as long as a step runs."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import cycle, repeat
 
 from dagster_ray.core._deadline import Deadline
-from dagster_ray.core.step_report.dashboard import ANSWER_SECONDS, DashboardPlace, DashboardReader, DashboardThread
+from dagster_ray.core.step_report.dashboard import ANSWER_SECONDS, DashboardThread, JsonReader
 from dagster_ray.core.step_report.progress import (
     Row,
     dataset_rows,
@@ -19,7 +19,25 @@ from dagster_ray.core.step_report.progress import (
 
 _INTERVAL_SECONDS = 60.0
 _ACTORS = "/api/v0/actors?filter_keys=class_name&filter_predicates=%3D&filter_values={}&limit=5"
-_DATA, _TRAIN = "_StatsActor", "TrainStateActor"
+
+
+@dataclass(frozen=True, slots=True)
+class _Library:
+    """A library whose progress Ray's dashboard knows.
+
+    Attributes:
+        actor: The class of the actor that keeps it.
+        path: Where the dashboard tells it.
+        rows: What an answer says of a job.
+    """
+
+    actor: str
+    path: str
+    rows: Callable[[object, str], list[Row]]
+
+
+_DATA = _Library("_StatsActor", "/api/data/datasets/{}", lambda answer, _: dataset_rows(answer))
+_TRAIN = _Library("TrainStateActor", "/api/train/v2/runs/v1", train_rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +45,15 @@ class Job:
     """The job whose progress is reported.
 
     Attributes:
-        place: Returns where the dashboard is.
+        reader: Reads the dashboard.
         job_id: Returns Ray's id of the driver; None while it is not known.
-        may_use: Returns whether the job may use Ray Data or Ray Train; nothing is asked before.
+        may_use: Returns whether the job may use Ray Data or Ray Train; nothing is asked before. None: that cannot be
+            known. Then one of them is asked about in turn, until the job has used one.
     """
 
-    place: DashboardPlace
+    reader: JsonReader
     job_id: Callable[[], str | None]
-    may_use: Callable[[], bool] = lambda: True
+    may_use: Callable[[], bool] | None = None
 
 
 class ProgressWatch:
@@ -48,9 +67,10 @@ class ProgressWatch:
             log: Where lines go; a logger that never raises.
         """
         self._job, self._log = job, log
-        self._last, self._is_ending = "", False
-        self._rows: tuple[list[Row], list[Row]] = [], []
-        self._thread = DashboardThread("dagster-ray progress", job.place, self._look, repeat(_INTERVAL_SECONDS))
+        self._last, self._is_ending, self._is_used = "", False, False
+        self._turns = cycle([_DATA, _TRAIN])
+        self._rows: dict[str, list[Row]] = {}
+        self._thread = DashboardThread("dagster-ray progress", job.reader, self._look, repeat(_INTERVAL_SECONDS))
 
     def tables(self, deadline: Deadline) -> dict[str, str]:
         """Return a table of the datasets and one of the training runs in Markdown, by name; none that is empty.
@@ -59,32 +79,47 @@ class ProgressWatch:
             deadline: Ends the wait for the answers; there is no table then. After it, the dashboard is not asked.
         """
         self._is_ending = True
-        datasets, runs = self._rows if self._thread.ask_now(deadline) else ([], [])
-        found = {"ray_data": dataset_table(datasets), "ray_train": train_table(runs)}
+        if not self._thread.ask_now(deadline):
+            return {}
+        found = {"ray_data": dataset_table(self._of(_DATA)), "ray_train": train_table(self._of(_TRAIN))}
         return {name: table for name, table in found.items() if table}
 
     def close(self, deadline: Deadline) -> None:
         """End the thread; an answer that is under way is waited for until the deadline."""
         self._thread.close(deadline)
 
-    def _look(self, reader: DashboardReader) -> None:
-        self._rows = [], []
+    def _of(self, library: _Library) -> list[Row]:
+        return self._rows.get(library.actor, [])
+
+    def _look(self, reader: JsonReader) -> None:
+        self._rows = {}
         self._rows = self._read(reader)
+        self._is_used = self._is_used or any(self._rows.values())
         if self._is_ending:
             return
-        line = progress_line(*self._rows)
+        line = progress_line(self._of(_DATA), self._of(_TRAIN))
         if line and line != self._last:
             self._log.info("Progress: %s", line)
         self._last = line
 
-    def _read(self, reader: DashboardReader) -> tuple[list[Row], list[Row]]:
-        job_id = self._job.job_id() if self._job.may_use() else None
+    def _read(self, reader: JsonReader) -> dict[str, list[Row]]:
+        asked = self._asked()
+        job_id = self._job.job_id() if asked else None
         if job_id is None:
-            return [], []
+            return {}
 
         def get(path: str) -> object:
             return reader.get(path, ANSWER_SECONDS)
 
-        has_data, has_train = (has_state_of(get(_ACTORS.format(name)), name) for name in (_DATA, _TRAIN))
-        datasets = dataset_rows(get(f"/api/data/datasets/{job_id}")) if has_data else []
-        return datasets, train_rows(get("/api/train/v2/runs/v1"), job_id) if has_train else []
+        return {
+            library.actor: library.rows(get(library.path.format(job_id)), job_id)
+            for library in asked
+            if has_state_of(get(_ACTORS.format(library.actor)), library.actor)
+        }
+
+    def _asked(self) -> Sequence[_Library]:
+        """Return what is asked about now."""
+        may_use = self._job.may_use
+        if may_use is not None:
+            return (_DATA, _TRAIN) if may_use() else ()
+        return (_DATA, _TRAIN) if self._is_used or self._is_ending else (next(self._turns),)

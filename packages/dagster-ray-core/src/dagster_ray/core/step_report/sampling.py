@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from itertools import chain, repeat
 
 from dagster_ray.core._deadline import Deadline
-from dagster_ray.core.step_report.dashboard import ANSWER_SECONDS, DashboardPlace, DashboardReader, DashboardThread
+from dagster_ray.core.step_report.dashboard import (
+    ANSWER_SECONDS,
+    DashboardPlace,
+    DashboardReader,
+    DashboardThread,
+    JsonReader,
+)
 from dagster_ray.core.step_report.usage import Usage, sample_of
 
 _FIRST_SECONDS, _INTERVAL_SECONDS = 5.0, 15.0
@@ -22,7 +28,7 @@ class UsageSampler:
         """
         self._usage = Usage()
         pauses = chain([_FIRST_SECONDS], repeat(_INTERVAL_SECONDS))
-        self._thread = DashboardThread("dagster-ray usage", place, self._sample, pauses)
+        self._thread = DashboardThread("dagster-ray usage", DashboardReader(place), self._sample, pauses)
 
     def figures(self, deadline: Deadline) -> dict[str, float | int]:
         """Return what the samples show; a step that was too short for one is sampled now.
@@ -38,7 +44,7 @@ class UsageSampler:
         """End the thread; a sample that is under way is waited for until the deadline."""
         self._thread.close(deadline)
 
-    def _sample(self, reader: DashboardReader) -> None:
+    def _sample(self, reader: JsonReader) -> None:
         found = sample_of(reader.get(_PATH, ANSWER_SECONDS))
         if found is not None:
             self._usage.add(found)

@@ -12,6 +12,7 @@ from dagster import PipesContextInjector, PipesEnvContextInjector
 from typing_extensions import override
 
 from dagster_ray.core import Lifecycle, StepContext, with_values
+from dagster_ray.core.step_report.config import Progress
 from dagster_ray.core.variables import env_vars_fault, resolved
 from dagster_ray.kuberay._bundle.storage import checked_place
 from dagster_ray.kuberay._head.route import Access, checked_head_host
@@ -62,6 +63,11 @@ class KubeRayClientOptions(ClientOptions):
     prices: Sequence[Price]
     evidence: str | None
     hold_on_failure: float
+
+    def check(self) -> None:
+        """Raise as `settings` does, unless an option waits for a variable."""
+        if self.are_known:
+            self.settings()
 
     def settings(self) -> ClientSettings:
         """Return the settings of a call.
@@ -172,8 +178,12 @@ class PipesKubeRayJobClient(RayPipesClient):
         forward_logs: Whether the driver's log goes to the step's compute log.
         server_timeout: Seconds for which the dashboard, once it has answered, may be unavailable: while a job is
             submitted, and while it runs.
+        progress: What becomes of the progress of Ray Data and Ray Train. report: a line in the run's log at most once a
+            minute, and a table at the end. bars: Ray's own progress bars and colors, in the job's log. off: neither.
+            The bars of a job are switched off by `off` only.
 
     Raises:
+        InvalidFieldError: `progress` has no such value.
         InvalidSpecError: An option cannot work.
     """
 
@@ -205,19 +215,19 @@ class PipesKubeRayJobClient(RayPipesClient):
         message_channel: MessageChannel = "auto",
         forward_logs: bool = True,
         server_timeout: float = 1800.0,
+        progress: Progress = "report",
     ) -> None:
         """Check what is given; nothing is sent yet."""
         self._template = _config_of(template)
         self._options = KubeRayClientOptions(
-            lifecycle=lifecycle, image=image, env_vars=env_vars, queue=queue, priority=priority, timeout=timeout,
-            queue_timeout=queue_timeout, access=access, head_host=head_host, preflight=preflight, hours=hours,
-            kubeconfig_file=kubeconfig_file, kube_context=kube_context, secret_context=secret_context, prices=prices,
-            hold_on_failure=hold_on_failure, context_injector=context_injector, server_timeout=server_timeout,
-            forward_termination=forward_termination, termination_timeout=termination_timeout, evidence=evidence,
-            require_messages=require_messages, message_channel=message_channel, forward_logs=forward_logs,
+            forward_termination=forward_termination, termination_timeout=termination_timeout, kube_context=kube_context,
+            context_injector=context_injector, require_messages=require_messages, kubeconfig_file=kubeconfig_file,
+            hold_on_failure=hold_on_failure, message_channel=message_channel, secret_context=secret_context,
+            server_timeout=server_timeout, queue_timeout=queue_timeout, forward_logs=forward_logs, lifecycle=lifecycle,
+            head_host=head_host, preflight=preflight, env_vars=env_vars, priority=priority, evidence=evidence,
+            progress=progress, timeout=timeout, access=access, prices=prices, image=image, queue=queue, hours=hours,
         )  # fmt: skip
-        if self._options.are_known:
-            self._options.settings()
+        self._options.check()
 
     @override
     def run(

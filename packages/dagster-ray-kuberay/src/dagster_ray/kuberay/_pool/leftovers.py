@@ -21,14 +21,16 @@ LIMIT_BYTES = 16 * 1024 * 1024
 _RUNNING = {"PENDING", "RUNNING"}
 # Ray Data's own, one of each on a cluster: detached, without CPU, and for every driver (ray/data/_internal, Ray 2.60:
 # stats.py, stats_summary_actor.py, usage/actor.py, execution/autoscaling_requester.py,
-# execution/node_trackers/actor_location.py, cluster_autoscaler/default_autoscaling_coordinator.py).
-_OF_RAY_DATA = {
+# execution/node_trackers/actor_location.py, cluster_autoscaler/default_autoscaling_coordinator.py). And Ray Train's,
+# with RAY_TRAIN_ENABLE_STATE_TRACKING (ray/train/v2/_internal/state/state_actor.py).
+_OF_LIBRARIES = {
     "ActorLocationTracker",
     "AutoscalingCoordinator",
     "AutoscalingRequester",
     "DataUsageCollectionActor",
     "_dataset_stats_actor",
     "_dataset_stats_summary_actor",
+    "_train_state_actor",
 }
 _SHOWN = 3
 
@@ -50,10 +52,10 @@ def jobs_left(status: int, body: bytes) -> str | None:
 def actors_left(status: int, body: bytes) -> str | None:
     """Return which actors live, by the answer to `ACTORS_PATH`; None if none does.
 
-    Those that Ray Data has for itself do not count. A list that is cut off proves nothing.
+    Those that Ray Data and Ray Train have for themselves do not count. A list that is cut off proves nothing.
     """
     found, fault = _rows(status, body, "actors")
-    living = [one for one in found if one.get("state") != "DEAD" and text(one, "ray_namespace") not in _OF_RAY_DATA]
+    living = [one for one in found if one.get("state") != "DEAD" and text(one, "ray_namespace") not in _OF_LIBRARIES]
     names = [text(one, "name") or text(one, "class_name") or "an actor" for one in living]
     return f"actors still live: {_several(names)}" if names else fault
 

@@ -12,7 +12,6 @@ from typing_extensions import override
 from dagster_ray.core import BaseRayResource, without_secrets
 from dagster_ray.core.cluster_step.inside import inside
 from dagster_ray.core.errors import InvalidFieldError
-from dagster_ray.core.step_report.config import quiet_variables
 from dagster_ray.core.variables import resolved
 
 # The launcher needs much of Dagster's execution, which a code location does not load to read its configuration.
@@ -109,8 +108,8 @@ class ClusterDriverResource(BaseRayResource):
         env = cast("dict[str, Any]", resolved(without_secrets(self.runtime_env), os.environ, "runtime_env"))
         given: Mapping[str, str] = env.get("env_vars") or {}
         # For the whole job: Ray Data reads it when it is imported, perhaps by the code location, and in actors as well.
-        if quiet := quiet_variables(self.progress, given):
-            env["env_vars"] = {**given, **quiet}
+        if more := self.progress_environment(given):
+            env["env_vars"] = {**given, **more}
         wanted = Wanted(self.display_name, env, options, self.job_settings, self.startup_seconds)
         return StepInCluster(self, self.job_place, wanted)
 

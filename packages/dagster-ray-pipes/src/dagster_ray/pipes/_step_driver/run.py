@@ -218,8 +218,10 @@ class StepRun:
     def _taken(self, line: Line, delivery: Delivery) -> Iterator[DagsterEvent]:
         match line.kind:
             case "event":
-                if not delivery.is_over or _is_message(line):
+                if not delivery.is_over:
                     yield from self._passed_on(line, delivery)
+                elif _is_of_teardown(line):
+                    delivery.without_end(line)
             case "handshake":
                 self._told.handshake = line.value
                 if delivery.is_first:
@@ -309,6 +311,6 @@ def _interruptible() -> Generator[None]:
         raise_lost()
 
 
-def _is_message(line: Line) -> bool:
-    """Return whether an event is a line of the log, which may come from the teardown after the step's end."""
-    return '"dagster_event": null' in line.value
+def _is_of_teardown(line: Line) -> bool:
+    """Return whether an event may come after the step's end: a line of the log, or one that is about no step's work."""
+    return '"dagster_event": null' in line.value or '"event_type_value": "ENGINE_EVENT"' in line.value
