@@ -1,8 +1,9 @@
-"""Tables and lines of Ray Data and Ray Train, by answers of three releases of Ray.
+"""Tables and lines of Ray Data and Ray Train, in states that the recorded answers do not show, and who asks for them.
 
-The answers have the fields that the sources of Ray 2.46.0, 2.53.0 and 2.60.0 write: `register_dataset` in
-ray/data/_internal/stats.py, `_get_state_dict` in ray/data/_internal/execution/streaming_executor.py, `get_datasets` in
-ray/dashboard/modules/data/data_head.py, and `TrainRun` in ray/train/v2/_internal/state/schema.py.
+The answers here are written: they have the fields that the sources of Ray 2.46.0, 2.53.0 and 2.60.0 write, which are
+`register_dataset` in ray/data/_internal/stats.py, `_get_state_dict` in
+ray/data/_internal/execution/streaming_executor.py, `get_datasets` in ray/dashboard/modules/data/data_head.py, and
+`TrainRun` in ray/train/v2/_internal/state/schema.py. `test_recorded_progress` has recorded ones.
 """
 
 import json

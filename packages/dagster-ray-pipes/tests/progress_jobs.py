@@ -1,5 +1,7 @@
 """A job whose body seems to use Ray Data, in the cluster of a dashboard that tests script."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 import sys
 from types import ModuleType
 

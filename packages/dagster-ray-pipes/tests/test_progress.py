@@ -1,6 +1,6 @@
 """Lines and tables of Ray Data and Ray Train, of jobs that were submitted."""
 
-# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import sys
 from collections.abc import Callable, Generator
@@ -77,8 +77,8 @@ def workers(server: Server, tmp_path: Path) -> Generator[ForkedWorkers]:
 
 
 def in_cluster(instance: dg.DagsterInstance, workers: ForkedWorkers, progress: str) -> dg.JobExecutionResult:
-    here = str(Path(__file__).parent)
-    job = dg.build_reconstructable_job("progress_jobs", "job_of", (workers.url, progress), {}, here)
+    arguments: Any = (workers.url, progress)
+    job = dg.build_reconstructable_job("progress_jobs", "job_of", arguments, {}, str(Path(__file__).parent))
     return execute(instance, job, IN_PROCESS)
 
 
