@@ -13,7 +13,7 @@ requests of a run. The floor is the same backfill with a cluster of its own for 
 import sys
 from typing import Any
 
-from catalogue import BACKFILL, PARTITIONS
+from catalogue_of_clusters import BACKFILL, PARTITIONS
 from rivals import Collected, measured, parser_of, present, take_turns, tell
 
 TIMEOUT_SECONDS = 120.0

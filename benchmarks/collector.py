@@ -38,7 +38,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from catalogue import COLLECTOR, RAYCLUSTERS
+from catalogue_of_clusters import COLLECTOR, RAYCLUSTERS
 from rivals import Collected, measured, parser_of, peak_above_now, present, take_turns, tell
 
 RUNS = 2500

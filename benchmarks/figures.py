@@ -33,7 +33,7 @@ class Budget:
     limit: float
     kind: Literal["at most", "at least"] = "at most"
     times: Literal["floor", "older"] | None = None
-    over: Literal["step"] | None = None
+    over: Literal["floor", "step"] | None = None
     each_turn: bool = False
 
     def kept_by(self, values: Sequence[float]) -> bool:

@@ -7,6 +7,7 @@ is a fresh process. The rivals take turns:
 
 - floor: bare `ray.init` on a RayJob that somebody else has made;
 - ours: a step of this project's `KubeRayInteractiveJob`, on the way `direct`;
+- hours: the same with `hours=True`, whose requests are counted;
 - forwarded: the same through a port-forward;
 - older: a step of the older project's `KubeRayInteractiveJob`, in an environment of its own (see older_project.py).
   It knows no way to a head outside of the cluster's network; its documented `resolve_hostname` gets the head's address.
@@ -117,16 +118,23 @@ def step_on(cluster: Any, kubeconfig: str, name: str) -> tuple[float, float]:
     return opened[0], begun[0]
 
 
-def ours(kubeconfig: str, name: str, spec: dict[str, Any], access: str = "direct") -> tuple[float, float]:
+def ours(
+    kubeconfig: str, name: str, spec: dict[str, Any], access: str = "direct", *, hours: bool = False
+) -> tuple[float, float]:
     """Measure a step of this project."""
     from dagster_ray.kuberay import KubeRayInteractiveJob
 
-    given: dict[str, Any] = {"access": access, "head_host": "{pod_ip}" if access == "direct" else None}
+    given: dict[str, Any] = {"access": access, "head_host": "{pod_ip}" if access == "direct" else None, "hours": hours}
     job = {"metadata": {"name": name}, "spec": spec}
     cluster = KubeRayInteractiveJob(
         kubeconfig_file=kubeconfig, ray_job=job, lifecycle={"cleanup": "always"}, timeout=PATIENCE_SECONDS, **given
     )
     return step_on(cluster, kubeconfig, name)
+
+
+def with_hours(kubeconfig: str, name: str, spec: dict[str, Any]) -> tuple[float, float]:
+    """Measure a step of this project whose cluster is measured."""
+    return ours(kubeconfig, name, spec, hours=True)
 
 
 def forwarded(kubeconfig: str, name: str, spec: dict[str, Any]) -> tuple[float, float]:
@@ -163,6 +171,7 @@ def snake_case(spec: dict[str, Any]) -> dict[str, Any]:
 RIVALS: dict[str, Callable[[str, str, dict[str, Any]], tuple[float, float]]] = {
     "floor": bare,
     "ours": ours,
+    "hours": with_hours,
     "forwarded": forwarded,
     "older": older,
 }
@@ -226,13 +235,20 @@ def _kind(request: Any) -> str:
     return "watch" if request.is_watch else str(request.method)
 
 
+def counted(found: dict[str, float] | None) -> dict[str, float] | None:
+    """Return the requests of a step, for the figure that compares a step with `hours` with one without."""
+    return found and {"step-hours-requests": found["step-requests"]}
+
+
 def collect(turns: int, *, with_older: bool) -> Collected:
     """Let the rivals take turns."""
     from older_project import older_packages, older_python
 
     from dagster_ray.simulator import Simulator
 
-    rivals: dict[str, tuple[str, str | None]] = dict.fromkeys(("floor", "ours", "forwarded"), (sys.executable, None))
+    rivals: dict[str, tuple[str, str | None]] = dict.fromkeys(
+        ("floor", "ours", "hours", "forwarded"), (sys.executable, None)
+    )
     if with_older:
         rivals["older"] = (older_python(), older_packages())
     collected = Collected()
@@ -243,6 +259,11 @@ def collect(turns: int, *, with_older: bool) -> Collected:
                 through = {"step-forwarded": "step-connect", "step-forwarded-requests": "step-requests"}
                 collected.add("ours", found and {key: found[its] for key, its in through.items()}, list(through))
                 continue
+            if rival == "hours":
+                collected.add("ours", counted(found), ["step-hours-requests"])
+                continue
+            if rival == "ours":
+                collected.add("floor", counted(found), ["step-hours-requests"])
             collected.add(rival, found, FIGURES if rival != "floor" else FIGURES[1:])
             if rival == "floor":
                 collected.add("floor", found and {"step-forwarded": found["step-connect"]}, ["step-forwarded"])

@@ -29,7 +29,8 @@ NAMES: Mapping[Rival, str] = {
     "step": 'with `driver="step"`',
     "older": "dagster-ray 0.4.8",
 }
-_TIMES = {"floor": "the floor", "older": "0.4.8"}
+_RIVALS = {**NAMES, "floor": "the floor", "older": "0.4.8"}
+"""Their names in a budget."""
 ALT = "Bars of this project, bare Ray, Kubernetes or Dagster, and dagster-ray 0.4.8; the table has the same figures."
 
 
@@ -78,8 +79,8 @@ def budget_of(figure: Figure) -> str:
 
 
 def _budget(budget: Budget, unit: str) -> str:
-    limit = number(budget.limit, unit) if budget.times is None else f"{budget.limit:g} times {_TIMES[budget.times]}"
-    more = "" if budget.over is None else f" more than {NAMES[budget.over]}"
+    limit = number(budget.limit, unit) if budget.times is None else f"{budget.limit:g} times {_RIVALS[budget.times]}"
+    more = "" if budget.over is None else f" more than {_RIVALS[budget.over]}"
     return f"{budget.kind} {limit}{more}{' in each turn' if budget.each_turn else ''}"
 
 

@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
-from catalogue import CROWD, SHARING
+from catalogue_of_clusters import CROWD, SHARING
 from rivals import Collected, measured, parser_of, present, take_turns, tell
 
 TIMEOUT_SECONDS = 120.0

@@ -100,6 +100,9 @@ def results(*, failing: Sequence[str] = (), older: float | None = 4.0) -> Result
             OVER_STEP, {"ours": [5.0, 9.0], "step": [2.0, 6.0]}, WITHIN, id="so much more than the other driver"
         ),
         pytest.param(OVER_STEP, {"ours": [5.1], "step": [2.0]}, OVER, id="too much more than the other driver"),
+        pytest.param(
+            Budget(1, over="floor"), {"ours": [5.0, 9.0], "floor": [4.0, 2.0]}, OVER, id="too much more than the floor"
+        ),
         pytest.param(OVER_STEP, {"ours": [5.0], "step": [None]}, NOT_MEASURED, id="the other driver failed"),
         pytest.param(None, {"ours": [1.0]}, NO_BUDGET, id="without a budget"),
         pytest.param(Budget(2), {}, NOT_MEASURED, id="the benchmark failed"),
@@ -209,6 +212,7 @@ def test_a_number(value: float, unit: str, expected: str) -> None:
         ([Budget(2, "at least", times="floor")], "at least 2 times the floor"),
         ([Budget(10)], "at most 10.00 s"),
         ([OVER_STEP], 'at most 3.00 s more than with `driver="step"`'),
+        ([Budget(1, over="floor")], "at most 1.00 s more than the floor"),
         ([Budget(5, "at least")], "at least 5.00 s"),
         ([Budget(5, each_turn=True)], "at most 5.00 s in each turn"),
     ],
