@@ -118,7 +118,9 @@ def collect(turns: int) -> Collected:
     collected = Collected()
     with Simulator() as simulator:
         kubeconfig = str(simulator.kubeconfig)
-        print(f"cold: {measured(__file__, 'ours', kubeconfig)}", file=sys.stderr)
+        if (cold := measured(__file__, "ours", kubeconfig)) is None:
+            raise RuntimeError("the pool has no first cluster")
+        print(f"cold: {cold}", file=sys.stderr)
         fill(kubeconfig)
         addresses = itertools.cycle(heads(simulator))
         for rival in take_turns(turns * CLAIMS, ["floor", "ours"]):
