@@ -73,8 +73,8 @@ FAILED_STEP = Benchmark(
     "A step that fails",
     "The body of a step of `KubeRayInteractiveJob` raises after a task of it has failed, on the simulator with a real "
     "head. Seconds are from that moment to the end of the run, whose cluster is deleted by then. `evidence` is a "
-    "folder of the same machine. Requests are those of the whole step. Each step is a fresh process with a cluster of "
-    "its own.",
+    "folder of the same machine. Requests are those after the driver is connected. Each step is a fresh process with "
+    "a cluster of its own.",
     (
         Figure(
             "evidence-seconds",
