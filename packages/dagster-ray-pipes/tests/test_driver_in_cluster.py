@@ -267,7 +267,9 @@ def test_a_killed_process_of_the_step_is_followed_by_one_that_goes_on(
     ("name", "status", "stored", "executor"),
     [
         pytest.param("sleeper", "STOPPED", 1, IN_PROCESS, id="a body that sleeps"),
-        pytest.param("sleeper", "STOPPED", 1, FORKED_STEPS, id="a body that sleeps, multiprocess"),
+        pytest.param(
+            "sleeper", "STOPPED", 1, FORKED_STEPS, id="a body that sleeps, multiprocess", marks=pytest.mark.weekly
+        ),
         pytest.param("flooder", "STOPPED", 300, IN_PROCESS, id="a body whose lines come faster than they are stored"),
         pytest.param(
             "burster", "SUCCEEDED", 300, IN_PROCESS, id="a body that has ended, and many lines are not stored yet"
