@@ -52,6 +52,10 @@ def test_data_train_and_tune_run_as_on_a_cluster_of_their_own(
     assert found["data"] == {"total": sum(n * n for n in range(100)), **NATIVE}
     assert found["trained"] == {"loss": pytest.approx(1 / 3), "workers": 2, "elsewhere": True, **NATIVE}
     assert found["tuned"] == {"x": 2, **NATIVE}
+    tables = tables_of(instance)
+    assert "| - ReadRange->MapBatches(squared) | finished | 2/2 | 100 |  |" in tables["data", "ray_data"]
+    (trained,) = tables["trained", "ray_train"][2:]
+    assert trained.startswith("| trained | finished | 1 | 2 | ")
 
 
 def tables_of(instance: dg.DagsterInstance) -> Mapping[tuple[str | None, str], list[str]]:

@@ -244,6 +244,27 @@ def test_where_nobody_knows_what_a_job_uses_it_is_asked_in_turn(
     assert answers.looks[:4] == looks
 
 
+@pytest.mark.parametrize(
+    ("is_imported", "uses", "expected"),
+    [
+        pytest.param([False] * 3, None, [5, 5, 5, 5], id="that does not import them"),
+        pytest.param([True] * 6, None, [5, 10, 20, 40, 60, 60, 60], id="that imports them only"),
+        pytest.param([False, True, True, True], 2, [5, 5, 10, 60, 60], id="that imports and uses them later"),
+    ],
+)
+def test_a_dashboard_is_warm_before_a_short_step_ends(
+    is_imported: list[bool], uses: int | None, expected: list[float]
+) -> None:
+    imported = iter(is_imported)
+    watch = ProgressWatch(Job(Answers(), lambda: None, lambda: next(imported)), safe_log(logging.getLogger("test")))
+    watch.close(Deadline(30))
+    pauses, found = watch._pauses(), list[float]()  # pyright: ignore[reportPrivateUsage]
+    for n in range(len(expected)):
+        watch._is_used = uses is not None and n > uses  # pyright: ignore[reportPrivateUsage]
+        found.append(next(pauses))
+    assert found == expected
+
+
 class Inside:
     """What a resource with a driver in the cluster has for the worker."""
 

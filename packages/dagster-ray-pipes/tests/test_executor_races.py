@@ -29,19 +29,26 @@ def away(
     answer: tuple[int, object] = (503, "no"),
     seconds: float = MINUTE,
     then: Callable[[], object] = lambda: None,
+    *,
+    from_request: Callable[[str], bool] = lambda _: False,
 ) -> Generator[list[str]]:
-    """Let a job server be away for some seconds as soon as a condition holds; yield the requests that it missed."""
+    """Let a job server be away for some seconds as soon as a condition holds; yield the requests that it missed.
+
+    It holds also where `from_request` says so of a request, which is then the first one to be missed.
+    """
     missed: list[str] = []
     is_away = threading.Event()
 
     def script(method: str, path: str, body: bytes) -> tuple[int, object]:
+        if not missed and from_request(f"{method} {path}"):
+            is_away.set()
         if not is_away.is_set():
             return workers.script(method, path, body)
         missed.append(f"{method} {path}")
         return answer
 
     def go_away() -> None:
-        until(when)
+        until(lambda: is_away.is_set() or when())
         is_away.set()
         until(lambda: missed)
         threading.Event().wait(seconds)
@@ -68,7 +75,10 @@ def told(instance: dg.DagsterInstance) -> str:
 def test_a_server_that_is_away_for_a_minute_delays_a_submission(
     instance: dg.DagsterInstance, workers: ForkedWorkers, tmp_path: Path, answer: tuple[int, object]
 ) -> None:
-    with away(workers, lambda: statuses(workers) == ["SUCCEEDED"], answer) as missed:
+    def is_second_submission(request: str) -> bool:
+        return request == "POST /api/jobs/" and len(workers.bodies) == 1
+
+    with away(workers, lambda: False, answer, from_request=is_second_submission) as missed:
         run = execute(instance, workers, tmp_path, "environments", "impatient")
     assert run.success, messages(run)
     assert len(workers.bodies) == 2

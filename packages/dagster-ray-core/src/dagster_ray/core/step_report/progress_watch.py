@@ -1,7 +1,7 @@
 """Reports how far Ray Data and Ray Train have come, in a thread, for as long as a step runs."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, repeat
 
@@ -17,7 +17,12 @@ from dagster_ray.core.step_report.progress import (
     train_table,
 )
 
-_INTERVAL_SECONDS = 60.0
+_FIRST_SECONDS, _INTERVAL_SECONDS = 5.0, 60.0
+"""Seconds before the first question, which grow up to the interval.
+
+Ray's dashboard starts a driver for the first answer about Ray Data, which takes it some seconds (run with 2.60). A
+question at the end of the step alone would come too early for that answer.
+"""
 _ACTORS = "/api/v0/actors?filter_keys=class_name&filter_predicates=%3D&filter_values={}&limit=5"
 
 
@@ -70,7 +75,18 @@ class ProgressWatch:
         self._last, self._is_ending, self._is_used = "", False, False
         self._turns = cycle([_DATA, _TRAIN])
         self._rows: dict[str, list[Row]] = {}
-        self._thread = DashboardThread("dagster-ray progress", job.reader, self._look, repeat(_INTERVAL_SECONDS))
+        self._thread = DashboardThread("dagster-ray progress", job.reader, self._look, self._pauses())
+
+    def _pauses(self) -> Iterator[float]:
+        """Yield seconds before each look: short ones until the job is known to have used a library."""
+        seconds = _FIRST_SECONDS
+        while not self._is_used:
+            yield min(seconds, _INTERVAL_SECONDS)
+            seconds *= 2 if self._may_use() else 1
+        yield from repeat(_INTERVAL_SECONDS)
+
+    def _may_use(self) -> bool:
+        return self._job.may_use is None or self._job.may_use()
 
     def tables(self, deadline: Deadline) -> dict[str, str]:
         """Return a table of the datasets and one of the training runs in Markdown, by name; none that is empty.
