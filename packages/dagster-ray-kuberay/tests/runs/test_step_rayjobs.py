@@ -305,21 +305,22 @@ def test_the_end_of_a_run_deletes_what_has_not_ended_and_nothing_else(
 
 
 @pytest.mark.parametrize(
-    ("word", "job", "run", "expected"),
+    ("word", "job", "run", "has_own_id", "expected"),
     [
-        pytest.param("Running", "RUNNING", IN_PROGRESS, Keep, id="its run is in progress"),
-        pytest.param("Initializing", "", IN_PROGRESS, Keep, id="its cluster comes up in a run in progress"),
-        pytest.param("Running", "RUNNING", OVER, Remove, id="its run is over"),
-        pytest.param("Initializing", "", OVER, Remove, id="its cluster comes up, and its run is over"),
-        pytest.param("Complete", "SUCCEEDED", OVER, Keep, id="it has ended, and the operator deletes"),
+        pytest.param("Running", "RUNNING", IN_PROGRESS, True, Keep, id="its run is in progress"),
+        pytest.param("Initializing", "", IN_PROGRESS, True, Keep, id="its cluster comes up in a run in progress"),
+        pytest.param("Running", "RUNNING", OVER, True, Remove, id="its run is over"),
+        pytest.param("Running", "RUNNING", OVER, False, Keep, id="its run is over, in a database that may be a copy"),
+        pytest.param("Initializing", "", OVER, True, Remove, id="its cluster comes up, and its run is over"),
+        pytest.param("Complete", "SUCCEEDED", OVER, True, Keep, id="it has ended, and the operator deletes"),
     ],
 )
 def test_the_cleanup_deletes_the_rayjob_of_a_dead_run_and_no_live_one(
-    world: World, word: str, job: str, run: RunFacts, expected: type
+    world: World, word: str, job: str, run: RunFacts, expected: type, *, has_own_id: bool
 ) -> None:
     world.submit()
     (made,) = world.rayjobs
-    facts = InstanceFacts(instance_id_of(world.instance), {world.run.run_id: run}, has_own_id=True)
+    facts = InstanceFacts(instance_id_of(world.instance), {world.run.run_id: run}, has_own_id=has_own_id)
     now = datetime.now(UTC)
     created = time_text(now - timedelta(hours=2))
     spec = {key: value for key, value in made["spec"].items() if key != "preRunningDeadlineSeconds"}

@@ -16,7 +16,7 @@ from dagster_ray.pipes._job_client import RayJobClient
 from dagster_ray.pipes._reattach import CallIdentity
 from dagster_ray.pipes._submission import NONCE
 from dagster_ray.pipes._verdicts import PREFIX, Verdict
-from dagster_ray.pipes.errors import JobNotFoundError
+from dagster_ray.pipes.errors import JobNotFoundError, JobServerUnavailableError
 
 FILE_KEY = "dagster-ray/messages"
 """Metadata of a job: the file that its step reads."""
@@ -162,7 +162,8 @@ class StoppableJobs(Protocol):
 def stop_job(client: StoppableJobs, submission_id: str, nonce: str, seconds: float, log: logging.Logger) -> bool:
     """Stop a job, if its metadata contain `nonce`, and wait for its end.
 
-    A submission whose answer was lost may still arrive, so a job that is not there is looked for a few seconds.
+    A submission whose answer was lost may still arrive, so a job that is not there is looked for a few seconds. So long
+    a job server may be away, too.
 
     Returns:
         Whether it was asked to stop.
@@ -188,6 +189,9 @@ def stop_job(client: StoppableJobs, submission_id: str, nonce: str, seconds: flo
         except JobNotFoundError:
             if missing.is_over():
                 return asked
+        except JobServerUnavailableError:
+            if missing.is_over():
+                raise
         if not deadline.sleep(_LOOK_SECONDS):
             log.warning(
                 "The Ray job %s did not end within %g s after it was asked to stop. Ray stops a job that waits for "

@@ -3,6 +3,7 @@
 # Dagster is typed in part only.
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Mapping
@@ -44,6 +45,7 @@ _FEATURE = "executor-rayjob"
 _STEP_KEY = "dagster/step-key"
 _LAST_SECONDS, _LOOK_SECONDS, _DELETE_SECONDS = 20.0, 0.2, 20.0
 _LOG = "Ray's dashboard until its cluster is deleted"
+_UNDELETED_SECONDS, _DELETE_CALL_SECONDS = 600.0, 5.0
 _FIND_DELETER = "find out who deleted it (audit log, quota or clean-up jobs of the namespace), and run the step again"
 
 
@@ -78,6 +80,8 @@ class StepRayJobs(WorkerRayJobs):
         self._submitted: set[str] = set()
         self._starts: dict[str, StepStart] = {}
         self._faults: dict[str, Exception] = {}
+        self._undeleted: dict[str, Deadline] = {}
+        """Until when the deletion of a RayJob that is given up may fail by an API server that does not answer."""
         self._is_checked = self._is_stopping = False
 
     # Submission
@@ -109,6 +113,9 @@ class StepRayJobs(WorkerRayJobs):
                 self._is_checked = True
             cluster.create(request)
         except UnavailableError as error:
+            # The first submission of a run is tried again, too, if something else was answered before.
+            has_checked = self._is_checked and self._template.preflight != "off"
+            self.server.answers += has_checked or (self._watch is not None and self._watch.is_open)
             call, spent = f"POST RayJob {submission.submission_id}", cluster.deadline.spent_seconds()
             raise JobServerUnavailableError(self.address, call, spent, error.problem, "server_timeout") from error
         self.server.answers += 1
@@ -194,14 +201,21 @@ class StepRayJobs(WorkerRayJobs):
     def _given_up(
         self, submission_id: str, rayjob: Mapping[str, Any], fault: Exception, found: JobDetails
     ) -> JobDetails:
-        """Delete a RayJob that waits for nothing any more. It has failed only once that is certain."""
-        from dagster_ray.kuberay._kubernetes.errors import ConflictError, ForbiddenError, UnavailableError
+        """Delete a RayJob that waits for nothing any more.
+
+        It has failed once it is deleted, or cannot be: the API server refuses, or has not answered for ten minutes.
+        """
+        from dagster_ray.kuberay._kubernetes.errors import ConflictError, KubernetesError, UnavailableError
 
         try:
-            delete_unsubmitted(self._asking(), rayjob)
-        except (ConflictError, UnavailableError):
-            return found  # it has changed since, or nobody knows whether it is gone: the next look decides
-        except ForbiddenError as error:
+            delete_unsubmitted(self._asking(_DELETE_CALL_SECONDS), rayjob)
+        except ConflictError:
+            return found  # it has changed since: the next look decides
+        except DagsterRayError as error:
+            patience = self._undeleted.setdefault(submission_id, Deadline(_UNDELETED_SECONDS))
+            is_refused = isinstance(error, KubernetesError) and not isinstance(error, UnavailableError)
+            if not is_refused and not patience.is_over():
+                return found  # nobody knows whether it is gone
             self._log.warning("The RayJob %s could not be deleted. %s", rayjob_name(submission_id), error)
         self._faults[submission_id] = fault
         return dataclasses.replace(found, status="FAILED", message=str(fault))
@@ -221,10 +235,10 @@ class StepRayJobs(WorkerRayJobs):
         return self._seen[name]
 
     def _take_events(self) -> None:
-        """Take in what the watch has to say.
+        """Take in what the watch has to say. One that has ended begins again, so that the next call may know more.
 
         Raises:
-            JobServerAnswerError: The server refuses it.
+            JobServerAnswerError, JobServerUnavailableError: The server refuses it, or there are no credentials.
         """
         from dagster_ray.kuberay._kubernetes.errors import KubernetesError
 
@@ -232,9 +246,20 @@ class StepRayJobs(WorkerRayJobs):
             try:
                 while self._watch is not None and (event := self._watch.next(0)) is not None:
                     self._note(event.object, deleted=event.type == "DELETED")
-            except KubernetesError as error:
+            except DagsterRayError as error:
+                self._watch_again()
                 call = "the watch of RayJobs"
-                raise JobServerAnswerError(self.address, call, error.status, error.message) from error
+                if isinstance(error, KubernetesError):
+                    raise JobServerAnswerError(self.address, call, error.status, error.message) from error
+                raise JobServerUnavailableError(self.address, call, 0.0, error.problem, "server_timeout") from error
+
+    def _watch_again(self) -> None:
+        from dagster_ray.kuberay._kubernetes.kinds import RAYJOBS
+
+        if self._watch is not None:
+            self._watch.close()
+        known = [seen for name, seen in self._seen.items() if name not in self._gone]
+        self._watch = self._opened().watch(RAYJOBS, self._namespace, label_selector=self._selector, known=known)
 
     def _take(self, rayjob: Mapping[str, Any]) -> None:
         """Take in a RayJob from an answer, unless the watch was faster."""
@@ -302,7 +327,8 @@ class StepRayJobs(WorkerRayJobs):
             return
         try:
             if is_final:
-                self._await_ends(Deadline(0.0 if self._is_stopping else _LAST_SECONDS))
+                with contextlib.suppress(DagsterRayError):  # whatever the watch says, the RayJobs go
+                    self._await_ends(Deadline(0.0 if self._is_stopping else _LAST_SECONDS))
                 self._delete_all(Deadline(_DELETE_SECONDS))
         except DagsterRayError as error:
             self._log.warning("RayJobs of the run may be left; the sensor deletes them. %s", error)
@@ -336,5 +362,8 @@ class StepRayJobs(WorkerRayJobs):
             try:
                 api.delete(RAYJOBS, own.namespace, own.name, deadline, uid=own.uid)
             except ConflictError:  # somebody has made another one of this name
+                continue
+            except DagsterRayError as error:
+                self._log.warning("%s is left; the sensor deletes it. %s", own.target, error)
                 continue
             self._log.info("%s was deleted.", own.target)

@@ -79,7 +79,7 @@ class JobWatch:
         except JobNotFoundError:
             self.heard()
             return Look(is_missing=True)
-        except _UNKNOWN as error:
+        except DagsterRayError as error:  # whatever it is, it says nothing of the job
             self.missed(error)
             return self._unseen()
         self.heard()

@@ -256,7 +256,10 @@ class RayStepHandler(StepHandler):
         look = where.watch.look(job.submission_id)
         job.lines.tell(look.details)
         fault = fault_of(job.submission_id, where.client.address, look, self._jobs.server_timeout, has_ended)
-        return fault if fault is None else where.place.explained(fault)
+        try:
+            return fault if fault is None else where.place.explained(fault)
+        except Exception:  # noqa: BLE001 - the step would never end
+            return fault
 
     def _job_of(self, context: StepHandlerContext, step: StepOrchestrationContext) -> _StepJob | None:
         """Return the job of a step; None if none was submitted, also by an earlier process of the run."""
