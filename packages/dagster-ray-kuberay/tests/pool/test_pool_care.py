@@ -51,9 +51,14 @@ CARES: dict[str, tuple[list[Member], set[str], tuple[int, ...]]] = {
         (3,),
     ),
     "a broken one goes": ([member(is_broken=True, sizes=IDLE), USED], {"m1"}, (3,)),
-    "all are too old, and there is room for others": (
-        [member(slot, sizes=replace(IDLE, recycle_after_seconds=500)) for slot in (1, 2)],
+    "where no head can run, none is made": (
+        [member(slot, is_broken=True, is_ready=False, sizes=IDLE) for slot in (1, 2)],
         {"m1", "m2"},
+        (),
+    ),
+    "all are too old, and one stays until there is another": (
+        [member(slot, sizes=replace(IDLE, recycle_after_seconds=500)) for slot in (1, 2)],
+        {"m1"},
         (3,),
     ),
     "all are too old, and one stays until there is room for another": (
@@ -61,10 +66,18 @@ CARES: dict[str, tuple[list[Member], set[str], tuple[int, ...]]] = {
         {"m1"},
         (),
     ),
-    "and goes then": (
+    "so that another is made beside it": (
         [member(2, sizes=replace(IDLE, max_size=2, recycle_after_seconds=500))],
-        {"m2"},
+        set(),
         (1,),
+    ),
+    "and goes then": (
+        [
+            member(1, sizes=replace(IDLE, max_size=2, recycle_after_seconds=500), created_at=ago(5)),
+            member(2, sizes=replace(IDLE, max_size=2, recycle_after_seconds=500)),
+        ],
+        {"m2"},
+        (),
     ),
     "one that is alone in a pool without room goes": (
         [member(sizes=Sizes(idle_seconds=600, recycle_after_seconds=500))],

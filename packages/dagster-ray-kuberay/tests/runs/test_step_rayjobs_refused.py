@@ -11,25 +11,23 @@ from test_step_rayjobs import ID, world_of
 
 from dagster_ray.core import Deadline
 from dagster_ray.kuberay._runs import step_rayjobs
+from dagster_ray.kuberay._runs.step_rayjobs import StepRayJobs
 from dagster_ray.kuberay.errors import ExecPluginError
-from dagster_ray.pipes._executor.job_watch import JobWatch
+from dagster_ray.pipes.errors import JobServerAnswerError, JobServerUnavailableError
 from dagster_ray.simulator import Fault
-
-PAUSE_SECONDS = 20.0
-"""More than a `JobWatch` pauses after a request without an answer."""
 
 
 class Looks:
-    """The looks of an executor at a job, which are as far apart as it likes."""
+    """What an executor sees of a job."""
 
-    def __init__(self, jobs: Any) -> None:
-        self._now = 0.0
-        self._watch = JobWatch(jobs, lambda: self._now)
+    def __init__(self, jobs: StepRayJobs) -> None:
+        self._jobs = jobs
 
     def status(self) -> str | None:
-        self._now += PAUSE_SECONDS
-        look = self._watch.look(ID)
-        return None if look.details is None else look.details.status
+        try:
+            return self._jobs.details(ID).status
+        except (JobServerUnavailableError, JobServerAnswerError):
+            return None
 
 
 def comes_to(looks: Looks, status: str | None) -> None:

@@ -36,10 +36,15 @@ def keep(
         deadline: Ends it.
     """
     kept: dict[str | None, Kept] = {}
-    for bundle in bundles_of(Collection(step, deadline).facts(target, failures, secrets)):
+    bundles = iter(bundles_of(Collection(step, deadline).facts(target, failures, secrets)))
+    while True:
         try:
+            if (bundle := next(bundles, None)) is None:
+                break
             index = write(place, bundle.folders, bundle.files, deadline)
-        except NotWrittenError as error:
+        except Exception as error:
+            if not kept and not isinstance(error, NotWrittenError):
+                raise  # who calls tells it
             missing = f" ({len(failures) - len(kept)} of {len(failures)} steps)" if len(failures) > 1 else ""
             said = "%s: the evidence of the failure%s could not be written to %s: %s"
             step.log.warning(said, target, missing, place, error)

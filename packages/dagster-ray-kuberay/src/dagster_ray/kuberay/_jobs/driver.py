@@ -69,8 +69,11 @@ class DriverHost:
 
     @property
     def has_had_several_jobs(self) -> bool:
-        """Whether more than one job was submitted, so that what Ray knows of all jobs is not one step's."""
-        return len(self._all_jobs) > 1
+        """Whether the cluster may have had more than one job, so that what Ray knows of all jobs is not one step's.
+
+        That of an earlier attempt has had its job, too.
+        """
+        return len(self._all_jobs) > 1 or self._request is not None
 
     @property
     def has_ended_jobs(self) -> bool:

@@ -53,27 +53,35 @@ def care(members: Sequence[Member], now: datetime, ticks: Ticks, *, is_succeeded
     """
     model = _used_last(members, now)
     sizes = model.sizes if model is not None else None
-    wanted = None if sizes is None else in_force(sizes.size, now, ticks)
-    if sizes is None or wanted is None:
-        return Care((), (), None, now, tuple((one, "its pool's sizes cannot be read") for one in members))
+    if sizes is None:
+        return _as_it_is(members, now, "its pool's sizes cannot be read")
     used_at = used_last_at(members, now)
     ends = {one.uid: (one, why) for one in members if (why := spent(one, now, sizes)) is not None}
     idle_seconds = (now - used_at).total_seconds()
     is_scheduled = isinstance(sizes.size, Schedule) and not is_succeeded and idle_seconds < UNUSED_SECONDS
+    is_over = idle_seconds >= sizes.idle_seconds and not is_scheduled
+    wanted = InForce(0) if is_over else in_force(sizes.size, now, ticks)
+    if wanted is None:
+        return _as_it_is(members, now, "its pool's schedule cannot be evaluated here")
     slots: list[int] = []
-    if idle_seconds >= sizes.idle_seconds and not is_scheduled:
-        wanted = InForce(0)
+    if is_over:
         ends |= {
             one.uid: (one, f"no step has used its pool for {idle_seconds:.0f} s") for one in free(members, now, sizes)
         }
     else:
         missing = wanted.size - _counted(members, ends, now, sizes)
         ends |= {one.uid: (one, why) for one, why in _surplus(free(members, now, sizes), -missing, now, sizes)}
-        slots = _slots(members, missing, sizes)
-        if missing > 0 and not slots and (last := _last_one(members, ends, now)) is not None:
-            del ends[last.uid]
+        if not _is_hopeless(members):
+            slots = _slots(members, missing, sizes)
+            if missing > 0 and (last := _last_one(members, ends, now, sizes)) is not None:
+                del ends[last.uid]
     keeps = tuple((one, _kept(one, now, sizes)) for one in members if one.uid not in ends)
     return Care(tuple(ends.values()), tuple(slots), model, used_at, keeps, tuple(newly_ended(members, now)), wanted)
+
+
+def _as_it_is(members: Sequence[Member], now: datetime, why: str) -> Care:
+    """Return that all members stay, because nobody can tell what becomes of them."""
+    return Care((), (), None, now, tuple((one, why) for one in members))
 
 
 def used_last_at(members: Sequence[Member], now: datetime) -> datetime:
@@ -115,13 +123,20 @@ def _slots(members: Sequence[Member], missing: int, sizes: Sizes) -> list[int]:
     return open_slots[: max(0, min(missing, sizes.max_size - len(members)))]
 
 
-def _last_one(members: Sequence[Member], ends: Collection[str], now: datetime) -> Member | None:
+def _is_hopeless(members: Sequence[Member]) -> bool:
+    """Return whether heads cannot run and none does, so that a copy would be no better."""
+    return any(one.is_broken for one in members) and not any(one.is_ready for one in members)
+
+
+def _last_one(members: Sequence[Member], ends: Collection[str], now: datetime, sizes: Sizes) -> Member | None:
     """Return the member that stays although nobody may use it, as a model; None if it is not needed, or takes the room.
 
-    A pool whose members all go at once, as when all are too old, would leave nothing of which to make others.
+    A pool whose members all go at once, as when all are too old, would leave nothing of which to make others, or to try
+    again if those that are made now are refused.
     """
     left = [one for one in members if not one.is_going]
-    return _used_last(left, now) if len(left) > 1 and all(one.uid in ends for one in left) else None
+    is_last = bool(left) and all(one.uid in ends for one in left)
+    return _used_last(left, now) if is_last and sizes.max_size > 1 else None
 
 
 def _surplus(rest: Sequence[Member], count: int, now: datetime, sizes: Sizes) -> Ends:
@@ -141,7 +156,7 @@ def _kept(member: Member, now: datetime, sizes: Sizes) -> str:
     if member.is_claimed(now):
         return "a step has claimed it"
     if spent(member, now, sizes) is not None:
-        return "is the last one of its pool, until another one has gone and leaves room for a new one"
+        return "is the last one of its pool, and stays until there is another one"
     if member.claims:
         return "its claim has ended, and its step has a minute to renew it"
     return "is free, for the next step of its pool"

@@ -75,6 +75,7 @@ class ClusterPool(StrictConfig):
     )
     timezone: str = Field(
         default="UTC",
+        min_length=1,
         max_length=MOST_CHARACTERS,
         description="The time zone of schedule, by its IANA name such as Europe/Berlin.",
     )
@@ -102,6 +103,7 @@ class ClusterPool(StrictConfig):
     recycle_after_seconds: float | None = Field(
         default=None,
         gt=0,
+        le=10**9,
         description=(
             "Age in seconds after which a cluster is not claimed any more and is replaced when it is free. Unset: none."
         ),
@@ -122,7 +124,8 @@ class ClusterPool(StrictConfig):
     @field_validator("timezone")
     @classmethod
     def _timezone_is_known(cls, value: str) -> str:
-        if not is_env_var(value) and value != "UTC" and not is_timezone(value):
+        is_of_machine = value in {"localtime", "posixrules"}  # another one where the sensor runs
+        if not is_env_var(value) and value != "UTC" and (is_of_machine or not is_timezone(value)):
             raise InvalidSpecError("timezone", f"is {value!r}, which is no time zone", "use a name like Europe/Berlin")
         return value
 

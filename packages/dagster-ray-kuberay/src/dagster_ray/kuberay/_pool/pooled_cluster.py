@@ -266,6 +266,8 @@ class PooledCluster(StepCluster):
 
     def _queue(self, request: PoolRequest, view: View, member: Member) -> None:
         """Let other steps know that this one waits; one that cannot be written costs it its place in line only."""
+        if self.deadline.is_over():
+            return
         own = created(RAYCLUSTERS, request.namespace, view.clusters[member.uid])
         until = self.api.server_time() + timedelta(seconds=min(self.deadline.remaining_seconds(), TICKET_SECONDS))
         ticket = Ticket(request.claim_id, view.who.since, until)

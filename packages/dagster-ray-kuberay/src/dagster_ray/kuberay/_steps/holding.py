@@ -1,5 +1,6 @@
 """Hold the RayJob of a step that failed for some time, so that somebody can look at its cluster."""
 
+import math
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,7 @@ def holding_patch(seconds: float, now: datetime) -> dict[str, Any]:
     """
     until = time_text(now + timedelta(seconds=seconds))
     metadata = {"annotations": {HELD_ANNOTATION: until}, "labels": {OUTCOME_LABEL: "failed"}}
-    return {"metadata": metadata, "spec": {"ttlSecondsAfterFinished": int(seconds)}}
+    return {"metadata": metadata, "spec": {"ttlSecondsAfterFinished": math.ceil(seconds)}}
 
 
 def hold(step: "StepCluster", seconds: float, deadline: Deadline) -> bool:
