@@ -35,7 +35,7 @@ _STARTS = {_Type.STEP_START, _Type.STEP_RESTARTED}
 _DOUBLED = {_Type.RESOURCE_INIT_STARTED, _Type.RESOURCE_INIT_SUCCESS}
 # What executors say first that hear of a step's events from its process. All others read the event log, as those do
 # whose steps are pods.
-_HEAR_EVENTS = ("Executing steps in process", "Executing steps using multiprocess executor")
+_HEAR_EVENTS = ("Executing steps in ", "Executing steps using multiprocess executor")
 _WITH_POINTERS = {_Type.ASSET_MATERIALIZATION, _Type.ASSET_OBSERVATION}
 
 _Identity: TypeAlias = tuple[float, str, str | None, str | None, str]
