@@ -81,7 +81,11 @@ def test_the_context_is_in_a_secret_of_the_rayjob_and_nowhere_else(world: PipesW
         ref = {"secretKeyRef": {"name": f"{name}-pipes", "key": key}}
         assert [item["valueFrom"] for item in env if item["name"] == VARIABLE] == [ref]
     assert contexts_of(world)[0]["extras"] == EXTRAS
-    assert sorted(job["runtime_env"]["env_vars"]) == ["DAGSTER_PIPES_MESSAGES", "STAGE"]
+    assert sorted(job["runtime_env"]["env_vars"]) == [
+        "DAGSTER_PIPES_MESSAGES",
+        "RAY_TRAIN_ENABLE_STATE_TRACKING",
+        "STAGE",
+    ]
     assert text not in objects_of(world) + json.dumps(job) + ran.log
     assert secrets_of(world) == [], "the job has ended, and the operator deletes its cluster"
 
