@@ -1,5 +1,6 @@
 """Which folders of a code location Ray's workers get besides their own."""
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -68,6 +69,20 @@ def test_a_folder_that_cannot_be_read_is_left_out(file: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Path, "iterdir", refused)
     assert code_folders_of(context_of(file)) == ()
+
+
+def test_a_folder_inside_that_may_not_be_entered_changes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may enter any, so the refusal is acted."""
+    (file.parent / "lost+found").mkdir()
+    real = os.stat
+
+    def stat(path: Any, *args: Any, **options: Any) -> os.stat_result:
+        if "lost+found/" in os.fspath(path):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert code_folders_of(context_of(file)) == (str(file.parent),)
 
 
 def test_a_deleted_working_directory_changes_nothing(

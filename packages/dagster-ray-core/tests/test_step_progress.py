@@ -252,7 +252,7 @@ def test_where_nobody_knows_what_a_job_uses_it_is_asked_in_turn(
         pytest.param([False, True, True, True], 2, [5, 5, 10, 60, 60], id="that imports and uses them later"),
     ],
 )
-def test_a_dashboard_is_warm_before_a_short_step_ends(
+def test_the_dashboard_is_asked_soon_after_an_import_and_then_less_often(
     is_imported: list[bool], uses: int | None, expected: list[float]
 ) -> None:
     imported = iter(is_imported)
@@ -263,6 +263,47 @@ def test_a_dashboard_is_warm_before_a_short_step_ends(
         watch._is_used = uses is not None and n > uses  # pyright: ignore[reportPrivateUsage]
         found.append(next(pauses))
     assert found == expected
+
+
+class Cold(Answers):
+    """A dashboard that answers about Ray Data after some seconds only, the first time or the next."""
+
+    def __init__(self, *seconds: float) -> None:
+        super().__init__("_StatsActor")
+        self._seconds = list(seconds)
+
+    def get(self, path: str, timeout_seconds: float) -> object:
+        answer = super().get(path, timeout_seconds)
+        if path.startswith("/api/data") and self._seconds and self._seconds.pop(0) > timeout_seconds:
+            return None
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("cold", "looks_before"),
+    [
+        pytest.param((5.0,), 0, id="a first answer that takes its time"),
+        pytest.param((0.0, 99.0), 1, id="a last answer that does not come, after others"),
+    ],
+)
+def test_a_slow_dashboard_costs_no_table(
+    monkeypatch: pytest.MonkeyPatch, cold: tuple[float, ...], looks_before: int
+) -> None:
+    monkeypatch.setattr(progress_watch, "_FIRST_SECONDS", 60.0)
+    answers = Cold(*cold)
+    watch = ProgressWatch(Job(answers, answers.job_id), safe_log(logging.getLogger("test")))
+    for _ in range(looks_before):
+        watch._thread.ask_now(Deadline(30))  # pyright: ignore[reportPrivateUsage]
+    assert "ray_data" in watch.tables(Deadline(30))
+    watch.close(Deadline(30))
+
+
+def test_after_an_interrupt_there_is_no_table_even_of_what_is_known() -> None:
+    answers = Answers("_StatsActor")
+    watch = ProgressWatch(Job(answers, answers.job_id), safe_log(logging.getLogger("test")))
+    watch._thread.ask_now(Deadline(30))  # pyright: ignore[reportPrivateUsage]
+    assert watch.tables(Deadline(0.0)) == {}
+    watch.close(Deadline(30))
 
 
 class Inside:

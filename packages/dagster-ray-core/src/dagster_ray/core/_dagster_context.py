@@ -139,7 +139,7 @@ def code_folders_of(context: DagsterContext, *, is_elsewhere: bool = False) -> t
         here = Path(os.sep)
     found = [(here / file).parent] if name and file and Path(file).name == name else []
     folder = None if is_elsewhere else getattr(pointer, "working_directory", None)
-    found += [here / folder] if folder and Path(folder).is_dir() else []
+    found += [here / folder] if folder and os.path.isdir(folder) else []  # noqa: PTH112 - which never raises
     inherited = {Path(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep)} | {here}
     return tuple(str(each) for each in dict.fromkeys(found) if each not in inherited and not _hides(each, module))
 
@@ -150,7 +150,8 @@ def _hides(folder: Path, own: str) -> bool:
     One that cannot be read may have any.
     """
     try:
-        names = {entry.stem for entry in folder.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").exists()}
+        # Not by `Path.exists`, which raises where a folder inside may not be entered, such as `lost+found`.
+        names = {e.stem for e in folder.iterdir() if e.suffix == ".py" or os.path.exists(e / "__init__.py")}  # noqa: PTH110
     except OSError:
         return True
     for name in names:

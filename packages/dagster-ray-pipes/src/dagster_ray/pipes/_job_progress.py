@@ -15,7 +15,7 @@ from dagster_ray.pipes._job_answers import json_object
 from dagster_ray.pipes._job_server import JobServer
 from dagster_ray.pipes._verdicts import PREFIX
 
-_TABLES_SECONDS = 3.0
+_TABLES_SECONDS = 8.0
 _CLOSE_SECONDS = 0.5
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 120.0
 _DRAIN_SECONDS = 5.0
-_TABLES_SECONDS = 3.0
+_TABLES_SECONDS = 8.0
 _CLOSE_SECONDS = 0.5
 """Ray kills a job 3 s after it was asked to stop."""
 

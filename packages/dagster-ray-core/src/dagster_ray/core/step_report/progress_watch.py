@@ -73,6 +73,7 @@ class ProgressWatch:
         """
         self._job, self._log = job, log
         self._last, self._is_ending, self._is_used = "", False, False
+        self._answer_seconds = ANSWER_SECONDS
         self._turns = cycle([_DATA, _TRAIN])
         self._rows: dict[str, list[Row]] = {}
         self._thread = DashboardThread("dagster-ray progress", job.reader, self._look, self._pauses())
@@ -92,11 +93,15 @@ class ProgressWatch:
         """Return a table of the datasets and one of the training runs in Markdown, by name; none that is empty.
 
         Args:
-            deadline: Ends the wait for the answers; there is no table then. After it, the dashboard is not asked.
+            deadline: Ends the wait for the answers; what was known before is told then. If it is over already, the
+                dashboard is not asked, and there is no table.
         """
         self._is_ending = True
-        if not self._thread.ask_now(deadline):
+        if deadline.is_over():
             return {}
+        # It may be the first answer. Where little time is left, the rest of it is for others.
+        self._answer_seconds = max(ANSWER_SECONDS, deadline.remaining_seconds() - ANSWER_SECONDS)
+        self._thread.ask_now(deadline)
         found = {"ray_data": dataset_table(self._of(_DATA)), "ray_train": train_table(self._of(_TRAIN))}
         return {name: table for name, table in found.items() if table}
 
@@ -108,8 +113,7 @@ class ProgressWatch:
         return self._rows.get(library.actor, [])
 
     def _look(self, reader: JsonReader) -> None:
-        self._rows = {}
-        self._rows = self._read(reader)
+        self._read(reader)
         self._is_used = self._is_used or any(self._rows.values())
         if self._is_ending:
             return
@@ -118,20 +122,18 @@ class ProgressWatch:
             self._log.info("Progress: %s", line)
         self._last = line
 
-    def _read(self, reader: JsonReader) -> dict[str, list[Row]]:
+    def _read(self, reader: JsonReader) -> None:
+        """Take in what the dashboard knows now; what it does not answer stays as it was known."""
         asked = self._asked()
         job_id = self._job.job_id() if asked else None
         if job_id is None:
-            return {}
-
-        def get(path: str) -> object:
-            return reader.get(path, ANSWER_SECONDS)
-
-        return {
-            library.actor: library.rows(get(library.path.format(job_id)), job_id)
-            for library in asked
-            if has_state_of(get(_ACTORS.format(library.actor)), library.actor)
-        }
+            return
+        for library in asked:
+            if not has_state_of(reader.get(_ACTORS.format(library.actor), ANSWER_SECONDS), library.actor):
+                continue
+            answer = reader.get(library.path.format(job_id), self._answer_seconds)
+            if answer is not None:
+                self._rows[library.actor] = library.rows(answer, job_id)
 
     def _asked(self) -> Sequence[_Library]:
         """Return what is asked about now."""
