@@ -7,18 +7,12 @@ from typing_extensions import Protocol
 from dagster_ray.core import DagsterRayError
 from dagster_ray.pipes._executor.health import Look
 from dagster_ray.pipes._job_answers import JobDetails, Node, node_is_dead
-from dagster_ray.pipes.errors import (
-    JobNotFoundError,
-    JobServerAnswerError,
-    JobServerRefusedError,
-    JobServerUnavailableError,
-)
+from dagster_ray.pipes.errors import JobNotFoundError
 
 _STATUS_CALL_SECONDS = 5.0
 _PAUSE_SECONDS = 10.0
 _NODES_SECONDS = 60.0
 _FORGOTTEN_SECONDS = 900.0
-_UNKNOWN = (JobServerUnavailableError, JobServerAnswerError, JobServerRefusedError)
 
 
 class WatchedJobs(Protocol):
@@ -95,6 +89,6 @@ class JobWatch:
             self._nodes_at = self._clock()
             try:
                 self._nodes = self._client.nodes(timeout=_STATUS_CALL_SECONDS) or ()
-            except _UNKNOWN:
+            except DagsterRayError:
                 self._nodes = ()  # what was true a minute ago says nothing of a node that came since
         return node_is_dead(node_id, self._nodes)
