@@ -62,6 +62,9 @@ def test_dynamic_outputs_of_a_killed_pod_are_all_mapped_by_the_one_that_goes_on(
     run = in_pods(instance, workers, tmp_path, "fan")
     killer.join()
     assert run.success, messages(run)
+    starts = [entry.dagster_event for entry in logs() if entry.dagster_event is not None]
+    pods = [event for event in starts if (event.event_type_value, event.step_key) == ("STEP_WORKER_STARTED", "fans")]
+    assert len(pods) == 2, "the first pod was killed too late"
     everything = told(instance, run.run_id)
     assert sorted(step for kind, step, _ in everything if kind == "STEP_SUCCESS") == [
         "fans",

@@ -125,6 +125,11 @@ class DriverWorld:
         return [entry for run in self.instance.get_runs() for entry in self.instance.all_logs(run.run_id)]
 
     @property
+    def log_text(self) -> str:
+        """The event log of all runs as text."""
+        return "\n".join(f"{entry.user_message} {entry.dagster_event}" for entry in self.logs)
+
+    @property
     def lines(self) -> list[str]:
         """What bodies have logged."""
         messages = [entry.user_message for entry in self.logs if entry.dagster_event is None]

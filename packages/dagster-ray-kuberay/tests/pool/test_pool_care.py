@@ -165,6 +165,11 @@ SCHEDULED: dict[str, tuple[list[Member], set[str], tuple[int, ...]]] = {
         set(),
         (),
     ),
+    "but not when no step has used its pool for a week": (
+        [replace(scheduled(sizes=replace(BY_NIGHT, size=Schedule(DAY.entries, "Mars"))), used_at=ago(UNUSED_SECONDS))],
+        {"m1"},
+        (),
+    ),
     "all are too old, and one stays until there is room for another": (
         [scheduled(n, sizes=replace(BY_DAY, max_size=3, recycle_after_seconds=500)) for n in (1, 2, 3)],
         {"m1", "m2"},

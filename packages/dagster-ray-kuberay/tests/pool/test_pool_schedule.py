@@ -105,6 +105,9 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "no cron string": ({"schedule": [{"cron": "at eight", "size": 1}]}, r"schedule.0.cron\n.*`cron` is 'at eight'"),
     "one that is never due": ({"schedule": [{"cron": "0 0 31 4 *", "size": 1}]}, "`cron` is '0 0 31 4 .*never due"),
     "no time zone": ({"timezone": "Mars"}, "`timezone` is 'Mars', which is no time zone"),
+    "an empty time zone": ({"timezone": ""}, "timezone\n.*at least 1 character"),
+    "the time zone of the machine": ({"timezone": "localtime"}, "`timezone` is 'localtime', which is no time zone"),
+    "an age that no sensor reads": ({"recycle_after_seconds": 2e9}, "recycle_after_seconds\n.*less than or equal"),
     "too many entries": ({"schedule": [{"cron": f"{n} * * * *", "size": 1} for n in range(25)]}, "at most 24 items"),
     "another field": ({"schedule": [{"cron": "@daily", "size": 1, "until": 3}]}, "PoolSize has no field `until`"),
 }

@@ -19,6 +19,7 @@ from dagster._core.execution.api import execute_run_iterator
 from dagster._utils.interrupts import capture_interrupts
 from driver_steps import SPEC
 from driver_world import DriverWorld, driver_world
+from executor_runs import ends
 from fault_world import eventually
 from forked_workers import FORKS
 from run_jobs import reconstructable
@@ -33,7 +34,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*:Warning"),
     pytest.mark.many_processes,
 ]
-TERMINAL = ("STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY")
 
 
 @pytest.fixture
@@ -52,16 +52,6 @@ def execute(world: DriverWorld, name: str, ray: Any = None, **kuberay: Any) -> d
     return world.execute(reconstructable(name, world.folder), config_of(world, ray, **kuberay))
 
 
-def ends(run: dg.JobExecutionResult) -> list[str]:
-    return sorted(
-        f"{event.step_key} {event.event_type_value}" for event in run.all_events if event.event_type_value in TERMINAL
-    )
-
-
-def told(world: DriverWorld) -> str:
-    return "\n".join(f"{entry.user_message} {entry.dagster_event}" for entry in world.logs)
-
-
 def test_the_steps_of_a_run_are_jobs_on_its_one_cluster_which_ends_with_it(
     world: DriverWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,7 +62,7 @@ def test_the_steps_of_a_run_are_jobs_on_its_one_cluster_which_ends_with_it(
         "num_cpus": 1,
     }
     run = execute(world, "environments", ray)
-    assert run.success, told(world)
+    assert run.success, world.log_text
     with run:
         assert "'FROM_CONFIG': 'config', 'FROM_LIST': 'here', 'FROM_TAG': 'tag'" in run.output_for_node("other")
     assert [body["entrypoint_num_cpus"] for body in world.bodies] == [2, 1]
@@ -107,7 +97,7 @@ def test_steps_fail_and_are_retried_one_by_one_and_the_cluster_ends_also_after_a
         "one STEP_SUCCESS",
         "other STEP_SUCCESS",
     ]
-    assert "ended as FAILED with exit code 3" in told(world)
+    assert "ended as FAILED with exit code 3" in world.log_text
     assert (len(world.heads), world.objects("rayclusters")) == (1, [])
 
 
@@ -146,16 +136,16 @@ def test_a_cluster_that_is_deleted_fails_its_steps_and_their_retries_get_another
 
     with world.meanwhile((world.folder / "waits").exists, delete):
         run = execute(world, "retried_waiting")
-    assert run.success, told(world)
+    assert run.success, world.log_text
     assert ends(run) == ["waits_again STEP_SUCCESS", "waits_again STEP_UP_FOR_RETRY"]
-    assert "ray-job-lost" in told(world)
+    assert "ray-job-lost" in world.log_text
     assert ([len(head.bodies) for head in world.heads], world.objects("rayclusters")) == ([1, 1], [])
 
 
 def test_a_cluster_that_does_not_come_up_fails_the_steps_that_wait_for_it_and_is_deleted(world: DriverWorld) -> None:
     run = execute(world, "failing", image="rayproject/ray:missing", timeout=10.0)
     assert ends(run) == ["fails STEP_FAILURE", "number STEP_FAILURE"]
-    assert "rayproject/ray:missing" in told(world)
+    assert "rayproject/ray:missing" in world.log_text
     assert world.objects("rayclusters") == []
 
 
@@ -173,7 +163,7 @@ def killed_worker(world: DriverWorld) -> dg.DagsterRun:
 def test_a_resumed_run_finds_its_cluster_and_the_steps_that_run_there(world: DriverWorld) -> None:
     run = killed_worker(world)
     (cluster,) = world.objects("rayclusters")
-    with world.meanwhile(lambda: "Checking on status" in told(world), (world.folder / "go").touch):
+    with world.meanwhile(lambda: "Checking on status" in world.log_text, (world.folder / "go").touch):
         list(
             execute_run_iterator(
                 reconstructable("waiting", world.folder), run, world.instance, resume_from_failure=True

@@ -20,6 +20,7 @@ from dagster._core.execution.api import execute_run_iterator
 from dagster._utils.interrupts import capture_interrupts
 from driver_steps import SPEC
 from driver_world import DriverWorld, driver_world
+from executor_runs import ends
 from fault_world import eventually
 from forked_workers import FORKS
 from run_jobs import reconstructable
@@ -33,7 +34,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore:.*:Warning"),
     pytest.mark.many_processes,
 ]
-TERMINAL = ("STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY")
 
 
 @pytest.fixture
@@ -51,16 +51,6 @@ def config_of(world: DriverWorld, ray: Any = None, **kuberay: Any) -> dict[str, 
 
 def execute(world: DriverWorld, name: str, ray: Any = None, **kuberay: Any) -> dg.JobExecutionResult:
     return world.execute(reconstructable(name, world.folder), config_of(world, ray, **kuberay))
-
-
-def ends(run: dg.JobExecutionResult) -> list[str]:
-    return sorted(
-        f"{event.step_key} {event.event_type_value}" for event in run.all_events if event.event_type_value in TERMINAL
-    )
-
-
-def told(world: DriverWorld) -> str:
-    return "\n".join(f"{entry.user_message} {entry.dagster_event}" for entry in world.logs)
 
 
 def live(world: DriverWorld) -> list[Mapping[str, Any]]:
@@ -81,14 +71,14 @@ def test_each_attempt_of_a_step_is_a_rayjob_that_takes_what_tag_and_configuratio
         "fails STEP_FAILURE",
         "one STEP_SUCCESS",
         "other STEP_SUCCESS",
-    ], told(world)
+    ], world.log_text
     with run:
         assert "'FROM_CONFIG': 'config', 'FROM_LIST': 'here', 'FROM_TAG': 'tag'" in run.output_for_node("other")
     assert [len(head.bodies) for head in world.heads] == [1, 1, 1, 1, 1]
     taken = {body["metadata"]["job_name"]: body["entrypoint_num_cpus"] for body in world.bodies}
     assert taken == {"one": 2, "other": 1, "fails": 1, "dies_once": 1}
-    assert "dies_once failed health check" in told(world)
-    assert "ended as FAILED" in told(world)
+    assert "dies_once failed health check" in world.log_text
+    assert "ended as FAILED" in world.log_text
     events = [entry.dagster_event for entry in world.logs if entry.dagster_event is not None]
     starts = [event for event in events if event.event_type_value == "STEP_WORKER_STARTING"]
     names = [str(event.engine_event_data.metadata["dagster_ray/rayjob"].value) for event in starts]
@@ -128,8 +118,8 @@ def test_a_rayjob_that_somebody_deletes_fails_its_step_and_the_retry_gets_anothe
 
     with world.meanwhile((world.folder / "waits").exists, delete):
         run = execute(world, "retried_waiting")
-    assert ends(run) == ["waits_again STEP_SUCCESS", "waits_again STEP_UP_FOR_RETRY"], told(world)
-    assert "deleted by somebody else" in told(world)
+    assert ends(run) == ["waits_again STEP_SUCCESS", "waits_again STEP_UP_FOR_RETRY"], world.log_text
+    assert "deleted by somebody else" in world.log_text
     eventually(lambda: not world.objects("rayclusters"))
 
 
@@ -150,7 +140,7 @@ def test_a_resumed_run_goes_on_with_the_rayjobs_that_are_there(world: DriverWorl
     process.kill()
     process.join()
     run, job = world.instance.get_runs()[0], reconstructable("waiting", world.folder)
-    with world.meanwhile(lambda: "Checking on status" in told(world), (world.folder / "go").touch):
+    with world.meanwhile(lambda: "Checking on status" in world.log_text, (world.folder / "go").touch):
         list(execute_run_iterator(job, run, world.instance, resume_from_failure=True))
     assert world.instance.get_runs()[0].status == dg.DagsterRunStatus.SUCCESS
     assert [body["metadata"]["job_name"] for body in world.bodies] == ["waits", "double"]

@@ -46,6 +46,7 @@ def test_the_operator_deletes_the_cluster_when_the_time_has_run_out() -> None:
         },
         "spec": {"ttlSecondsAfterFinished": 900},
     }
+    assert holding_patch(0.5, NOW)["spec"] == {"ttlSecondsAfterFinished": 1}, "0 would delete it at once"
 
 
 @pytest.mark.parametrize("seconds", [-1, 86401])
